@@ -1,0 +1,116 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// Plan and execute: planning is pure (no device, no memory, no timing), executing is a launch.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "longconv/parallel.h"
+#include "longconv/problem.h"
+#include "longconv/tensor_view.h"
+
+namespace longconv {
+
+/// Instruction sets with a CPU translation unit of their own.
+enum class Isa : std::uint8_t { portable, avx2, avx512 };
+std::string_view name(Isa);
+
+/// What the planner needs to know of a device. Plain values, so that plans for any device can be made anywhere.
+struct Device {
+  enum class Kind : std::uint8_t { cpu, cuda };
+  Kind kind = Kind::cpu;
+  Isa isa = Isa::portable;
+  int threads = 1;
+  std::int64_t l1_bytes = 32 << 10;  ///< data cache of a core
+  std::int64_t l2_bytes = 1 << 20;   ///< second-level cache of a core
+
+  /// The machine this runs on. Environment LONGCONV_ISA=portable|avx2|avx512 lowers (never raises) the ISA.
+  static Device host_cpu(int threads);
+  std::string to_string() const;
+  bool operator==(const Device&) const;
+};
+
+/// A kernel's tuning parameters: an ordered list of named numbers. Prints as "oc6 time480 icblock64".
+struct Config {
+  std::vector<std::pair<std::string, std::int64_t>> values;
+  std::int64_t get(std::string_view key) const;  ///< throws Error{internal} when absent
+  std::string to_string() const;
+};
+
+/// What a kernel expects a launch to cost.
+struct Estimate {
+  double bytes = 0;    ///< moved to and from memory
+  double flops = 0;    ///< executed, overcompute included
+  double seconds = 0;
+};
+
+/// Why a kernel can or cannot take a problem.
+struct Support {
+  bool ok = false;
+  std::string reason;  ///< empty when ok
+  static Support yes() { return {true, {}}; }
+  static Support no(std::string why) { return {false, std::move(why)}; }
+};
+
+/// Caller's resources for one launch.
+struct LaunchContext {
+  void* workspace = nullptr;  ///< at least plan.workspace_bytes() bytes, 64-byte aligned; contents irrelevant
+  std::int64_t workspace_bytes = 0;
+  Parallel* parallel = nullptr;  ///< CPU; num_threads() as in the plan's device. Null: serial()
+};
+
+/// One way to do a convolution. Stateless; adding a kernel is one file and one line in the registry.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+  virtual std::string_view name() const = 0;
+  virtual Support supports(const ConvProblem&, const Device&) const = 0;
+  /// Candidates for a supported problem, at least one.
+  virtual std::vector<Config> configs(const ConvProblem&, const Device&) const = 0;
+  virtual Estimate estimate(const ConvProblem&, const Config&, const Device&) const = 0;
+  virtual std::int64_t workspace_bytes(const ConvProblem&, const Config&, const Device&) const = 0;
+  /// Tensors were checked against the problem.
+  virtual void launch(const ConvProblem&, const Config&, const Device&, const ConvTensors&, const LaunchContext&) const = 0;
+};
+
+/// How a problem will be done, and why.
+struct Plan {
+  struct Candidate {
+    const Kernel* kernel = nullptr;
+    Config config;
+    Estimate estimate;
+    std::int64_t workspace_bytes = 0;
+  };
+  struct Refusal {
+    const Kernel* kernel = nullptr;
+    std::string reason;
+  };
+
+  ConvProblem problem;
+  Device device;
+  Candidate chosen;
+  std::vector<Candidate> runners_up;  ///< best first
+  std::vector<Refusal> refused;
+
+  std::int64_t workspace_bytes() const { return chosen.workspace_bytes; }
+  /// Several lines: problem, device, choice with its estimate and workspace, runners-up, refusals with reasons.
+  std::string to_string() const;
+};
+
+/// Every kernel of the library, in a fixed order.
+const std::vector<const Kernel*>& all_kernels();
+
+/// Validates the problem and picks the supported (kernel, config) with the least estimated time; ties go to the earlier
+/// one. Throws Error: the problem's own, or not_supported with every kernel's reason.
+Plan make_plan(const ConvProblem& problem, const Device& device);
+/// The same with one kernel forced by name (tests, benchmarks). Throws Error{not_supported} with its reason.
+Plan make_plan(const ConvProblem& problem, const Device& device, std::string_view kernel_name);
+
+/// Checks the tensors (dtype, rank, sizes, no null data where elements exist) against the plan's problem, throws Error
+/// before anything is written, then launches. An empty batch is a no-op for fprop/dgrad and writes zeros for wgrad.
+void execute(const Plan& plan, const ConvTensors& tensors, const LaunchContext& context);
+
+}  // namespace longconv
