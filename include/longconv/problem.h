@@ -27,7 +27,7 @@ struct ConvProblem {
   PadMode pad_mode = PadMode::zeros;
   Activation activation = Activation::none;  ///< fprop only
   bool has_bias = false;                     ///< fprop: added; wgrad: the bias gradient is computed too
-  bool has_residual = false;                 ///< fprop only; may alias y exactly
+  bool has_residual = false;                 ///< fprop, dgrad: a tensor shaped as the result is added; may be the result itself
   double negative_slope = 0.01;              ///< leaky_relu only; printed (and compared) only there
 
   std::int64_t batch = 1;

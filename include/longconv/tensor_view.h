@@ -35,7 +35,7 @@ struct ConvTensors {
   TensorView w;         ///< (out_channels, in_channels/groups, kernel_size)
   TensorView y;         ///< (batch, out_channels, out_length)
   TensorView bias;      ///< (out_channels), only with has_bias
-  TensorView residual;  ///< as y, only with has_residual
+  TensorView residual;  ///< shaped as the result (fprop: y, dgrad: x), only with has_residual
 };
 
 }  // namespace longconv
