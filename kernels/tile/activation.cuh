@@ -1,0 +1,20 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Epilogue activations in f32; the numbering is longconv::Activation's.
+#pragma once
+#include "ptx/types.cuh"
+
+enum class Activation { none, relu, leaky_relu, gelu, gelu_tanh, silu, tanh, sigmoid };
+
+template <Activation kActivation> LC_DEVICE float activate(float v, float negative_slope) {
+  switch (kActivation) {
+    case Activation::none: return v;
+    case Activation::relu: return v < 0.f ? 0.f : v;  // NaN passes
+    case Activation::leaky_relu: return v < 0.f ? v * negative_slope : v;
+    case Activation::gelu: return 0.5f * v * (1.f + erff(v * 0.70710678118654752f));
+    case Activation::gelu_tanh: return 0.5f * v * (1.f + tanhf(0.79788456080286536f * (v + 0.044715f * v * v * v)));
+    case Activation::silu: return v / (1.f + expf(-v));
+    case Activation::tanh: return tanhf(v);
+    case Activation::sigmoid: return 1.f / (1.f + expf(-v));
+  }
+  return v;
+}

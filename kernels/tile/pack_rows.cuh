@@ -1,0 +1,113 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Packing: one 16-byte channel chunk of raw NCW rows becomes packed time rows of 16 bytes,
+//
+//   raw    [channel j of the chunk][time e]            packed [plane p][row r] = 16 bytes: channels 0..CE-1
+//   at     raw + j*kRawPitch + (shift[j] + e)*kBytes   at     dst + (p*kPlaneRows + r)*16,   e = r*kStride + residue(p)
+//
+// so that a tap is a row offset inside a plane (polyphase for strides). Every lane owns rows; a warp packs a chunk.
+#pragma once
+#include "ptx/async_sm90.cuh"
+#include "ptx/shared.cuh"
+#include "tile/signal.cuh"
+
+// Geometry G: Element, kBytes, kChunk (elements of 16 bytes), kStride, kPlanes, kPlaneRows, residue(p), kRawPitch, kTf32.
+template <class G> LC_DEVICE void store_packed(u32 dst, const u32 (&v)[G::kChunk]) {
+  if constexpr (G::kBytes == 2)
+    store_shared(dst, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
+  else
+    store_shared(dst, round_tf32(v[0]), round_tf32(v[1]), round_tf32(v[2]), round_tf32(v[3]));
+}
+
+// Which row of which plane lane-step `i` writes, and the raw element it comes from. When every residue is needed, lanes
+// run along raw time (loads without bank conflicts for any stride; kPlaneRows mod 8 is chosen so that the stores have
+// none either); otherwise plane by plane.
+template <class G> struct PackOrder {
+  static constexpr bool kAlongTime = G::kStride > 1 && G::kPlanes == G::kStride;
+  static constexpr int kPerPlane = ceil_div(G::kPlaneRows, 32);
+  static constexpr int kSteps = kAlongTime ? ceil_div(G::kRawNeeded, 32) : kPerPlane * G::kPlanes;
+  int element, row;  // row counted over all planes
+  LC_DEVICE PackOrder(int step, int lane) {
+    if (kAlongTime) {
+      element = min(step * 32 + lane, G::kRawNeeded - 1);
+      row = element % G::kStride * G::kPlaneRows + element / G::kStride;
+    } else {
+      const int plane = step % G::kPlanes, r = min(step / G::kPlanes * 32 + lane, G::kPlaneRows - 1);
+      element = r * G::kStride + G::residue(plane);
+      row = plane * G::kPlaneRows + r;
+    }
+  }
+};
+// Rows of a plane: at least `needed`; see PackOrder for the residue mod 8 (stride 1: whole 8-row blocks).
+LC_CONSTEXPR int plane_rows(int needed, int stride) {
+  const int want = stride == 1 ? 0 : stride == 2 ? 4 : stride == 4 ? 2 : stride % 8 == 0 ? 1 : stride % 8;
+  return needed + ((want - needed) % 8 + 8) % 8;
+}
+
+// Any stride and any alignment: the row of channel j starts `offset[j]` bytes into `raw`. With kMask, elements
+// outside [valid_begin, valid_end) become zero (zero padding); without, they are whatever lies there.
+template <class G, bool kMask>
+LC_DEVICE void pack_any(u32 raw, const u32 (&offset)[G::kChunk], u32 dst, int lane, int valid_begin, int valid_end) {
+  using Order = PackOrder<G>;
+  constexpr int kSteps = Order::kSteps;
+  constexpr int kBatch = kMask ? 2 : G::kBytes == 2 ? 3 : 5;  // loads of a batch before its stores: the latency is paid once a batch
+#pragma unroll
+  for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
+    u32 v[kBatch][G::kChunk];
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s) {
+      if (s0 + s < kSteps) {
+        const Order at(s0 + s, lane);
+        const u32 a = raw + at.element * G::kBytes;
+#pragma unroll
+        for (int j = 0; j < G::kChunk; ++j)
+          v[s][j] = G::kBytes == 2 ? load_shared_u16(a + offset[j]) : load_shared_u32(a + offset[j]);
+        if (kMask && (at.element < valid_begin || at.element >= valid_end)) {
+#pragma unroll
+          for (int j = 0; j < G::kChunk; ++j) v[s][j] = 0;
+        }
+      }
+    }
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s)
+      if (s0 + s < kSteps) store_packed<G>(dst + Order(s0 + s, lane).row * 16, v[s]);
+  }
+}
+
+// 16-bit elements, stride 1, rows on 16-byte boundaries: 8x8 transposes between ldmatrix and stmatrix, no bank conflict
+// when the raw pitch is an odd multiple of 16 bytes.
+template <class G> LC_DEVICE void pack_transposed(u32 raw, u32 dst, int lane) {
+  constexpr int kBlocks = G::kPlaneRows / 8, kSteps = ceil_div(kBlocks, 4), kBatch = 5;
+#pragma unroll
+  for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
+    u32 v[kBatch][4];
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s)
+      if (s0 + s < kSteps)
+        load_matrix_transposed(v[s], raw + (lane & 7) * G::kRawPitch + min((s0 + s) * 4 + (lane >> 3), kBlocks - 1) * 16);
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s)
+      if (s0 + s < kSteps) store_matrix(dst + (min((s0 + s) * 4 + (lane >> 3), kBlocks - 1) * 8 + (lane & 7)) * 16, v[s]);
+  }
+}
+
+// Straight from global memory, element by element: any time stride, any padding mode. x points at sample 0 of the
+// chunk's first channel; `first` is the padded position of raw element 0; channels from `channels` on are zero.
+template <class G, Pad kPad>
+LC_DEVICE void pack_gather(const typename G::Element* x, i64 channel_stride, i64 time_stride, int channels, i64 first,
+                           i64 length, u32 dst, int lane) {
+#pragma unroll 2
+  for (int step = 0; step < PackOrder<G>::kSteps; ++step) {
+    const PackOrder<G> at(step, lane);
+    const i64 t = padded_index<kPad>(first + at.element, length);
+    u32 v[G::kChunk];
+#pragma unroll
+    for (int j = 0; j < G::kChunk; ++j) {
+      v[j] = 0;
+      if (j < channels && t >= 0) {
+        if constexpr (G::kBytes == 2) v[j] = reinterpret_cast<const u16*>(x)[j * channel_stride + t * time_stride];
+        else v[j] = reinterpret_cast<const u32*>(x)[j * channel_stride + t * time_stride];
+      }
+    }
+    store_packed<G>(dst + at.row * 16, v);
+  }
+}
