@@ -32,7 +32,7 @@ template <class G> struct PackOrder {
       row = element % G::kStride * G::kPlaneRows + element / G::kStride;
     } else {
       const int plane = step % G::kPlanes, r = min(step / G::kPlanes * 32 + lane, G::kPlaneRows - 1);
-      element = r * G::kStride + G::residue(plane);
+      element = min(r * G::kStride + G::residue(plane), G::kRawNeeded - 1);
       row = plane * G::kPlaneRows + r;
     }
   }

@@ -62,7 +62,7 @@ template <class C, class P> struct RawRing {
         const u64 row0 = reinterpret_cast<u64>(w.row) + w.first * kBytes;
         const u64 pitch = p.x_channel * kBytes;
         int total = 0;
-#pragma unroll
+#pragma unroll 4
         for (int j = 0; j < C::kUnitChannels; ++j) {
           if (C::kWholeSlots || j < w.channels) {
             const u64 a = row0 + j * pitch;
@@ -70,7 +70,7 @@ template <class C, class P> struct RawRing {
           }
         }
         barrier_arrive_expect(bar, total);
-#pragma unroll
+#pragma unroll 4
         for (int j = 0; j < C::kUnitChannels; ++j) {
           if (C::kWholeSlots || j < w.channels) {
             const u64 a = row0 + j * pitch, from = (a + begin * kBytes) & ~15ull;
