@@ -9,10 +9,10 @@
 //   global x (NCW)           shared                                            registers         global y (NCW)
 //   rows i, time e   --bulk-->  raw ring     --pack-->  slots of packed rows
 //                               per packer              [chunk of channels][plane][row] x 16 B  \
-//   packed weights   --bulk-------------------------->  W ring  [64 o][k-step]                   wgmma --> acc --stage--> bulk
+//   packed weights   --bulk-------------------------->  W ring  [o][k-step]                      wgmma --> acc --stage--> bulk
 //
 // Roles (384 threads, one persistent block per multiprocessor):
-//   warps 0-7   two MMA warpgroups, 64 rows x N columns each: over output channels (kChannelWays 2) or over time (1)
+//   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns each: over output channels (kChannelWays 2) or time (1)
 //   warps 8-10  packers; each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
 //   warp 11     loads packed weights
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
@@ -20,7 +20,7 @@
 // empty (MMA warps). Slots and W stages are released one wgmma group late.
 //
 // Limits: time stride 1 or the gather packer; kernel, channels, stride, dilation and tile sizes are compile-time.
-// Bytes: x once per output-channel pass (kResident: once), y once, weights from L2. FLOPs: 2*64*ways*N*ICpad*K per tile.
+// Bytes: x once per output-channel pass (kResident: once), y once, weights from L2. FLOPs: 2*kRingRows*ways*N*ICpad*K per tile.
 // Accumulation: one f32 chain per output on the tensor core (which truncates); see docs/design/numerics.md.
 // Zero padding is zero data in the packed rows; the launcher repairs outputs of non-finite weights (see there).
 #include "ptx/wgmma.cuh"
@@ -48,6 +48,7 @@ using MmaType = mma_f16;
 
 // --- the configuration
 constexpr int kN = LC_COLUMNS, kChannelWays = LC_CHANNEL_WAYS, kTimeWays = 2 / kChannelWays;
+constexpr int kMBlocks = LC_M_BLOCKS, kRingRows = 64 * kMBlocks;  // output channels of a warpgroup
 constexpr int kChunks = LC_CHUNKS, kTaps = LC_TAPS, kWSteps = LC_W_STEPS;
 constexpr Store kStore = static_cast<Store>(LC_STORE);
 enum class Pack { any, transposed, gather };
@@ -88,10 +89,11 @@ struct C {
   static constexpr bool kWholeSlots = kInChannels % kSlotChannels == 0;  // no slot holds channels that do not exist
   static constexpr int kTapGroups = ceil_div(kKernel, kTaps), kItemSlots = kChannelBlocks * kTapGroups;
   static constexpr int kUnits = kItemSlots * kUnitsPerSlot;  // of an item: what one packer does at a time
-  static constexpr int kPasses = ceil_div(kOutChannels, 64 * kChannelWays);
+  static constexpr int kPasses = ceil_div(kOutChannels, kRingRows * kChannelWays);
 
-  static constexpr int kRings = kChannelWays, kWStageBytes = kWSteps * 2048, kTapStages = kChunks / 2 / kWSteps;
-  static constexpr int kPassStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a 64-channel block
+  static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
+  static constexpr int kTapStages = kChunks / 2 / kWSteps;
+  static constexpr int kPassStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
   static constexpr i64 kPassBytes = static_cast<i64>(kPassStages) * kWStageBytes;
   static LC_CONSTEXPR int stage_bytes(int) { return kWStageBytes; }
 
@@ -105,7 +107,7 @@ static_assert(C::kSharedBytes <= 232448, "shared memory");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
 static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-static_assert(C::kSlots >= 2 || C::kResident, "slots are released one group late");
+static_assert(C::kSlots >= 2, "slots are released one group late; a packer is never two uses of a slot ahead");
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 constexpr int kThreads = 384, kMmaRegisters = 200, kPackerRegisters = 104;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
@@ -169,12 +171,12 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, u32 share
 LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, u32 shared, u32 slot_full, u32 slot_empty, u32 w_full,
                              u32 w_empty, int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
-  const u64 a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
+  const u64 a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
   const u64 b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
   const u32 full = w_full + 8 * C::kWStages * ring, empty = w_empty + 8 * C::kWStages * ring;
   const u32 stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
-  float acc[kN / 2];
+  float acc[kMBlocks][kN / 2];
 
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
@@ -204,7 +206,10 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, u32 s
               wgmma_fence();
 #pragma unroll
               for (int q = 0; q < kWSteps; ++q) {
-                Wgmma<MmaType, kN>::multiply(acc, a + q * 128, b + (s * kWSteps + q) * (2 * C::kChunkRows), accumulate);
+#pragma unroll
+                for (int m = 0; m < kMBlocks; ++m)
+                  Wgmma<MmaType, kN>::multiply(acc[m], a + q * (C::kStepBytes / 16) + m * 64,
+                                               b + (s * kWSteps + q) * (2 * C::kChunkRows), accumulate);
                 accumulate = 1;
               }
               wgmma_commit();
@@ -221,24 +226,26 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, u32 s
       }
       wgmma_wait<0>();
       release();
-      accumulators_ready(acc);
-
-      const int channel0 = (C::kResident ? pass : item.pass) * (64 * kChannelWays) + ring * 64 + warp * 16;
-      const i64 row0 = static_cast<i64>(item.group) * kOutChannels + channel0;
-      const i64 t0 = static_cast<i64>(item.tile) * C::kStep + way * Rows::kStep;
-      RowsOut<Element> out;
-      out.y = p.y + item.batch * p.y_batch + row0 * p.y_channel + t0;
-      out.pitch = p.y_channel;
-      out.rows = kOutChannels - channel0;
-      out.columns = static_cast<int>(min(p.out_length - t0, static_cast<i64>(1 << 30)));
-      out.first = t0 == 0;
-      out.last = out.columns <= Rows::kStep;
-      if (LC_BIAS || LC_RESIDUAL || kActivation != Activation::none)
-        apply_epilogue<Element, kActivation, kN>(
-            acc, out, LC_BIAS ? p.bias + row0 : nullptr,
-            LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + row0 * p.residual_channel + t0 : nullptr,
-            p.residual_channel, p.negative_slope, lane);
-      if (out.columns > 0) Rows::store(acc, out, stage_out, lane);
+#pragma unroll
+      for (int m = 0; m < kMBlocks; ++m) {
+        accumulators_ready(acc[m]);
+        const int channel0 = ((C::kResident ? pass : item.pass) * kChannelWays + ring) * kRingRows + m * 64 + warp * 16;
+        const i64 row0 = static_cast<i64>(item.group) * kOutChannels + channel0;
+        const i64 t0 = static_cast<i64>(item.tile) * C::kStep + way * Rows::kStep;
+        RowsOut<Element> out;
+        out.y = p.y + item.batch * p.y_batch + row0 * p.y_channel + t0;
+        out.pitch = p.y_channel;
+        out.rows = kOutChannels - channel0;
+        out.columns = static_cast<int>(min(p.out_length - t0, static_cast<i64>(1 << 30)));
+        out.first = t0 == 0;
+        out.last = out.columns <= Rows::kStep;
+        if (LC_BIAS || LC_RESIDUAL || kActivation != Activation::none)
+          apply_epilogue<Element, kActivation, kN>(
+              acc[m], out, LC_BIAS ? p.bias + row0 : nullptr,
+              LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + row0 * p.residual_channel + t0 : nullptr,
+              p.residual_channel, p.negative_slope, lane);
+        if (out.columns > 0) Rows::store(acc[m], out, stage_out, lane);
+      }
     }
   }
   Rows::finish();

@@ -85,6 +85,7 @@ struct C {
 };
 static_assert(C::kSharedBytes <= 232448, "shared memory");
 static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
+static_assert(C::kSlots >= C::kPackers, "a packer is never two uses of a slot ahead");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
@@ -98,62 +99,92 @@ struct Params : FpropParams<float> {
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-// Values of one time position of a slot, from the raw stage or (gather) from global memory.
+// Readers give a slot's values: 8 channels of one time position for the split, and the extremes of all of them.
 struct SlotReader {
   u32 raw;
-  u32 shift;  // packed: two bits for each channel, its row's offset in elements inside the first 16 bytes
-  int begin, end;  // elements that exist (zero padding, missing rows)
-  template <bool kMask> LC_DEVICE void read(int element, float (&v)[16]) const {
+  u32 shift;       // two bits for each channel: its row's offset in elements inside the first 16 bytes
+  int begin, end;  // elements that exist (zero padding, end of the row)
+
+  LC_DEVICE u32 row_shift(int channel) const { return shift >> (2 * channel) & 3; }
+  template <bool kMask> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
 #pragma unroll
-    for (int j = 0; j < 16; ++j)
-      v[j] = __uint_as_float(load_shared_u32(raw + j * C::kRawPitch + (element + (shift >> (2 * j) & 3)) * 4));
+    for (int j = 0; j < 8; ++j)
+      v[j] = __uint_as_float(load_shared_u32(raw + (half * 8 + j) * C::kRawPitch + (element + row_shift(half * 8 + j)) * 4));
     if (kMask && (element < begin || element >= end)) {
 #pragma unroll
-      for (int j = 0; j < 16; ++j) v[j] = 0.f;
+      for (int j = 0; j < 8; ++j) v[j] = 0.f;
     }
+  }
+  // 16 bytes at a time, two rows at once; groups that hang over an end of the row are masked.
+  LC_DEVICE Extremes extremes(int lane) const {
+    Extremes x;
+    constexpr int kGroups = ceil_div(C::kRawNeeded + 3, 4);
+#pragma unroll 2
+    for (int j = lane >> 4; j < 16; j += 2) {
+      const u32 row = raw + j * C::kRawPitch;
+      const int offset = row_shift(j);
+#pragma unroll 2
+      for (int g = lane & 15; g < kGroups; g += 16) {
+        float v[4];
+        load_shared(row + g * 16, v);
+        const int e = g * 4 - offset;  // element of v[0]
+        if (e < begin || e + 4 > end) {
+#pragma unroll
+          for (int i = 0; i < 4; ++i) v[i] = e + i >= begin && e + i < end ? v[i] : 0.f;
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) x.add(v[i]);
+      }
+    }
+    x.reduce_warp();
+    return x;
   }
 };
 struct GatherReader {
   const float* row;
   i64 channel_stride, time_stride, first, length;
   int channels;
-  template <bool kMask> LC_DEVICE void read(int element, float (&v)[16]) const {
+  template <bool> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
     const i64 t = padded_index<C::kPad>(first + element, length);
 #pragma unroll
-    for (int j = 0; j < 16; ++j) v[j] = j < channels && t >= 0 ? row[j * channel_stride + t * time_stride] : 0.f;
+    for (int j = 0; j < 8; ++j)
+      v[j] = half * 8 + j < channels && t >= 0 ? row[(half * 8 + j) * channel_stride + t * time_stride] : 0.f;
+  }
+  LC_DEVICE Extremes extremes(int lane) const {
+    Extremes x;
+#pragma unroll 1
+    for (int s = 0; s < 2 * PackOrder<C>::kSteps; ++s) {
+      float v[8];
+      read<false>(PackOrder<C>(s >> 1, lane).element, s & 1, v);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) x.add(v[j]);
+    }
+    x.reduce_warp();
+    return x;
   }
 };
+
+LC_DEVICE void store_split(const float (&v)[8], float scale, u32 dst) {
+  u32 hi[4], lo[4];
+#pragma unroll
+  for (int j = 0; j < 4; ++j) split2_f16(v[2 * j] * scale, v[2 * j + 1] * scale, hi[j], lo[j]);
+  store_shared(dst, hi[0], hi[1], hi[2], hi[3]);
+  store_shared(dst + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
+}
 
 template <bool kMask, class Reader>
 LC_DEVICE SlotScale pack_split(const Reader& reader, u32 dst, int lane) {
   using Order = PackOrder<C>;
-  constexpr int kBatch = 1;
-  Extremes extremes;
+  const SlotScale scale(reader.extremes(lane));
+  float a[8], b[8];  // loads run half a step ahead of the arithmetic
+  reader.template read<kMask>(Order(0, lane).element, 0, a);
 #pragma unroll 1
   for (int s = 0; s < Order::kSteps; ++s) {
-    float v[16];
-    reader.template read<kMask>(Order(s, lane).element, v);
-#pragma unroll
-    for (int j = 0; j < 16; ++j) extremes.add(__float_as_uint(v[j]));
-  }
-  extremes.reduce_warp();
-  const SlotScale scale(extremes);
-#pragma unroll 1
-  for (int s0 = 0; s0 < Order::kSteps; s0 += kBatch) {
-    float v[kBatch][16];
-#pragma unroll
-    for (int s = 0; s < kBatch; ++s) reader.template read<kMask>(Order(s0 + s, lane).element, v[s]);
-#pragma unroll
-    for (int s = 0; s < kBatch; ++s) {
-      u32 hi[8], lo[8];
-#pragma unroll
-      for (int j = 0; j < 8; ++j) split2_f16(v[s][2 * j] * scale.scale, v[s][2 * j + 1] * scale.scale, hi[j], lo[j]);
-      const u32 d = dst + Order(s0 + s, lane).row * 16;
-      store_shared(d, hi[0], hi[1], hi[2], hi[3]);
-      store_shared(d + C::kChunkRows * 16, hi[4], hi[5], hi[6], hi[7]);
-      store_shared(d + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
-      store_shared(d + C::kChunkRows * 48, lo[4], lo[5], lo[6], lo[7]);
-    }
+    const Order at(s, lane);
+    reader.template read<kMask>(at.element, 1, b);
+    store_split(a, scale.scale, dst + at.row * 16);
+    reader.template read<kMask>(Order(min(s + 1, Order::kSteps - 1), lane).element, 0, a);
+    store_split(b, scale.scale, dst + C::kChunkRows * 16 + at.row * 16);
   }
   return scale;
 }

@@ -1,5 +1,5 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Epilogue activations in f32; the numbering is longconv::Activation's.
+// Epilogue activations in f32 or f64; the numbering is longconv::Activation's.
 #pragma once
 #include "ptx/types.cuh"
 
@@ -15,6 +15,20 @@ template <Activation kActivation> LC_DEVICE float activate(float v, float negati
     case Activation::silu: return v / (1.f + expf(-v));
     case Activation::tanh: return tanhf(v);
     case Activation::sigmoid: return 1.f / (1.f + expf(-v));
+  }
+  return v;
+}
+
+template <Activation kActivation> LC_DEVICE double activate(double v, double negative_slope) {
+  switch (kActivation) {
+    case Activation::none: return v;
+    case Activation::relu: return v < 0. ? 0. : v;
+    case Activation::leaky_relu: return v < 0. ? v * negative_slope : v;
+    case Activation::gelu: return 0.5 * v * (1. + erf(v * 0.70710678118654752440));
+    case Activation::gelu_tanh: return 0.5 * v * (1. + tanh(0.79788456080286535588 * (v + 0.044715 * v * v * v)));
+    case Activation::silu: return v / (1. + exp(-v));
+    case Activation::tanh: return tanh(v);
+    case Activation::sigmoid: return 1. / (1. + exp(-v));
   }
   return v;
 }

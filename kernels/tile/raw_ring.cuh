@@ -29,6 +29,7 @@ template <class C, class P> struct RawRing {
       : p(params), schedule(s), memory(raw + packer * C::kRawStages * C::kRawBytes),
         full(raw_full + 8 * packer * C::kRawStages), lane(lane_index), item(s.begin), unit(packer) {
     if (item < schedule.end) where = schedule.item(item);
+    settle();
     for (int i = 0; i < C::kRawStages; ++i) issue();
   }
 
@@ -82,6 +83,12 @@ template <class C, class P> struct RawRing {
     }
     if (++stage == C::kRawStages) stage = 0;
     unit += C::kPackers;
+    settle();
+  }
+
+ private:
+  // An item may have fewer units than there are packers.
+  LC_DEVICE void settle() {
     while (unit >= C::kUnits) {
       unit -= C::kUnits;
       item += schedule.step;

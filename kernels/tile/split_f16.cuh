@@ -21,17 +21,24 @@ LC_DEVICE void split2_f16(float a, float b, u32& hi, u32& lo) {
   lo = pack2<f16>((a - ha) * 2048.f, (b - hb) * 2048.f);
 }
 
-// Running extremes of |v| over a slot: the largest, and the smallest that is not zero, as bits.
+// Running extremes of |v| over a slot: the largest (NaN if there is one), and the smallest that is not zero, as
+// 2 * bits - 1: zero wraps around to the largest number.
 struct Extremes {
-  u32 largest = 0, smallest_minus_1 = 0xffffffffu;
-  LC_DEVICE void add(u32 bits) {
-    const u32 magnitude = bits & 0x7fffffffu;
-    largest = max(largest, magnitude);
-    smallest_minus_1 = min(smallest_minus_1, magnitude - 1u);  // zero wraps around: not the smallest
+  float largest = 0.f;
+  u32 smallest = 0xffffffffu;
+  LC_DEVICE void add(float v) {
+    asm("max.NaN.f32 %0, %0, %1;" : "+f"(largest) : "f"(fabsf(v)));
+    const u32 bits = __float_as_uint(v);
+    smallest = min(smallest, bits + bits - 1u);
+  }
+  LC_DEVICE void merge(const Extremes& x) {
+    largest = __uint_as_float(max(__float_as_uint(largest), __float_as_uint(x.largest)));
+    smallest = min(smallest, x.smallest);
   }
   LC_DEVICE void reduce_warp() {
-    largest = __reduce_max_sync(~0u, largest);
-    smallest_minus_1 = __reduce_min_sync(~0u, smallest_minus_1);
+    // NaN has the largest bits of all: the integer maximum keeps it.
+    largest = __uint_as_float(__reduce_max_sync(~0u, __float_as_uint(largest)));
+    smallest = __reduce_min_sync(~0u, smallest);
   }
 };
 
@@ -40,11 +47,27 @@ struct SlotScale {
   float scale, inverse;
   bool representable;
   LC_DEVICE explicit SlotScale(const Extremes& x) {
-    const int exponent = static_cast<int>(x.largest >> 23) - 127;            // floor(log2(largest)) of a normal number
-    const int e = x.largest == 0 ? 0 : ((14 + 1024 - exponent) & ~3) - 1024;  // round down to a multiple of 4
-    const bool in_range = x.largest == 0 || (exponent < 112 && exponent >= -100);
-    const int smallest_exponent = max(-14 - e, -100);
-    representable = in_range && (x.largest == 0 || x.smallest_minus_1 >= (static_cast<u32>(smallest_exponent + 127) << 23) - 1u);
+    const bool zero = x.largest == 0.f;
+    const int exponent = static_cast<int>(__float_as_uint(x.largest) >> 23) - 127;  // floor(log2(largest)); 128: Inf, NaN
+    const int e = zero ? 0 : ((14 + 1024 - exponent) & ~3) - 1024;                  // rounded down to a multiple of 4
+    const bool in_range = zero || (exponent < 112 && exponent >= -100);
+    representable = in_range && (zero || x.smallest >= (static_cast<u32>(max(-14 - e, -100) + 127) << 24) - 1u);
+    scale = __uint_as_float(static_cast<u32>((in_range ? e : 0) + 127) << 23);
+    inverse = __uint_as_float(static_cast<u32>((in_range ? -e : 0) + 127) << 23);
+  }
+};
+
+// A weight channel's scale: exponent e with largest * 2^e in [2^13, 2^14).
+struct ChannelScale {
+  float scale, inverse;
+  bool representable;
+  LC_DEVICE explicit ChannelScale(const Extremes& x) {
+    const bool zero = x.largest == 0.f;
+    const int exponent = static_cast<int>(__float_as_uint(x.largest) >> 23) - 127;
+    const int e = zero ? 0 : 13 - exponent;
+    // Both 2^e and 2^-e must be normal numbers, and so must the weights that matter.
+    const bool in_range = zero || (exponent <= 126 && exponent >= -100);
+    representable = in_range && (zero || x.smallest >= (static_cast<u32>(max(-14 - e, -126) + 127) << 24) - 1u);
     scale = __uint_as_float(static_cast<u32>((in_range ? e : 0) + 127) << 23);
     inverse = __uint_as_float(static_cast<u32>((in_range ? -e : 0) + 127) << 23);
   }
