@@ -1,0 +1,13 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+#include "plan/registry.h"
+
+namespace longconv {
+
+const std::vector<const Kernel*>& all_kernels() {
+  static const std::vector<const Kernel*> kernels{
+      &integer_direct(),
+  };
+  return kernels;
+}
+
+}  // namespace longconv
