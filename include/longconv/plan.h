@@ -62,8 +62,8 @@ struct Config {
 
 /// What a kernel expects a launch to cost.
 struct Estimate {
-  double bytes = 0;  ///< moved to and from memory
-  double flops = 0;  ///< executed, overcompute included
+  double bytes = 0;    ///< moved to and from memory
+  double flops = 0;    ///< executed, overcompute included
   double seconds = 0;
 };
 
@@ -77,8 +77,8 @@ struct Support {
 
 /// Caller's resources for one launch.
 struct LaunchContext {
-  void* workspace =
-      nullptr;  ///< at least plan.workspace_bytes() bytes, 64-byte (CUDA: 256-byte) aligned; contents irrelevant
+  /// At least plan.workspace_bytes() bytes, 64-byte (CUDA: 256-byte) aligned; contents irrelevant.
+  void* workspace = nullptr;
   std::int64_t workspace_bytes = 0;
   Parallel* parallel = nullptr;        ///< CPU; num_threads() as in the plan's device. Null: serial()
   void* stream = nullptr;              ///< CUDA: the CUstream (cudaStream_t) to launch on; null: the default stream
