@@ -31,7 +31,7 @@ bool Define::operator==(const Define& other) const {
 
 std::string KernelSpec::to_string() const {
   std::string line = std::string(file) + ":" + entry;
-  for (const Define& define : defines) line += " " + define.to_string();
+  for (const Define& define : defines) line.append(" ").append(define.to_string());
   return line;
 }
 

@@ -1,6 +1,8 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 /// A libcuda.so.1 for tests: see fakes.h. Only what the library calls without a GPU's answer mattering.
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <string>
 
 #include "cuda/driver_abi.h"
@@ -28,6 +30,30 @@ thread_local int context_depth = 0;
 CUresult called(int result = 0) {
   ++state.calls;
   return static_cast<CUresult>(result);
+}
+
+/// kernels/selftest.cuh.
+void imitate_self_test(void* parameter) {
+  struct {
+    const float* x;
+    float* y;
+    std::int64_t count;
+    float a;
+  } p;
+  std::memcpy(&p, parameter, sizeof p);
+  for (std::int64_t i = 0; i < p.count; ++i) p.y[i] = p.a * p.x[i] + static_cast<float>(i);
+  if (state.wrong_results) p.y[p.count - 1] = 0;
+}
+
+CUresult launched(CUfunction function, void** parameters) {
+  if (state.launch_result != 0) return called(state.launch_result);
+  ++state.launches;
+  state.last_argument = *static_cast<const int*>(parameters[0]);
+  const std::string& image = reinterpret_cast<Module*>(function)->image;
+  if (image.find("self_test") != std::string::npos && image.find("VARIANT") == std::string::npos) {
+    imitate_self_test(parameters[0]);
+  }
+  return called();
 }
 
 }  // namespace
@@ -130,23 +156,45 @@ FAKE cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode* mode) {
   *mode = static_cast<CUstreamCaptureMode>(state.capture_mode.exchange(*mode));
   return called();
 }
-FAKE cuLaunchKernel(CUfunction, unsigned blocks, unsigned, unsigned, unsigned threads, unsigned, unsigned, unsigned,
-                    CUstream, void** parameters, void**) {
-  if (state.launch_result != 0) return called(state.launch_result);
-  ++state.launches;
+FAKE cuLaunchKernel(CUfunction function, unsigned blocks, unsigned, unsigned, unsigned threads, unsigned, unsigned,
+                    unsigned, CUstream, void** parameters, void**) {
   state.last_blocks = blocks, state.last_threads = threads, state.last_cluster = 1;
-  state.last_argument = *static_cast<const int*>(parameters[0]);
-  return called();
+  return launched(function, parameters);
 }
-FAKE cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction, void** parameters, void**) {
-  if (state.launch_result != 0) return called(state.launch_result);
-  ++state.launches;
+FAKE cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** parameters, void**) {
   state.last_blocks = config->gridDimX, state.last_threads = config->blockDimX, state.last_cluster = 1;
   for (unsigned i = 0; i < config->numAttrs; ++i) {
     if (config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) {
       state.last_cluster = static_cast<int>(config->attrs[i].value.clusterDim.x);
     }
   }
-  state.last_argument = *static_cast<const int*>(parameters[0]);
+  return launched(function, parameters);
+}
+FAKE cuMemAlloc_v2(CUdeviceptr* address, std::size_t bytes) {
+  *address = reinterpret_cast<CUdeviceptr>(std::malloc(bytes));
+  ++state.allocations_alive;
   return called();
 }
+FAKE cuMemFree_v2(CUdeviceptr address) {
+  std::free(reinterpret_cast<void*>(address));
+  --state.allocations_alive;
+  return called();
+}
+FAKE cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, std::size_t bytes, CUstream) {
+  std::memcpy(reinterpret_cast<void*>(to), from, bytes);
+  return called();
+}
+FAKE cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, std::size_t bytes, CUstream) {
+  std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
+  return called();
+}
+FAKE cuMemsetD8Async(CUdeviceptr to, unsigned char byte, std::size_t bytes, CUstream) {
+  std::memset(reinterpret_cast<void*>(to), byte, bytes);
+  return called();
+}
+FAKE cuStreamCreate(CUstream* stream, unsigned) {
+  *stream = reinterpret_cast<CUstream>(&contexts[15]);
+  return called();
+}
+FAKE cuStreamDestroy_v2(CUstream) { return called(); }
+FAKE cuStreamSynchronize(CUstream) { return called(); }

@@ -7,7 +7,8 @@
 
 namespace longconv::fakes {
 
-/// Exported by the fake driver as `fake_driver_state`. The fake machine has `device_count` H100s.
+/// Exported by the fake driver as `fake_driver_state`. The fake machine has `device_count` H100s, whose memory is the
+/// host's. A launched kernel does nothing, but the self-test's is imitated.
 struct DriverState {
   std::atomic<int> version{12040};
   std::atomic<int> device_count{2};
@@ -28,6 +29,9 @@ struct DriverState {
   std::atomic<unsigned> last_blocks{0};
   std::atomic<unsigned> last_threads{0};
   std::atomic<int> last_argument{0};  ///< the first kernel parameter, read as an int
+
+  std::atomic<int> allocations_alive{0};
+  std::atomic<bool> wrong_results{false};  ///< kernels/selftest.cuh computes one element wrongly
 };
 
 /// Exported by the fake NVRTC as `fake_nvrtc_state`. Its "machine code" is the source text and the options.

@@ -100,7 +100,7 @@ TEST(Driver, FailedCallsSayWhatToDo) {
 
 TEST(Driver, AFunctionThatTheDriverLacksIsNamed) {
   const Driver driver(LONGCONV_FAKE_CUDA_DRIVER);
-  ASSERT_FALSE(driver.mem_get_info.exists());  // the fake has no memory
+  ASSERT_FALSE(driver.mem_get_info.exists());  // the fake has none
   std::size_t free = 0, total = 0;
   try {
     driver.mem_get_info(&free, &total);
