@@ -6,6 +6,8 @@ namespace longconv {
 const std::vector<const Kernel*>& all_kernels() {
   static const std::vector<const Kernel*> kernels{
       &integer_direct(),
+      &depthwise_fprop(),
+      &dense_fprop(),
   };
   return kernels;
 }

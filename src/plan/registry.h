@@ -8,5 +8,7 @@
 namespace longconv {
 
 const Kernel& integer_direct();
+const Kernel& depthwise_fprop();
+const Kernel& dense_fprop();
 
 }  // namespace longconv
