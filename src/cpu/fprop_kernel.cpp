@@ -60,7 +60,8 @@ Estimate estimate_fprop(const ConvProblem& problem, const Device& device, const 
   const double packing = tasks * packed_bytes / (is_double ? 8 : 4) / kPackedPerSecond;
   // Rows that do not stay in the second-level cache are read again for each panel.
   const double spill = s.pack_bytes + s.sum_bytes > device.l2_bytes ? 1.7 : 1.0;
-  const double seconds = (products * spill + stores + packing + tasks * kTaskSeconds) / std::min<double>(s.workers, tasks);
+  const double busy_workers = std::max(1.0, std::min<double>(s.workers, tasks));  // an empty batch has no tasks
+  const double seconds = (products * spill + stores + packing + tasks * kTaskSeconds) / busy_workers;
   Estimate estimate;
   estimate.bytes = problem.compulsory_bytes();
   estimate.flops = 2 * outputs * rows;
