@@ -6,6 +6,7 @@ namespace longconv {
 const std::vector<const Kernel*>& all_kernels() {
   static const std::vector<const Kernel*> kernels{
       &integer_direct(),
+      &complex_split(),
       &depthwise_fprop(),
       &dense_fprop(),
   };

@@ -8,6 +8,7 @@
 namespace longconv {
 
 const Kernel& integer_direct();
+const Kernel& complex_split();
 const Kernel& depthwise_fprop();
 const Kernel& dense_fprop();
 
