@@ -81,7 +81,7 @@ struct FpropBackward final : Node {
       std::tie(result[kWeight], grad_bias) = wgrad(x.unpack().conj(), grad, kernel_size, bias_grad, geometry);
       if (bias_grad) result[kBias] = grad_bias;
     } else if (bias_grad) {
-      result[kBias] = grad.sum({0, 2});
+      result[kBias] = at::sum(grad, at::IntArrayRef({0, 2}));
     }
     if (task_should_compute_output(kResidual)) result[kResidual] = grad;
     return result;

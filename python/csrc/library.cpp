@@ -22,7 +22,7 @@ c10::TypedOperatorHandle<Signature> find(const char* name, const char* overload 
 
 StringView name_of(PadMode mode) {
   const std::string_view text = name(mode);
-  return {text.data(), text.size()};
+  return StringView(text.data(), text.size());
 }
 
 std::string plan(StringView problem, std::int64_t threads) {

@@ -40,7 +40,7 @@ def _load() -> None:
             "`pip install --no-build-isolation --force-reinstall --no-deps longconv` from its sources."
         )
     try:
-        torch.ops.load_library(str(_LIBRARY))
+        torch.ops.load_library(str(_LIBRARY))  # type: ignore[no-untyped-call]
     except OSError as error:
         raise ImportError(
             f"longconv's compiled library cannot be loaded ({_LIBRARY}, built for PyTorch {built_for}, "
@@ -84,6 +84,10 @@ def build_info() -> str:
 Dim = Optional[int]
 
 
+def _split(tensor: Tensor, axis: int, *sizes: int) -> Tensor:
+    return cast(Tensor, tensor.unflatten(axis, sizes))  # type: ignore[no-untyped-call]
+
+
 def _front(tensor: Tensor, dim: Dim, size: int) -> Tensor:
     """The tensor with B in front; a tensor without B is repeated (a view)."""
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
@@ -101,13 +105,13 @@ def _into_channels(tensor: Tensor, dim: Dim, size: int) -> Tensor:
 
 def _into_grouped_channels(tensor: Tensor, dim: int, axis: int, groups: int) -> Tensor:
     """C = G*c channels at `axis`, with B -> G*B*c channels: every group has its own channels of all of B."""
-    channels = tensor.movedim(dim, 0).unflatten(axis + 1, (groups, -1))  # (B, ..., G, c, ...)
+    channels = _split(tensor.movedim(dim, 0), axis + 1, groups, -1)  # (B, ..., G, c, ...)
     return channels.movedim(0, axis + 1).flatten(axis, axis + 2)
 
 
 def _from_grouped_channels(tensor: Tensor, axis: int, size: int, groups: int) -> Tensor:
     """G*B*c channels at `axis` -> B in front, G*c channels."""
-    return tensor.unflatten(axis, (groups, size, -1)).movedim(axis + 1, 0).flatten(axis + 1, axis + 2)
+    return _split(tensor, axis, groups, size, -1).movedim(axis + 1, 0).flatten(axis + 1, axis + 2)
 
 
 def _fprop_vmap(
@@ -136,7 +140,7 @@ def _fprop_vmap(
         if residual is not None:
             residual = _into_batch(residual, residual_dim, size)
         y = fprop(_into_batch(x, x_dim, size), weight, bias, residual, *geometry, groups, *epilogue)
-        return y.unflatten(0, (size, -1)), 0
+        return _split(y, 0, size, -1), 0
     weight = _front(weight, weight_dim, size)
     if bias is not None:
         bias = _front(bias, bias_dim, size)
@@ -150,7 +154,7 @@ def _fprop_vmap(
     if residual is not None:
         residual = _into_channels(residual, residual_dim, size)
     y = fprop(x, weight.flatten(0, 1), bias, residual, *geometry, channel_groups, *epilogue)
-    return y.unflatten(1, (size, -1)), 1
+    return _split(y, 1, size, -1), 1
 
 
 def _dgrad_vmap(
@@ -173,14 +177,14 @@ def _dgrad_vmap(
     dgrad = torch.ops.longconv.dgrad.default
     if weight_dim is None:  # B joins the batch
         grad_x = dgrad(_into_batch(grad_y, grad_y_dim, size), weight, *geometry, groups, precision)
-        return grad_x.unflatten(0, (size, -1)), 0
+        return _split(grad_x, 0, size, -1), 0
     if grad_y_dim is None:  # B joins the input channels
         grad_x = dgrad(grad_y, _into_channels(weight, weight_dim, size), *geometry, groups, precision)
         return _from_grouped_channels(grad_x, 1, size, groups), 0
     # B joins the groups
     weight = weight.movedim(weight_dim, 0).flatten(0, 1)
     grad_x = dgrad(_into_channels(grad_y, grad_y_dim, size), weight, *geometry, size * groups, precision)
-    return grad_x.unflatten(1, (size, -1)), 1
+    return _split(grad_x, 1, size, -1), 1
 
 
 def _wgrad_vmap(
@@ -206,7 +210,7 @@ def _wgrad_vmap(
         assert x_dim is not None
         x = _into_grouped_channels(x, x_dim, 1, groups)
         grad_weight, grad_bias = wgrad(x, grad_y, *geometry, groups, bias_grad, precision)
-        return (grad_weight.unflatten(1, (size, -1)), grad_bias), (1, None)
+        return (_split(grad_weight, 1, size, -1), grad_bias), (1, None)
     if x_dim is None:  # B joins the output channels
         grad_y = _into_grouped_channels(grad_y, grad_y_dim, 1, groups)
         grad_weight, grad_bias = wgrad(x, grad_y, *geometry, groups, bias_grad, precision)
@@ -217,8 +221,8 @@ def _wgrad_vmap(
     # B joins the groups
     x, grad_y = _into_channels(x, x_dim, size), _into_channels(grad_y, grad_y_dim, size)
     grad_weight, grad_bias = wgrad(x, grad_y, *geometry, size * groups, bias_grad, precision)
-    grad_weight = grad_weight.unflatten(0, (size, -1))
-    return (grad_weight, grad_bias.unflatten(0, (size, -1)) if bias_grad else grad_bias), (0, 0 if bias_grad else None)
+    grad_weight = _split(grad_weight, 0, size, -1)
+    return (grad_weight, _split(grad_bias, 0, size, -1) if bias_grad else grad_bias), (0, 0 if bias_grad else None)
 
 
 if hasattr(torch.library, "register_vmap"):  # before 2.5 vmap loops over B
