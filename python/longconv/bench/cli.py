@@ -72,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     add = output.add_argument
     add("--json", type=pathlib.Path, metavar="FILE", help="one JSON line for each measurement")
+    add("--commit", metavar="HASH", help="what is measured, where the sources came without their git history")
     add("--plot", type=pathlib.Path, metavar="FILE.png", help="ratios and roofline as a picture")
 
 
@@ -147,7 +148,7 @@ def _measure_here(options: argparse.Namespace, selected: list[Selected]) -> Iter
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     budget = paired.Budget(least_rounds=options.rounds, least_seconds=options.min_time, most_seconds=options.max_time)
-    bench = Bench(torch.device(options.device), options.clock, not options.no_flush_l2, budget)
+    bench = Bench(torch.device(options.device), options.clock, not options.no_flush_l2, budget, commit=options.commit)
     for number, (cases_name, case, problem) in enumerate(selected, start=1):
         record = bench.run(cases_name, case, problem)
         pages = "" if bench.device.type == "cuda" else f" (huge pages {environment.huge_pages()})"

@@ -114,9 +114,14 @@ def _backend(device: torch.device) -> str:
     return "no oneDNN" if onednn is None else f"oneDNN {onednn.split()[0]}"
 
 
-def source() -> Source:
-    """Commit of the checkout that this package is part of, or that it was built from: the one around the current
-    folder, provided that its Python files are the installed ones. Neither: no commit."""
+def source(commit: str | None = None) -> Source:
+    """The commit that is measured: `commit` where the caller knows it (a copy of the sources has no history).
+
+    Otherwise that of the checkout which this package is part of, or was built from: the one around the current folder,
+    provided that its Python files are the installed ones. Neither: no commit.
+    """
+    if commit is not None:
+        return {"commit": commit, "dirty": None}
     root = _git(PACKAGE_FOLDER, "rev-parse", "--show-toplevel")
     if root is None or _git(PACKAGE_FOLDER, "ls-files", "--error-unmatch", "bench/__init__.py") is None:
         root = _git(pathlib.Path.cwd(), "rev-parse", "--show-toplevel")
@@ -124,8 +129,8 @@ def source() -> Source:
             return {"commit": None, "dirty": None}
     folder = pathlib.Path(root)
     paths = [path for path in _MEASURED_PATHS if (folder / path).exists()]
-    changes = _git(folder, "status", "--porcelain", "--", *paths)
-    return {"commit": _git(folder, "rev-parse", "HEAD"), "dirty": None if changes is None else bool(changes)}
+    head, changes = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain", "--", *paths)
+    return {"commit": head, "dirty": None if head is None or changes is None else bool(changes)}
 
 
 def _git(folder: pathlib.Path, *arguments: str) -> str | None:

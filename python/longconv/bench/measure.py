@@ -42,6 +42,7 @@ class Bench:
     budget: paired.Budget = dataclasses.field(default_factory=paired.Budget)
     ours: Engine = longconv_engine
     theirs: Engine = pytorch_engine
+    commit: str | None = None
     plan: Callable[[Problem, torch.device], str | None] = environment.plan_line
 
     def __post_init__(self) -> None:
@@ -56,7 +57,7 @@ class Bench:
         self.meter = RooflineMeter(self.device, self.clock)
         self._device_info = environment.device_info(self.device)
         self._versions = environment.versions(self.device)
-        self._source = environment.source()
+        self._source = environment.source(self.commit)
 
     def run(self, cases_name: str, case: Case, problem: Problem) -> Record:
         """Never raises for what a problem may meet (not supported, out of memory, disagreement): `error` says it."""

@@ -157,13 +157,13 @@ def _pytorch_composed_backward(p: Problem, o: Operands) -> Call:
 
 
 def result_tensors(result: Any) -> list[torch.Tensor]:
-    """The tensors of a result that hold anything (PyTorch leaves out what was not asked for, longconv returns size 0)."""
+    """The tensors of a result that hold anything: what was not asked for is None or of size 0."""
     results = result if isinstance(result, (tuple, list)) else [result]
     return [tensor for tensor in results if tensor is not None and tensor.numel()]
 
 
 def relative_difference(ours: Any, theirs: Any) -> float:
-    """||ours - theirs|| / ||theirs|| over all result tensors, in float64; infinite if shapes differ or a NaN is found."""
+    """||ours - theirs|| / ||theirs|| over all result tensors, in float64; inf if shapes differ or a NaN is found."""
     ours_tensors, their_tensors = result_tensors(ours), result_tensors(theirs)
     if [t.shape for t in ours_tensors] != [t.shape for t in their_tensors]:
         return math.inf

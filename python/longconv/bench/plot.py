@@ -17,6 +17,7 @@ from longconv.bench.summary import Setting, measured, pass_of
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 _Entry = tuple[Record, Numbers]
 _Point = tuple[float, float]
+_Points = dict[tuple[str, float], list[_Point]]
 
 
 def draw(records: Sequence[Record], path: pathlib.Path) -> None:
@@ -67,9 +68,10 @@ def _title(entries: Sequence[_Entry]) -> str:
     record = entries[-1][0]
     setting, versions = Setting.of(record), record["versions"]
     threads = f", {setting.threads} thread{'s' if setting.threads > 1 else ''}" if setting.kind == "cpu" else ""
-    commit = (record["source"]["commit"] or "unknown commit")[:10]
+    commit = record["source"]["commit"]
     return (
-        f"longconv {versions['longconv']} ({commit}) and PyTorch {versions['torch']} ({versions['backend']}) on "
+        f"longconv {versions['longconv']} ({commit[:10] if commit else 'unknown commit'}) and "
+        f"PyTorch {versions['torch']} ({versions['backend']}) on "
         f"{setting.device} ({setting.isa}{threads}), {record['date'][:10]}"
     )
 
@@ -127,15 +129,15 @@ def _draw_ratios(
     axis.legend(fontsize=7.5, loc="lower center", bbox_to_anchor=(0.5, 1 + legend_offset), frameon=False, ncols=1)
 
 
-def _draw_roofline(axis: Any, entries: Sequence[_Entry], colours: dict[str, str]) -> dict[str, list[_Point]]:
+def _draw_roofline(axis: Any, entries: Sequence[_Entry], colours: dict[str, str]) -> _Points:
     """FLOPs per compulsory byte against FLOP/s: longconv filled, PyTorch hollow, a line between the two.
 
-    Returns the points of each case.
+    Returns the points of each case and intensity (which the dtype's size changes).
     """
     problems = [Problem.parse(record["problem"]) for record, _ in entries]
     intensities = [problem.flops / problem.compulsory_bytes for problem in problems]
     left, right = min(intensities) / 2, max(intensities) * 2
-    points: dict[str, list[_Point]] = {}
+    points: _Points = {}
     drawn_roofs = set()
     for (record, numbers), exact_intensity in zip(entries, intensities):
         name = _series(record)
@@ -145,7 +147,7 @@ def _draw_roofline(axis: Any, entries: Sequence[_Entry], colours: dict[str, str]
         axis.plot([intensity, intensity], [theirs, ours], color=colours[name], linewidth=0.8, alpha=0.6)
         axis.plot(intensity, theirs, "o", markersize=4.5, markerfacecolor="white", markeredgecolor=colours[name])
         axis.plot(intensity, ours, "o", markersize=5, color=colours[name])
-        points.setdefault(record["case"], []).extend([(intensity, theirs), (intensity, ours)])
+        points.setdefault((record["case"], exact_intensity), []).extend([(intensity, theirs), (intensity, ours)])
         copy, gemm = numbers["roofline"]["copy_gbps"], numbers["roofline"]["gemm_gflops"] or math.inf
         if (name, copy, gemm) not in drawn_roofs:
             drawn_roofs.add((name, copy, gemm))
@@ -167,15 +169,15 @@ def _draw_roofline(axis: Any, entries: Sequence[_Entry], colours: dict[str, str]
     return points
 
 
-def _label_points(axis: Any, points: dict[str, list[_Point]], numbers_of_cases: dict[str, int]) -> None:
-    """Each case's number once, above its highest point, raised until it covers neither a number nor a point."""
+def _label_points(axis: Any, points: _Points, numbers_of_cases: dict[str, int]) -> None:
+    """The case's number above its highest point, raised until it covers neither a number nor a point."""
 
     def place(point: _Point) -> _Point:  # in typographic points
         x, y = axis.transData.transform(point) * (72 / axis.figure.dpi)
         return float(x), float(y)
 
     taken = [place(point) for of_case in points.values() for point in of_case]
-    for case, of_case in sorted(points.items(), key=lambda item: max(item[1], key=lambda point: point[1])):
+    for (case, _), of_case in sorted(points.items(), key=lambda item: max(item[1], key=lambda point: point[1])):
         highest = max(of_case, key=lambda point: point[1])
         x, y = place(highest)
         offset = 8.0

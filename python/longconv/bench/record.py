@@ -142,7 +142,7 @@ def read(paths: Iterable[pathlib.Path]) -> list[Record]:
 
 
 def validate(document: Any) -> Record:
-    """Returns the document as a record. Raises ValueError naming the first field that is missing, unknown or mistyped."""
+    """Returns the document as a record. Raises ValueError naming a field that is missing, unknown or mistyped."""
     _check(document, Record, "record")
     if document["schema"] != SCHEMA:
         raise ValueError(f"schema {document['schema']}, expected {SCHEMA}")

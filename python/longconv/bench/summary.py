@@ -1,5 +1,5 @@
 # Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-"""What many records say together: geometric means, odd sizes against round ones, the latest of repeated measurements."""
+"""What many records say together: geometric means, odd sizes against round ones, the latest of repetitions."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def _row(record: Record, numbers: Numbers) -> tuple[str, ...]:
         record["case"],
         Problem.parse(record["problem"]).pass_name,
         setting.arithmetic,
-        setting.huge_pages,
+        setting.huge_pages if setting.kind == "cpu" else "-",
         milliseconds(ours["median"]),
         f"{100 * (ours['q3'] - ours['q1']) / ours['median']:.0f}%",
         milliseconds(theirs["median"]),
@@ -129,10 +129,9 @@ def _rates(records: Sequence[Record]) -> str:
             roof = numbers["roofline"]
             gemm = roof["gemm_gflops"]
             product = "no matrix product" if gemm is None else f"GEMM {gemm:.0f} GFLOP/s"
-            lines.append(
-                f"{setting.device} ({setting.isa}, {setting.threads} threads), {setting.arithmetic}, huge pages "
-                f"{setting.huge_pages}: copy {roof['copy_gbps']:.1f} GB/s, {product}"
-            )
+            how = f", {setting.threads} threads, huge pages {setting.huge_pages}" if setting.kind == "cpu" else ""
+            where = f"{setting.device} ({setting.isa}{how}), {setting.arithmetic}"
+            lines.append(f"{where}: copy {roof['copy_gbps']:.1f} GB/s, {product}")
     return "\n".join(dict.fromkeys(lines))
 
 
