@@ -9,6 +9,10 @@ const std::vector<const Kernel*>& all_kernels() {
       &complex_split(),
       &depthwise_fprop(),
       &dense_fprop(),
+      &depthwise_dgrad(),
+      &dense_dgrad(),
+      &depthwise_wgrad(),
+      &dense_wgrad(),
   };
   return kernels;
 }
