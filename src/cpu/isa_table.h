@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "cpu/wgrad_table.h"
 #include "longconv/plan.h"
 #include "longconv/types.h"
 
@@ -92,6 +93,7 @@ struct IsaTable {
     /// rows[c * row_pitch + j] = sample (c, j), converted exactly.
     void (*read_samples)(const SampleRun&, T* rows, std::int64_t row_pitch) = nullptr;
     void (*finish_row)(const FinishRow<T>&) = nullptr;
+    WgradTable<T> wgrad;
   };
   Isa isa = Isa::portable;
   Real<float> f32;

@@ -57,7 +57,12 @@ inline To bits(From from) {
   return to;
 }
 
-inline F32 broadcast(float value) { return F32{} + value; }
+/// All lanes `value`. Not zero + value: that is an addition, and loses the sign of -0; value - 0 is value, no code.
+template <class T>
+inline Vector<T> splat(T value) {
+  return value - Vector<T>{};
+}
+inline F32 broadcast(float value) { return splat(value); }
 /// Lane by lane: condition (all ones or all zeros) ? a : b.
 inline F32 select(I32 condition, F32 a, F32 b) {
   return bits<F32>((condition & bits<I32>(a)) | (~condition & bits<I32>(b)));
@@ -72,11 +77,11 @@ struct Index {
 
 /// Calls body(Index<0>), ..., body(Index<N - 1>). A plain loop over an array of accumulators would spill them.
 template <class Body, int... I>
-inline __attribute__((always_inline)) void unroll(std::integer_sequence<int, I...>, Body body) {
+constexpr __attribute__((always_inline)) void unroll(std::integer_sequence<int, I...>, Body body) {
   (body(Index<I>{}), ...);
 }
 template <int N, class Body>
-inline __attribute__((always_inline)) void unroll(Body body) {
+constexpr __attribute__((always_inline)) void unroll(Body body) {
   unroll(std::make_integer_sequence<int, N>{}, body);
 }
 

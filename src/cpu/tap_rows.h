@@ -14,12 +14,17 @@
 
 #include <cstdint>
 
+#include "cpu/isa_table.h"
 #include "longconv/problem.h"
 #include "longconv/tensor_view.h"
 
 namespace longconv::cpu {
 
-struct IsaTable;
+template <class T>
+const IsaTable::Real<T>& real_table(const IsaTable& table) {
+  if constexpr (sizeof(T) == 4) return table.f32;
+  else return table.f64;
+}
 
 struct TapRows {
   std::int64_t taps = 1, stride = 1, dilation = 1;

@@ -8,5 +8,12 @@
 namespace longconv {
 
 const Kernel& integer_direct();
+const Kernel& complex_split();
+const Kernel& depthwise_fprop();
+const Kernel& dense_fprop();
+const Kernel& depthwise_dgrad();
+const Kernel& dense_dgrad();
+const Kernel& depthwise_wgrad();
+const Kernel& dense_wgrad();
 
 }  // namespace longconv

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sys
 from pathlib import Path
 
 import torch
@@ -30,8 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the demo; the exit status."""
-    from longconv.demo import headline, recording
-
+    try:
+        from longconv.demo import headline, recording
+    except ModuleNotFoundError as error:
+        print(f"longconv demo: {error}; it needs numpy, scipy, matplotlib and tqdm (the extra 'demo')", file=sys.stderr)
+        return 1
     print(f"longconv beside PyTorch {torch.__version__}, {processor_name()}, {torch.get_num_threads()} threads")
     try:
         if arguments.only != "recording":
@@ -39,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.only != "headline":
             recording.run(arguments.wav, arguments.output)
     except (MemoryError, OSError, ValueError) as error:
-        print(f"longconv demo: {error}")
+        print(f"longconv demo: {error}", file=sys.stderr)
         return 1
     return 0
 

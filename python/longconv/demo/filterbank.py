@@ -60,10 +60,12 @@ class ConstantQ(nn.Module):
         bands = int(np.floor(bands_per_octave * np.log2(highest_hz / lowest_hz))) + 1
         self.centres_hz: Array = lowest_hz * 2.0 ** (np.arange(bands) / bands_per_octave)
         self.hop_samples = hop_samples
-        self.octaves = nn.ModuleList(
+        octaves = [
             _Octave(centres, sample_rate_hz, quality, hop_samples)
             for centres in np.split(self.centres_hz, range(bands_per_octave, bands, bands_per_octave))
-        )
+        ]
+        self.octaves = nn.ModuleList(octaves)
+        self.taps = [octave.band_pass.kernel_size[0] for octave in octaves]
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 1, L) to energies (N, bands, ceil(L / hop_samples)); a full-scale sine has energy 1 in its band."""

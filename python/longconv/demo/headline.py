@@ -68,7 +68,7 @@ def run(full: bool = False) -> None:
         print(f"   torch.nn.Conv1d would not fit in one go: it gets batches of {theirs_at_once}")
 
     torch.manual_seed(_SEED)
-    ours: nn.Module = kernelbench.ModelNew(*kernelbench.get_init_inputs())
+    ours: nn.Module = kernelbench.ModelNew(in_channels, out_channels, kernel_size, stride, dilation)
     theirs: nn.Module = nn.Conv1d(in_channels, out_channels, kernel_size, stride=stride, dilation=dilation, bias=False)
     theirs.load_state_dict({name.replace("conv1d.", ""): value for name, value in ours.state_dict().items()})
 
@@ -129,12 +129,12 @@ def _in_child(work: Callable[..., Any], *arguments: Any) -> Any:
 
 def _measure(model: nn.Module, x: Tensor, at_once: int, output_bytes: int, threads: int) -> _Side:
     torch.set_num_threads(threads)
-    batches = x.split(at_once)
+    batches = torch.split(x, at_once)
     with torch.inference_mode():
         model(x[:1, :, : x.shape[2] // 64])  # starts the threads
         before = memory.resident_bytes()
         memory.reset_peak()
-        seconds = []
+        seconds: list[float] = []
         while len(seconds) < _RUNS and sum(seconds) < _ENOUGH_SECONDS:
             start = time.perf_counter()
             for batch in batches:
@@ -158,7 +158,7 @@ def _compare(ours: nn.Module, theirs: nn.Module, x: Tensor, threads: int) -> _Ag
     squares = dict.fromkeys(("difference", "theirs", "reference", "ours_error", "theirs_error"), 0.0)
     elements = 0
     with torch.inference_mode():
-        for signal in tqdm(x.split(1), desc="   comparing", unit="signal", leave=False):
+        for signal in tqdm(torch.split(x, 1), desc="   comparing", unit="signal", leave=False):
             y_ours, y_theirs = ours(signal)[0], theirs(signal)[0]
             difference = y_ours - y_theirs
             largest_difference = max(largest_difference, difference.abs().max().item())

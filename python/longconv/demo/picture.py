@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -22,6 +22,18 @@ _PAPER = "#0b0b14"
 _INK = "#d8d4e3"
 _FAINT = "#77738a"
 _WAVE = "#f2a65a"
+_STYLE: Any = {
+    "font.size": 11,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.facecolor": _PAPER,
+    "figure.facecolor": _PAPER,
+    "xtick.color": _FAINT,
+    "ytick.color": _FAINT,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+}
 _RANGE_DB = 70.0
 _TICKS_HZ = (31.25, 62.5, 125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)
 
@@ -33,10 +45,7 @@ def draw(
     duration_s = recording.samples.shape[1] / recording.sample_rate_hz
     level_db = 10 * np.log10(np.maximum(energy, 1e-20))
     top_db = float(np.ceil(np.percentile(level_db, 99.9) / 5) * 5)
-    style = {"font.size": 11, "axes.edgecolor": _FAINT, "text.color": _INK, "axes.labelcolor": _INK,
-             "xtick.color": _FAINT, "ytick.color": _FAINT, "xtick.labelcolor": _INK, "ytick.labelcolor": _INK,
-             "axes.facecolor": _PAPER, "figure.facecolor": _PAPER}  # fmt: skip
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(16, 9), dpi=150)
         grid = figure.add_gridspec(
             2, 3, height_ratios=(1, 4.2), width_ratios=(30, 3.4, 0.45), left=0.062, right=0.955, top=0.875, bottom=0.075,

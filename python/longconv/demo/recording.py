@@ -42,7 +42,7 @@ def run(wav: Path | None, output: Path) -> Path:
     print(f"\n2. A recording: {recording.title}, {channels} channel(s), {length:,} samples, {seconds:.1f} s")
     hop = 1 << max(5, round(np.log2(max(length, 1) / _FRAMES)))
     bank = ConstantQ(recording.sample_rate_hz, hop_samples=hop)
-    taps = [octave.band_pass.kernel_size[0] for octave in bank.octaves]
+    taps = bank.taps
     print(f"   {len(bank.centres_hz)} bands, {bank.centres_hz[0]:.0f} Hz to {bank.centres_hz[-1] / 1e3:.1f} kHz; "
           f"filters of {max(taps):,} taps in the lowest octave, {min(taps):,} in the highest")  # fmt: skip
 
