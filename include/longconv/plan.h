@@ -32,7 +32,7 @@ struct Device {
   std::int64_t l2_bytes = 1 << 20;   ///< second-level cache of a core; of the whole GPU
 
   // Kind::cuda only.
-  std::string model;                        ///< as the driver names it: "NVIDIA H100 80GB HBM3"
+  std::string model{};                      ///< as the driver names it: "NVIDIA H100 80GB HBM3"
   int ordinal = 0;                          ///< index among the GPUs that the process sees
   int compute_capability = 0;               ///< 10 * major + minor: 90 for an H100
   int sm_count = 0;                         ///< streaming multiprocessors

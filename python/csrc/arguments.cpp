@@ -171,8 +171,11 @@ void rethrow(const Error& error) {
   switch (error.code()) {
     case ErrorCode::invalid_value: TORCH_CHECK_VALUE(false, error.what());
     case ErrorCode::not_supported: TORCH_CHECK_NOT_IMPLEMENTED(false, error.what());
+    case ErrorCode::out_of_memory: TORCH_CHECK_WITH(OutOfMemoryError, false, error.what());
     case ErrorCode::invalid_argument:
     case ErrorCode::overflow:
+    case ErrorCode::unavailable:
+    case ErrorCode::device:
     case ErrorCode::internal: break;
   }
   TORCH_CHECK(false, error.what());
