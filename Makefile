@@ -70,6 +70,12 @@ test-cpp: setup ## C++ tests and the C++ example
 test-kernels: test-cpp ## compiles every CUDA kernel for every architecture, with the oldest and the newest NVRTC (no GPU)
 	@tools/report run "CUDA kernels compiled" tools/test-kernels build/dev
 
+.PHONY: gpu-test
+gpu-test: setup ## tests on this machine's GPU
+	@tools/bootstrap test
+	$(call cmake_build,build/dev,-DLONGCONV_TORCH=ON -DLONGCONV_TESTS=ON,--target longconv_gpu_tests)
+	@build/dev/tests/longconv_gpu_tests
+
 .PHONY: test-python
 test-python: build ## Python tests (PYTEST_ARGS="-k name")
 	@tools/report run "Python tests" $(BIN)/python -m pytest $(PYTEST_ARGS)
