@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace longconv::cuda {
@@ -15,7 +16,10 @@ struct Define {
   std::int64_t value = 0;
   const char* text = nullptr;
 
-  Define(const char* define_name, std::int64_t define_value) : name(define_name), value(define_value) {}
+  /// Any integer, bool or enumeration. A template, so that a literal 0 is a number and not a null pointer.
+  template <typename Integer, typename = std::enable_if_t<std::is_integral_v<Integer> || std::is_enum_v<Integer>>>
+  Define(const char* define_name, Integer define_value)
+      : name(define_name), value(static_cast<std::int64_t>(define_value)) {}
   Define(const char* define_name, const char* define_text) : name(define_name), text(define_text) {}
   std::string to_string() const;  ///< "KERNEL_SIZE=3"
   bool operator==(const Define& other) const;

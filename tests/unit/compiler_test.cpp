@@ -253,6 +253,12 @@ TEST_F(CompilerTest, CompilesWithoutADriver) {
             "good");
 }
 
+TEST(KernelSpec, DefinesTakeEveryKindOfNumber) {
+  enum class Mode : std::uint8_t { off, on };
+  const KernelSpec spec{"a.cuh", "a", {{"ZERO", 0}, {"FLAG", true}, {"MODE", Mode::on}, {"BIG", std::int64_t{1} << 40}}};
+  EXPECT_EQ(spec.to_string(), "a.cuh:a ZERO=0 FLAG=1 MODE=1 BIG=1099511627776");
+}
+
 TEST(KernelSpec, ComparesByWhatItSays) {
   const std::string name = "VARIANT";  // equal text at another address
   KernelSpec a = self_test(), b = self_test();
