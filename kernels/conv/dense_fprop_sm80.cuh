@@ -16,6 +16,7 @@
 // rounding. Tiles with inputs that this cannot carry (Inf, NaN, |x| >= 2^126, nonzero |x| < 2^-100) set their bit in
 // `redo`, for direct_fprop.cuh.
 // Limits: output time stride 1. Bytes: x once per 32*kWarpsOut output channels, weights from L2. See docs/design/numerics.md.
+#include "ptx/ldmatrix.cuh"
 #include "ptx/mma_sync.cuh"
 #include "tile/activation.cuh"
 #include "tile/pack_order.cuh"
@@ -28,13 +29,13 @@ constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
 constexpr bool kSplit = LC_ELEMENT == 4;
 #if LC_ELEMENT == 1
 using Element = bf16;
-using MmaType = mma_sync_bf16;
+using MmaType = bf16;
 #elif LC_ELEMENT == 2
 using Element = f16;
-using MmaType = mma_sync_f16;
+using MmaType = f16;
 #else
 using Element = float;
-using MmaType = mma_sync_tf32;
+using MmaType = tf32;
 #endif
 
 // --- configuration
@@ -64,72 +65,77 @@ static_assert(kStageChunks % 2 == 0, "a k-step is two chunks");
 extern "C" __device__ const int longconv_shared_bytes = C::kSharedBytes;
 
 struct Params : FpropParams<Element> {
-  u32* redo;
+  uint32_t* redo;
 };
 
-LC_DEVICE u32 bits_of(float v) { return __float_as_uint(v); }
-LC_DEVICE u32 bits_of(bf16 v) { return v.bits; }
-LC_DEVICE u32 bits_of(f16 v) { return v.bits; }
-
 // One stage: all warps share the (chunk, step) pairs. Returns whether this thread met a value that cannot be split.
-LC_DEVICE bool pack_stage(const Params& p, const Element* x, int channels, i64 first, u32 shared, int warp, int lane) {
+LC_DEVICE bool pack_stage(const Params& p, const Element* x, int channels, int64_t first, uint32_t shared, int warp, int lane) {
   using Order = PackOrder<C>;
   bool unfit = false;
 #pragma unroll 2
   for (int unit = warp; unit < kStageChunks * Order::kSteps; unit += 8) {
     const int chunk = unit % kStageChunks;
     const Order at(unit / kStageChunks, lane);
-    const i64 t = padded_index<C::kPad>(first + at.element, p.length);
+    const int64_t t = padded_index<C::kPad>(first + at.element, p.length);
     const Element* from = x + chunk * C::kChunk * p.x_channel + t * p.x_time;
-    u32 v[C::kChunk];
+    uint32_t v[C::kChunk];
 #pragma unroll
     for (int j = 0; j < C::kChunk; ++j)
       v[j] = t >= 0 && chunk * C::kChunk + j < channels ? bits_of(from[j * p.x_channel]) : 0u;
-    const u32 dst = shared + (chunk * C::kChunkRows + at.row) * 16;
+    const uint32_t dst = shared + (chunk * C::kChunkRows + at.row) * 16;
     if constexpr (C::kBytes == 2) {
-      store_shared(dst, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
+      store_shared_v4(dst, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
     } else if constexpr (!kSplit) {
-      store_shared(dst, round_tf32(v[0]), round_tf32(v[1]), round_tf32(v[2]), round_tf32(v[3]));
+      store_shared_v4(dst, round_tf32(v[0]), round_tf32(v[1]), round_tf32(v[2]), round_tf32(v[3]));
     } else {
-      u32 hi[4], lo[4];
+      uint32_t hi[4], lo[4];
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const u32 magnitude = v[j] & 0x7fffffffu;
+        const uint32_t magnitude = v[j] & 0x7fffffffu;
         unfit |= magnitude >= 0x7e800000u || (magnitude != 0 && magnitude < 0x0d800000u);
         hi[j] = (v[j] + 0x1000u) & 0xffffe000u;
         lo[j] = round_tf32(bits_of(__uint_as_float(v[j]) - __uint_as_float(hi[j])));
       }
-      store_shared(dst, hi[0], hi[1], hi[2], hi[3]);
-      store_shared(dst + C::kSplitBytes, lo[0], lo[1], lo[2], lo[3]);
+      store_shared_v4(dst, hi[0], hi[1], hi[2], hi[3]);
+      store_shared_v4(dst + C::kSplitBytes, lo[0], lo[1], lo[2], lo[3]);
     }
   }
   return unfit;
 }
 
+template <class Type> LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Type type) {
+  mma_m16n8k16(d, a, b, type);
+}
+LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], tf32 type) { mma_m16n8k8(d, a, b, type); }
+LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  const uint32_t b[2] = {b0, b1};
+  multiply(d, a, b, MmaType{});
+}
+
 struct Fragment {
-  u32 hi[2][4], lo[kSplit ? 2 : 1][4];
+  uint32_t hi[2][4], lo[kSplit ? 2 : 1][4];
 };
 
 extern "C" __global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_dense_fprop_sm80(const __grid_constant__ Params p) {
-  extern __shared__ __align__(128) u8 memory[];
-  const u32 shared = shared_address(memory);
+  extern __shared__ __align__(128) uint8_t memory[];
+  const uint32_t shared = shared_address(memory);
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, warp_out = warp / kWarpsTime, warp_time = warp % kWarpsTime;
   const Schedule<C> schedule(p);
   constexpr int kSteps = kStageChunks / 2;  // k-steps of a tap in a stage
-  constexpr i64 kBlockBytes = static_cast<i64>(C::kChannelBlocks) * kKernel * kSteps * C::kFragmentBytes;  // of 16 channels
+  constexpr int64_t kBlockBytes = static_cast<int64_t>(C::kChannelBlocks) * kKernel * kSteps * C::kFragmentBytes;  // of 16 channels
   // B addresses of this lane: ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1).
-  const u32 b_lane = shared + ((lane >> 3 & 1) * C::kChunkRows + warp_time * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
+  const uint32_t b_lane = shared + ((lane >> 3 & 1) * C::kChunkRows + warp_time * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
 
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
-    const Element* x = p.x + item.batch * p.x_batch + item.group * static_cast<i64>(C::kInChannels) * p.x_channel;
-    const i64 t0 = static_cast<i64>(item.tile) * C::kStep;
+    const Element* x = p.x + item.batch * p.x_batch + item.group * static_cast<int64_t>(C::kInChannels) * p.x_channel;
+    const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep;
     const int out0 = item.pass * C::kOutTile + warp_out * 32;
     // Fragment-ordered weights of this warp's two blocks of 16 channels.
-    const u8* w[2];
+    const uint8_t* w[2];
 #pragma unroll
     for (int m = 0; m < 2; ++m)
-      w[m] = p.weights + (static_cast<i64>(item.group) * (C::kPasses * C::kOutTile / 16) + out0 / 16 + m) * kBlockBytes + lane * 16;
+      w[m] = p.weights + (static_cast<int64_t>(item.group) * (C::kPasses * C::kOutTile / 16) + out0 / 16 + m) * kBlockBytes + lane * 16;
     float sum[2][8][4] = {};
     bool unfit = false;
 #pragma unroll 1
@@ -139,13 +145,13 @@ extern "C" __global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_
         const int channel0 = block * kStageChunks * C::kChunk;
         __syncthreads();
         unfit |= pack_stage(p, x + channel0 * p.x_channel, C::kInChannels - channel0,
-                            t0 * C::kStride - p.pad_left + static_cast<i64>(group) * C::kTaps * C::kDilation, shared, warp, lane);
+                            t0 * C::kStride - p.pad_left + static_cast<int64_t>(group) * C::kTaps * C::kDilation, shared, warp, lane);
         __syncthreads();
         const int taps = min(C::kTaps, kKernel - group * C::kTaps);
         float part[kSplit ? 2 : 1][kSplit ? 8 : 1][4] = {};
 #pragma unroll 1
         for (int k = 0; k < taps; ++k) {
-          const u32 b_tap = b_lane + (C::plane(k) * C::kPlaneRows + k * C::kDilation / C::kStride) * 16;
+          const uint32_t b_tap = b_lane + (C::plane(k) * C::kPlaneRows + k * C::kDilation / C::kStride) * 16;
 #pragma unroll
           for (int s = 0; s < kSteps; ++s) {
             Fragment a;
@@ -161,24 +167,24 @@ extern "C" __global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_
             }
 #pragma unroll
             for (int n = 0; n < 4; ++n) {  // pairs of 8 steps
-              u32 b[4];
-              load_matrix(b, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16);
+              uint32_t b[4];
+              load_matrix_x4(b, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16);
               if constexpr (kSplit) {
-                u32 l[4];
-                load_matrix(l, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16 + C::kSplitBytes);
+                uint32_t l[4];
+                load_matrix_x4(l, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16 + C::kSplitBytes);
 #pragma unroll
                 for (int m = 0; m < 2; ++m)
 #pragma unroll
                   for (int h = 0; h < 2; ++h) {
-                    mma_sync(MmaType{}, part[m][2 * n + h], a.hi[m], l[2 * h], l[2 * h + 1]);
-                    mma_sync(MmaType{}, part[m][2 * n + h], a.lo[m], b[2 * h], b[2 * h + 1]);
-                    mma_sync(MmaType{}, part[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
+                    multiply(part[m][2 * n + h], a.hi[m], l[2 * h], l[2 * h + 1]);
+                    multiply(part[m][2 * n + h], a.lo[m], b[2 * h], b[2 * h + 1]);
+                    multiply(part[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
                   }
               } else {
 #pragma unroll
                 for (int m = 0; m < 2; ++m)
 #pragma unroll
-                  for (int h = 0; h < 2; ++h) mma_sync(MmaType{}, sum[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
+                  for (int h = 0; h < 2; ++h) multiply(sum[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
               }
             }
           }
@@ -194,25 +200,25 @@ extern "C" __global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_
       }
     }
     if (kSplit && unfit) {
-      const u32 tile = static_cast<u32>(item.batch * p.groups + item.group) * schedule.tiles_per_row + item.tile;
+      const uint32_t tile = static_cast<uint32_t>(item.batch * p.groups + item.group) * schedule.tiles_per_row + item.tile;
       atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
     }
 
     const int g = lane >> 2, c = lane & 3;
-    const i64 t_warp = t0 + warp_time * 64;
+    const int64_t t_warp = t0 + warp_time * 64;
 #pragma unroll
     for (int m = 0; m < 2; ++m)
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int out = out0 + m * 16 + h * 8 + g;
         if (out >= kOutChannels) continue;
-        const i64 channel = item.group * static_cast<i64>(kOutChannels) + out;
-        const float bias = LC_BIAS ? to_f32(p.bias[channel]) : 0.f;
+        const int64_t channel = item.group * static_cast<int64_t>(kOutChannels) + out;
+        const float bias = LC_BIAS ? to_float(p.bias[channel]) : 0.f;
         Element* row = p.y + item.batch * p.y_batch + channel * p.y_channel + t_warp;
         const Element* residual =
             LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + channel * p.residual_channel + t_warp : nullptr;
-        const bool paired = (reinterpret_cast<u64>(row) & (2 * C::kBytes - 1)) == 0;
-        const i64 columns = p.out_length - t_warp;
+        const bool paired = (reinterpret_cast<uint64_t>(row) & (2 * C::kBytes - 1)) == 0;
+        const int64_t columns = p.out_length - t_warp;
 #pragma unroll
         for (int n = 0; n < 8; ++n) {
           const int column = n * 8 + 2 * c;
@@ -220,16 +226,16 @@ extern "C" __global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
             v[i] = sum[m][n][2 * h + i] + bias;
-            if (LC_RESIDUAL && column + i < columns) v[i] += to_f32(residual[column + i]);
+            if (LC_RESIDUAL && column + i < columns) v[i] += to_float(residual[column + i]);
             v[i] = activate<kActivation>(v[i], p.negative_slope);
           }
           if (paired && column + 1 < columns) {
-            if constexpr (C::kBytes == 2) *reinterpret_cast<u32*>(row + column) = pack2<Element>(v[0], v[1]);
+            if constexpr (C::kBytes == 2) *reinterpret_cast<uint32_t*>(row + column) = pack2<Element>(v[0], v[1]);
             else *reinterpret_cast<float2*>(row + column) = make_float2(v[0], v[1]);
           } else {
 #pragma unroll
             for (int i = 0; i < 2; ++i)
-              if (column + i < columns) from_f32(v[i], row[column + i]);
+              if (column + i < columns) from_float(v[i], row[column + i]);
           }
         }
       }

@@ -37,13 +37,13 @@ constexpr Pad kPad = static_cast<Pad>(LC_PAD);
 constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
 #if LC_ELEMENT == 0
 using Element = float;
-using MmaType = mma_tf32;
+using MmaType = tf32;
 #elif LC_ELEMENT == 1
 using Element = bf16;
-using MmaType = mma_bf16;
+using MmaType = bf16;
 #else
 using Element = f16;
-using MmaType = mma_f16;
+using MmaType = f16;
 #endif
 
 // --- the configuration
@@ -94,7 +94,7 @@ struct C {
   static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
   static constexpr int kTapStages = kChunks / 2 / kWSteps;
   static constexpr int kPassStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
-  static constexpr i64 kPassBytes = static_cast<i64>(kPassStages) * kWStageBytes;
+  static constexpr int64_t kPassBytes = static_cast<int64_t>(kPassStages) * kWStageBytes;
   static LC_CONSTEXPR int stage_bytes(int) { return kWStageBytes; }
 
   static constexpr int kSharedX = 0, kSharedW = kSharedX + kSlots * kSlotBytes;
@@ -118,7 +118,7 @@ using Params = FpropParams<Element>;
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, u32 shared, u32 slot_full, u32 slot_empty, u32 raw_full,
+LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, uint32_t slot_full, uint32_t slot_empty, uint32_t raw_full,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, raw_full, packer, lane);
   int unit = packer, slot_base = 0, stage = 0, phase = 0;
@@ -126,26 +126,27 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, u32 share
     const Item item = schedule.item(index);
     for (; unit < C::kUnits; unit += C::kPackers) {
       const int sequence = slot_base + unit / kChunks, s = sequence % C::kSlots, use = sequence / C::kSlots;
-      const u32 dst = shared + C::kSharedX + s * C::kSlotBytes + unit % kChunks * (C::kChunkRows * 16);
+      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % kChunks * (C::kChunkRows * 16);
       const Window<Element> w = Raw::window(p, item, unit);
       const bool edge = Raw::crosses_edge(w.first, p.length);
       barrier_wait(slot_empty + 8 * s, (use & 1) ^ 1);
       if (!C::kGather) barrier_wait(ring.full + 8 * stage, phase);
       if (!C::kWholeSlots && w.channels <= 0) {
-        for (int row = lane; row < C::kChunkRows; row += 32) store_shared(dst + row * 16, 0, 0, 0, 0);
+        for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
       } else if (C::kGather || (kPad >= Pad::reflect && edge)) {
         pack_gather<C, kPad>(w.row, p.x_channel, p.x_time, w.channels, w.first, p.length, dst, lane);
       } else {
-        const u32 raw = ring.memory + stage * C::kRawBytes;
+        const uint32_t raw = ring.memory + stage * C::kRawBytes;
         if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros
           for (int j = w.channels; j < C::kChunk; ++j)
-            for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+            for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
           __syncwarp();
         }
-        u32 offset[C::kChunk], misaligned = 0;
+        const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+        uint32_t offset[C::kChunk], misaligned = 0;
 #pragma unroll
         for (int j = 0; j < C::kChunk; ++j) {
-          const u32 shift = static_cast<u32>(reinterpret_cast<u64>(w.row + j * p.x_channel + w.first)) & 15;
+          const uint32_t shift = (low + j * static_cast<uint32_t>(ring.pitch)) & 15;
           misaligned |= shift;
           offset[j] = j * C::kRawPitch + shift;
         }
@@ -156,7 +157,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, u32 share
         else
           pack_any<C, false>(raw, offset, dst, lane, 0, 0);
       }
-      fence_async_shared();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
+      fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
       __syncwarp();
       if (lane == 0) barrier_arrive(slot_full + 8 * s);
       ring.issue();
@@ -168,13 +169,13 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, u32 share
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, u32 shared, u32 slot_full, u32 slot_empty, u32 w_full,
-                             u32 w_empty, int warpgroup, int warp, int lane) {
+LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, uint32_t slot_full, uint32_t slot_empty, uint32_t w_full,
+                             uint32_t w_empty, int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
-  const u64 a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
-  const u64 b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
-  const u32 full = w_full + 8 * C::kWStages * ring, empty = w_empty + 8 * C::kWStages * ring;
-  const u32 stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
+  const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
+  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
+  const uint32_t full = w_full + 8 * C::kWStages * ring, empty = w_empty + 8 * C::kWStages * ring;
+  const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   float acc[kMBlocks][kN / 2];
 
@@ -198,17 +199,17 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, u32 s
           const int taps = C::kTapGroups == 1 ? kKernel : min(kTaps, kKernel - group * kTaps);
 #pragma unroll 1
           for (int k = 0; k < taps; ++k) {
-            const u64 b = b0 + ((slot * C::kSlotBytes) >> 4) + (kStride == 1 ? k * kDilation : C::plane(k) * C::kPlaneRows + k * kDilation / kStride);
+            const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4) + (kStride == 1 ? k * kDilation : C::plane(k) * C::kPlaneRows + k * kDilation / kStride);
 #pragma unroll
             for (int s = 0; s < C::kTapStages; ++s) {
               barrier_wait(full + 8 * ws, w_phase);
-              const u64 a = a0 + ((ws * C::kWStageBytes) >> 4);
+              const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
               wgmma_fence();
 #pragma unroll
               for (int q = 0; q < kWSteps; ++q) {
 #pragma unroll
                 for (int m = 0; m < kMBlocks; ++m)
-                  Wgmma<MmaType, kN>::multiply(acc[m], a + q * (C::kStepBytes / 16) + m * 64,
+                  wgmma<MmaType, kN>(acc[m], a + q * (C::kStepBytes / 16) + m * 64,
                                                b + (s * kWSteps + q) * (2 * C::kChunkRows), accumulate);
                 accumulate = 1;
               }
@@ -228,15 +229,15 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, u32 s
       release();
 #pragma unroll
       for (int m = 0; m < kMBlocks; ++m) {
-        accumulators_ready(acc[m]);
+        keep_registers(acc[m]);
         const int channel0 = ((C::kResident ? pass : item.pass) * kChannelWays + ring) * kRingRows + m * 64 + warp * 16;
-        const i64 row0 = static_cast<i64>(item.group) * kOutChannels + channel0;
-        const i64 t0 = static_cast<i64>(item.tile) * C::kStep + way * Rows::kStep;
+        const int64_t row0 = static_cast<int64_t>(item.group) * kOutChannels + channel0;
+        const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep + way * Rows::kStep;
         RowsOut<Element> out;
         out.y = p.y + item.batch * p.y_batch + row0 * p.y_channel + t0;
         out.pitch = p.y_channel;
         out.rows = kOutChannels - channel0;
-        out.columns = static_cast<int>(min(p.out_length - t0, static_cast<i64>(1 << 30)));
+        out.columns = static_cast<int>(min(p.out_length - t0, static_cast<int64_t>(1 << 30)));
         out.first = t0 == 0;
         out.last = out.columns <= Rows::kStep;
         if (LC_BIAS || LC_RESIDUAL || kActivation != Activation::none)
@@ -252,10 +253,10 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, u32 s
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const __grid_constant__ Params p) {
-  extern __shared__ __align__(1024) u8 memory[];
-  const u32 shared = shared_address(memory);
-  const u32 slot_full = shared + C::kSharedBarriers, slot_empty = slot_full + 8 * C::kSlots, raw_full = slot_empty + 8 * C::kSlots;
-  const u32 w_full = raw_full + 8 * C::kPackers * C::kRawStages, w_empty = w_full + 8 * C::kRings * C::kWStages;
+  extern __shared__ __align__(1024) uint8_t memory[];
+  const uint32_t shared = shared_address(memory);
+  const uint32_t slot_full = shared + C::kSharedBarriers, slot_empty = slot_full + 8 * C::kSlots, raw_full = slot_empty + 8 * C::kSlots;
+  const uint32_t w_full = raw_full + 8 * C::kPackers * C::kRawStages, w_empty = w_full + 8 * C::kRings * C::kWStages;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   if (threadIdx.x == 0) {
     for (int i = 0; i < C::kSlots; ++i) {
@@ -267,19 +268,19 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_s
       barrier_init(w_full + 8 * i, 1);
       barrier_init(w_empty + 8 * i, 8 / C::kRings);
     }
-    barrier_init_fence();
+    fence_barrier_init();
   }
   __syncthreads();
   const Schedule<C> schedule(p);
   if (warp >= 8) {
-    registers_decrease<kPackerRegisters>();
+    decrease_registers<kPackerRegisters>();
     if (warp == 11) {
       if (lane == 0) weight_role<C>(p, schedule, shared, w_full, w_empty);
     } else {
       pack_role(p, schedule, shared, slot_full, slot_empty, raw_full, warp - 8, lane);
     }
   } else {
-    registers_increase<kMmaRegisters>();
+    increase_registers<kMmaRegisters>();
     multiply_role(p, schedule, shared, slot_full, slot_empty, w_full, w_empty, warp >> 2, warp & 3, lane);
   }
 }

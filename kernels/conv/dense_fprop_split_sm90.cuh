@@ -67,7 +67,7 @@ struct C {
   static constexpr int kBlockIntervals = (kTapGroups - 1) * kGroupIntervals + kLastIntervals;
   static constexpr int kRings = kChannelWays, kWStageBytes = kInterval * kTapBytes;
   static constexpr int kPassStages = kChannelBlocks * kBlockIntervals;
-  static constexpr i64 kPassBytes = static_cast<i64>(kChannelBlocks) * kKernel * kTapBytes;
+  static constexpr int64_t kPassBytes = static_cast<int64_t>(kChannelBlocks) * kKernel * kTapBytes;
   static LC_CONSTEXPR int interval_taps(int group_taps, int interval) {
     return group_taps - interval * kInterval < kInterval ? group_taps - interval * kInterval : kInterval;
   }
@@ -94,18 +94,18 @@ extern "C" __device__ const int longconv_shared_bytes = C::kSharedBytes;
 
 struct Params : FpropParams<float> {
   const float* weight_inverse;  // 1 / scale of each output channel, a power of two
-  u32* redo;                    // one bit for each (row of (batch, group), tile): row * tiles_per_row + tile
+  uint32_t* redo;                    // one bit for each (row of (batch, group), tile): row * tiles_per_row + tile
 };
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
 // Readers give a slot's values: 8 channels of one time position for the split, and the extremes of all of them.
 struct SlotReader {
-  u32 raw;
-  u32 shift;       // two bits for each channel: its row's offset in elements inside the first 16 bytes
+  uint32_t raw;
+  uint32_t shift;       // two bits for each channel: its row's offset in elements inside the first 16 bytes
   int begin, end;  // elements that exist (zero padding, end of the row)
 
-  LC_DEVICE u32 row_shift(int channel) const { return shift >> (2 * channel) & 3; }
+  LC_DEVICE uint32_t row_shift(int channel) const { return shift >> (2 * channel) & 3; }
   template <bool kMask> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
 #pragma unroll
     for (int j = 0; j < 8; ++j)
@@ -115,26 +115,19 @@ struct SlotReader {
       for (int j = 0; j < 8; ++j) v[j] = 0.f;
     }
   }
-  // 16 bytes at a time, two rows at once; groups that hang over an end of the row are masked.
-  LC_DEVICE Extremes extremes(int lane) const {
+  template <bool kMask> LC_DEVICE Extremes extremes(int lane) const {
+    using Order = PackOrder<C>;
     Extremes x;
-    constexpr int kGroups = ceil_div(C::kRawNeeded + 3, 4);
-#pragma unroll 2
-    for (int j = lane >> 4; j < 16; j += 2) {
-      const u32 row = raw + j * C::kRawPitch;
-      const int offset = row_shift(j);
-#pragma unroll 2
-      for (int g = lane & 15; g < kGroups; g += 16) {
-        float v[4];
-        load_shared(row + g * 16, v);
-        const int e = g * 4 - offset;  // element of v[0]
-        if (e < begin || e + 4 > end) {
+    float a[8], b[8];
+    read<kMask>(Order(0, lane).element, 0, a);
+#pragma unroll 1
+    for (int s = 0; s < Order::kSteps; ++s) {
+      read<kMask>(Order(s, lane).element, 1, b);
 #pragma unroll
-          for (int i = 0; i < 4; ++i) v[i] = e + i >= begin && e + i < end ? v[i] : 0.f;
-        }
+      for (int j = 0; j < 8; ++j) x.add(a[j]);
+      read<kMask>(Order(min(s + 1, Order::kSteps - 1), lane).element, 0, a);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) x.add(v[i]);
-      }
+      for (int j = 0; j < 8; ++j) x.add(b[j]);
     }
     x.reduce_warp();
     return x;
@@ -142,15 +135,15 @@ struct SlotReader {
 };
 struct GatherReader {
   const float* row;
-  i64 channel_stride, time_stride, first, length;
+  int64_t channel_stride, time_stride, first, length;
   int channels;
   template <bool> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
-    const i64 t = padded_index<C::kPad>(first + element, length);
+    const int64_t t = padded_index<C::kPad>(first + element, length);
 #pragma unroll
     for (int j = 0; j < 8; ++j)
       v[j] = half * 8 + j < channels && t >= 0 ? row[(half * 8 + j) * channel_stride + t * time_stride] : 0.f;
   }
-  LC_DEVICE Extremes extremes(int lane) const {
+  template <bool kMask> LC_DEVICE Extremes extremes(int lane) const {
     Extremes x;
 #pragma unroll 1
     for (int s = 0; s < 2 * PackOrder<C>::kSteps; ++s) {
@@ -164,18 +157,18 @@ struct GatherReader {
   }
 };
 
-LC_DEVICE void store_split(const float (&v)[8], float scale, u32 dst) {
-  u32 hi[4], lo[4];
+LC_DEVICE void store_split(const float (&v)[8], float scale, uint32_t dst) {
+  uint32_t hi[4], lo[4];
 #pragma unroll
   for (int j = 0; j < 4; ++j) split2_f16(v[2 * j] * scale, v[2 * j + 1] * scale, hi[j], lo[j]);
-  store_shared(dst, hi[0], hi[1], hi[2], hi[3]);
-  store_shared(dst + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
+  store_shared_v4(dst, hi[0], hi[1], hi[2], hi[3]);
+  store_shared_v4(dst + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
 }
 
 template <bool kMask, class Reader>
-LC_DEVICE SlotScale pack_split(const Reader& reader, u32 dst, int lane) {
+LC_DEVICE SlotScale pack_split(const Reader& reader, uint32_t dst, int lane) {
   using Order = PackOrder<C>;
-  const SlotScale scale(reader.extremes(lane));
+  const SlotScale scale(reader.template extremes<kMask>(lane));
   float a[8], b[8];  // loads run half a step ahead of the arithmetic
   reader.template read<kMask>(Order(0, lane).element, 0, a);
 #pragma unroll 1
@@ -189,7 +182,7 @@ LC_DEVICE SlotScale pack_split(const Reader& reader, u32 dst, int lane) {
   return scale;
 }
 
-LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, u32 shared, u32 slot_full, u32 slot_empty, u32 raw_full,
+LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, uint32_t slot_full, uint32_t slot_empty, uint32_t raw_full,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, raw_full, packer, lane);
   int unit = packer, slot_base = 0, stage = 0, phase = 0;
@@ -197,7 +190,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, u32 share
     const Item item = schedule.item(index);
     for (; unit < C::kUnits; unit += C::kPackers) {
       const int sequence = slot_base + unit, s = sequence % C::kSlots, use = sequence / C::kSlots;
-      const u32 dst = shared + C::kSharedX + s * C::kSlotBytes;
+      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes;
       const Window<float> w = Raw::window(p, item, unit);
       const bool edge = Raw::crosses_edge(w.first, p.length);
       barrier_wait(slot_empty + 8 * s, (use & 1) ^ 1);
@@ -213,12 +206,13 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, u32 share
         SlotReader reader{ring.memory + stage * C::kRawBytes, 0, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length)};
         if (!C::kWholeSlots && w.channels < 16) {
           for (int j = w.channels; j < 16; ++j)
-            for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared(reader.raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+            for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(reader.raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
           __syncwarp();
         }
+        const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
 #pragma unroll
         for (int j = 0; j < 16; ++j)
-          reader.shift |= (static_cast<u32>(reinterpret_cast<u64>(w.row + j * p.x_channel + w.first)) >> 2 & 3) << (2 * j);
+          reader.shift |= ((low + j * static_cast<uint32_t>(ring.pitch)) >> 2 & 3) << (2 * j);
         // Beyond the end of the row lies whatever the stage held before: it must not enter the extremes.
         const bool ragged = reader.begin > 0 || reader.end < C::kRawNeeded;
         const SlotScale scale = ragged ? pack_split<true>(reader, dst, lane) : pack_split<false>(reader, dst, lane);
@@ -226,13 +220,13 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, u32 share
         representable = scale.representable;
       }
       if (lane == 0) {
-        store_shared(shared + C::kSharedScales + 4 * s, __float_as_uint(inverse));
+        store_shared_u32(shared + C::kSharedScales + 4 * s, __float_as_uint(inverse));
         if (!representable) {
-          const u32 tile = static_cast<u32>(item.batch * schedule.groups + item.group) * schedule.tiles_per_row + item.tile;
+          const uint32_t tile = static_cast<uint32_t>(item.batch * schedule.groups + item.group) * schedule.tiles_per_row + item.tile;
           atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
         }
       }
-      fence_async_shared();
+      fence_proxy_async();
       __syncwarp();
       if (lane == 0) barrier_arrive(slot_full + 8 * s);
       ring.issue();
@@ -244,16 +238,14 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, u32 share
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-using Mma = Wgmma<mma_f16, kN>;
-
-LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, u32 shared, u32 slot_full, u32 slot_empty, u32 w_full,
-                             u32 w_empty, int warpgroup, int warp, int lane) {
+LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, uint32_t slot_full, uint32_t slot_empty, uint32_t w_full,
+                             uint32_t w_empty, int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
-  const u64 a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
-  const u64 b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
-  constexpr u64 kLoX = 2 * C::kChunkRows, kLoW = 128;  // descriptor steps from a hi plane to its lo plane
-  const u32 full = w_full + 8 * C::kWStages * ring, empty = w_empty + 8 * C::kWStages * ring;
-  const u32 stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
+  const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
+  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
+  constexpr uint64_t kLoX = 2 * C::kChunkRows, kLoW = 128;  // descriptor steps from a hi plane to its lo plane
+  const uint32_t full = w_full + 8 * C::kWStages * ring, empty = w_empty + 8 * C::kWStages * ring;
+  const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   float acc[kN / 2], cross[kN / 2], sum[kN / 2];
 
@@ -282,36 +274,36 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, u32 s
             inverse = slot_inverse;
           }
           const int group_taps = C::kTapGroups == 1 || group < C::kTapGroups - 1 ? min_of(C::kTaps, kKernel) : C::kLastTaps;
-          const u64 bx = b0 + ((slot * C::kSlotBytes) >> 4);
+          const uint64_t bx = b0 + ((slot * C::kSlotBytes) >> 4);
 #pragma unroll 1
           for (int k0 = 0; k0 < group_taps; k0 += kInterval) {
             barrier_wait(full + 8 * ws, w_phase);
-            const u64 a = a0 + ((ws * C::kWStageBytes) >> 4);
+            const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
             const int taps = min(kInterval, group_taps - k0);
             auto row_of = [&](int k) {
-              return static_cast<u64>(C::kStride == 1 ? k * C::kDilation : C::plane(k) * C::kPlaneRows + k * C::kDilation / C::kStride);
+              return static_cast<uint64_t>(C::kStride == 1 ? k * C::kDilation : C::plane(k) * C::kPlaneRows + k * C::kDilation / C::kStride);
             };
             wgmma_fence();
 #pragma unroll
             for (int q = 0; q < kInterval; ++q) {
               if (q < taps) {
-                const u64 aq = a + q * (C::kTapBytes / 16), b = bx + row_of(k0 + q);
-                Mma::multiply(cross, aq, b + kLoX, accumulate_cross);
-                Mma::multiply(cross, aq + kLoW, b, 1);
+                const uint64_t aq = a + q * (C::kTapBytes / 16), b = bx + row_of(k0 + q);
+                wgmma<f16, kN>(cross, aq, b + kLoX, accumulate_cross);
+                wgmma<f16, kN>(cross, aq + kLoW, b, 1);
                 accumulate_cross = 1;
               }
             }
 #pragma unroll
             for (int q = 0; q < kInterval; ++q)
-              if (q < taps) Mma::multiply(acc, a + q * (C::kTapBytes / 16), bx + row_of(k0 + q), q != 0);
+              if (q < taps) wgmma<f16, kN>(acc, a + q * (C::kTapBytes / 16), bx + row_of(k0 + q), q != 0);
             wgmma_commit();
             wgmma_wait<0>();
             if (lane == 0) {
               if (!C::kStationary) barrier_arrive(empty + 8 * ws);
               if (k0 + kInterval >= group_taps && pass == Schedule<C>::kPassesPerItem - 1) barrier_arrive(slot_empty + 8 * slot);
             }
-            accumulators_ready(acc);
-            accumulators_ready(cross);
+            keep_registers(acc);
+            keep_registers(cross);
 #pragma unroll
             for (int i = 0; i < kN / 2; ++i) sum[i] = fmaf(acc[i], inverse, sum[i]);
             if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
@@ -322,13 +314,13 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, u32 s
       promote_cross();
 
       const int channel0 = (C::kResident ? pass : item.pass) * (64 * kChannelWays) + ring * 64 + warp * 16;
-      const i64 row0 = static_cast<i64>(item.group) * kOutChannels + channel0;
-      const i64 t0 = static_cast<i64>(item.tile) * C::kStep + way * Rows::kStep;
+      const int64_t row0 = static_cast<int64_t>(item.group) * kOutChannels + channel0;
+      const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep + way * Rows::kStep;
       RowsOut<float> out;
       out.y = p.y + item.batch * p.y_batch + row0 * p.y_channel + t0;
       out.pitch = p.y_channel;
       out.rows = kOutChannels - channel0;
-      out.columns = static_cast<int>(min(p.out_length - t0, static_cast<i64>(1 << 30)));
+      out.columns = static_cast<int>(min(p.out_length - t0, static_cast<int64_t>(1 << 30)));
       out.first = t0 == 0;
       out.last = out.columns <= Rows::kStep;
       const int g = lane >> 2;
@@ -348,10 +340,10 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, u32 s
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_split_sm90(const __grid_constant__ Params p) {
-  extern __shared__ __align__(1024) u8 memory[];
-  const u32 shared = shared_address(memory);
-  const u32 slot_full = shared + C::kSharedBarriers, slot_empty = slot_full + 8 * C::kSlots, raw_full = slot_empty + 8 * C::kSlots;
-  const u32 w_full = raw_full + 8 * C::kPackers * C::kRawStages, w_empty = w_full + 8 * C::kRings * C::kWStages;
+  extern __shared__ __align__(1024) uint8_t memory[];
+  const uint32_t shared = shared_address(memory);
+  const uint32_t slot_full = shared + C::kSharedBarriers, slot_empty = slot_full + 8 * C::kSlots, raw_full = slot_empty + 8 * C::kSlots;
+  const uint32_t w_full = raw_full + 8 * C::kPackers * C::kRawStages, w_empty = w_full + 8 * C::kRings * C::kWStages;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   if (threadIdx.x == 0) {
     for (int i = 0; i < C::kSlots; ++i) {
@@ -363,19 +355,19 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_s
       barrier_init(w_full + 8 * i, 1);
       barrier_init(w_empty + 8 * i, 8 / C::kRings);
     }
-    barrier_init_fence();
+    fence_barrier_init();
   }
   __syncthreads();
   const Schedule<C> schedule(p);
   if (warp >= 8) {
-    registers_decrease<kPackerRegisters>();
+    decrease_registers<kPackerRegisters>();
     if (warp == 11) {
       if (lane == 0) weight_role<C>(p, schedule, shared, w_full, w_empty);
     } else {
       pack_role(p, schedule, shared, slot_full, slot_empty, raw_full, warp - 8, lane);
     }
   } else {
-    registers_increase<kMmaRegisters>();
+    increase_registers<kMmaRegisters>();
     multiply_role(p, schedule, shared, slot_full, slot_empty, w_full, w_empty, warp >> 2, warp & 3, lane);
   }
 }

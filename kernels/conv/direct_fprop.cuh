@@ -15,13 +15,13 @@
 // Sums are blocked: products of a stage (at most kStageTerms) in one chain, stages added to a total. Nothing outside
 // the signal is multiplied when weights are not finite (kExact); otherwise zeros are, which adds nothing.
 // f32 for bf16/f16/f32 (subnormals kept), f64 for f64. Bound: docs/design/numerics.md.
-#include "ptx/types.cuh"
+#include "tile/common.cuh"
 #include "tile/activation.cuh"
 #include "tile/signal.cuh"
 
 // --- problem: LC_ELEMENT 0 f32, 1 bf16, 2 f16, 3 f64; channels are per group
 constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
-constexpr i64 kKernel = LC_KERNEL_SIZE, kStride = LC_STRIDE, kDilation = LC_DILATION;
+constexpr int64_t kKernel = LC_KERNEL_SIZE, kStride = LC_STRIDE, kDilation = LC_DILATION;
 constexpr Pad kPad = static_cast<Pad>(LC_PAD);
 constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
 #if LC_ELEMENT == 0
@@ -43,8 +43,8 @@ constexpr int kTimeThreads = kThreads / kOutThreads;
 constexpr int kOutTile = kThreadOut * kOutThreads, kTimeTile = kThreadTime * kTimeThreads;
 constexpr int kStageChannels = LC_STAGE_CHANNELS, kStageTaps = LC_STAGE_TAPS;
 // The window of a stage; when dilation makes it sparse, taps are stored one after the other instead.
-constexpr i64 kDenseWindow = (kTimeTile - 1) * kStride + (kStageTaps - 1) * kDilation + 1;
-constexpr i64 kTapwiseWindow = static_cast<i64>(kTimeTile) * kStageTaps;
+constexpr int64_t kDenseWindow = (kTimeTile - 1) * kStride + (kStageTaps - 1) * kDilation + 1;
+constexpr int64_t kTapwiseWindow = static_cast<int64_t>(kTimeTile) * kStageTaps;
 constexpr bool kTapwise = kTapwiseWindow < kDenseWindow;
 constexpr int kWindow = static_cast<int>(kTapwise ? kTapwiseWindow : kDenseWindow);
 static_assert((kWindow + kStageTaps * kOutTile) * kStageChannels * sizeof(Sum) <= 48 * 1024, "static shared memory");
@@ -55,23 +55,23 @@ struct Params {
   Element* y;
   const Element* bias;
   const Element* residual;
-  const u32* redo;
-  const u32* flags;
-  i64 x_batch, x_channel, x_time, w_out, w_in, w_tap, y_batch, y_channel, y_time;  // strides in elements
-  i64 residual_batch, residual_channel, residual_time;
-  i64 length, out_length, pad_left;
-  i64 redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
-  i64 redo_tiles;
+  const uint32_t* redo;
+  const uint32_t* flags;
+  int64_t x_batch, x_channel, x_time, w_out, w_in, w_tap, y_batch, y_channel, y_time;  // strides in elements
+  int64_t residual_batch, residual_channel, residual_time;
+  int64_t length, out_length, pad_left;
+  int64_t redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
+  int64_t redo_tiles;
   int batch, groups;
   Sum negative_slope;
 };
 
 LC_DEVICE Sum widen(double v) { return static_cast<Sum>(v); }
 LC_DEVICE float widen(float v) { return v; }
-LC_DEVICE float widen(bf16 v) { return to_f32(v); }
-LC_DEVICE float widen(f16 v) { return to_f32(v); }
+LC_DEVICE float widen(bf16 v) { return to_float(v); }
+LC_DEVICE float widen(f16 v) { return to_float(v); }
 LC_DEVICE void narrow(double v, double& out) { out = v; }
-template <class E> LC_DEVICE void narrow(float v, E& out) { from_f32(v, out); }
+template <class E> LC_DEVICE void narrow(float v, E& out) { from_float(v, out); }
 LC_DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
 LC_DEVICE double fused(double a, double b, double c) { return fma(a, b, c); }
 
@@ -80,23 +80,23 @@ __shared__ Sum shared_w[kStageChannels][kStageTaps][kOutTile];
 
 struct Tile {
   int batch, group, out0;
-  i64 t0;
+  int64_t t0;
 };
 
 // Must this tile be computed at all?
 LC_DEVICE bool wanted(const Params& p, const Tile& tile) {
 #if LC_MODE == 1
   if (*p.flags & 2u) return true;
-  const i64 row = (static_cast<i64>(tile.batch) * p.groups + tile.group) * p.redo_tiles;
-  i64 first = (tile.t0 - p.redo_span + 1) / p.redo_step, last = (tile.t0 + kTimeTile - 1) / p.redo_step;
+  const int64_t row = (static_cast<int64_t>(tile.batch) * p.groups + tile.group) * p.redo_tiles;
+  int64_t first = (tile.t0 - p.redo_span + 1) / p.redo_step, last = (tile.t0 + kTimeTile - 1) / p.redo_step;
   first = first < 0 ? 0 : first;
   last = last < p.redo_tiles ? last : p.redo_tiles - 1;
-  for (i64 i = row + first; i <= row + last; ++i)
+  for (int64_t i = row + first; i <= row + last; ++i)
     if (p.redo[i >> 5] >> (i & 31) & 1u) return true;
   return false;
 #elif LC_MODE == 2
-  const i64 begin = tile.t0 * kStride - p.pad_left;
-  const i64 end = (tile.t0 + kTimeTile - 1) * kStride - p.pad_left + (kKernel - 1) * kDilation;
+  const int64_t begin = tile.t0 * kStride - p.pad_left;
+  const int64_t end = (tile.t0 + kTimeTile - 1) * kStride - p.pad_left + (kKernel - 1) * kDilation;
   return (*p.flags & 1u) && (begin < 0 || end >= p.length);
 #else
   return true;
@@ -105,17 +105,17 @@ LC_DEVICE bool wanted(const Params& p, const Tile& tile) {
 
 template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile, Sum (&total)[kThreadOut][kThreadTime]) {
   const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
-  const Element* x = p.x + tile.batch * p.x_batch + tile.group * static_cast<i64>(kInChannels) * p.x_channel;
-  const Element* w = p.w + (tile.group * static_cast<i64>(kOutChannels) + tile.out0) * p.w_out;
-  const i64 first = tile.t0 * kStride - p.pad_left;
+  const Element* x = p.x + tile.batch * p.x_batch + tile.group * static_cast<int64_t>(kInChannels) * p.x_channel;
+  const Element* w = p.w + (tile.group * static_cast<int64_t>(kOutChannels) + tile.out0) * p.w_out;
+  const int64_t first = tile.t0 * kStride - p.pad_left;
   for (int i0 = 0; i0 < kInChannels; i0 += kStageChannels) {
-    for (i64 k0 = 0; k0 < kKernel; k0 += kStageTaps) {
-      const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<i64>(kStageTaps), kKernel - k0));
+    for (int64_t k0 = 0; k0 < kKernel; k0 += kStageTaps) {
+      const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kKernel - k0));
       __syncthreads();
       for (int i = threadIdx.x; i < kStageChannels * kWindow; i += kThreads) {
         const int channel = i / kWindow, e = i % kWindow;
-        const i64 offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
-        const i64 position = padded_index<kPad>(first + k0 * kDilation + offset, p.length);
+        const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
+        const int64_t position = padded_index<kPad>(first + k0 * kDilation + offset, p.length);
         shared_x[channel][e] = channel < channels && position >= 0
                                    ? widen(x[(i0 + channel) * p.x_channel + position * p.x_time]) : Sum(0);
       }
@@ -140,7 +140,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
           for (int o = 0; o < kThreadOut; ++o) wv[o] = shared_w[channel][tap][a * kThreadOut + o];
 #pragma unroll
           for (int j = 0; j < kThreadTime; ++j) {
-            const i64 position = first + (b + j * kTimeThreads) * kStride + (k0 + tap) * kDilation;
+            const int64_t position = first + (b + j * kTimeThreads) * kStride + (k0 + tap) * kDilation;
             if (kExact && (position < 0 || position >= p.length)) continue;
 #pragma unroll
             for (int o = 0; o < kThreadOut; ++o) part[o][j] = fused(wv[o], xv[j], part[o][j]);
@@ -157,16 +157,16 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
 
 extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
-  const i64 time_tiles = (p.out_length + kTimeTile - 1) / kTimeTile;
-  const i64 items = time_tiles * out_tiles * p.batch * p.groups;
-  for (i64 item = blockIdx.x; item < items; item += gridDim.x) {
-    const i64 rest = item / out_tiles, row = rest / time_tiles;
+  const int64_t time_tiles = (p.out_length + kTimeTile - 1) / kTimeTile;
+  const int64_t items = time_tiles * out_tiles * p.batch * p.groups;
+  for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
+    const int64_t rest = item / out_tiles, row = rest / time_tiles;
     const Tile tile{static_cast<int>(row / p.groups), static_cast<int>(row % p.groups),
                     static_cast<int>(item % out_tiles) * kOutTile, rest % time_tiles * kTimeTile};
     if (!wanted(p, tile)) continue;
     Sum total[kThreadOut][kThreadTime] = {};
-    const i64 begin = tile.t0 * kStride - p.pad_left;
-    const i64 end = (min(tile.t0 + kTimeTile, p.out_length) - 1) * kStride - p.pad_left + (kKernel - 1) * kDilation;
+    const int64_t begin = tile.t0 * kStride - p.pad_left;
+    const int64_t end = (min(tile.t0 + kTimeTile, p.out_length) - 1) * kStride - p.pad_left + (kKernel - 1) * kDilation;
     const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
     // Whether weights are finite is known where they were packed; elsewhere edges are always done exactly.
     if (edge && (p.flags == nullptr || *p.flags)) compute<true>(p, tile, total);
@@ -176,12 +176,12 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(con
 #pragma unroll
     for (int o = 0; o < kThreadOut; ++o) {
       const int out = tile.out0 + a * kThreadOut + o;
-      const i64 channel = tile.group * static_cast<i64>(kOutChannels) + out;
+      const int64_t channel = tile.group * static_cast<int64_t>(kOutChannels) + out;
 #pragma unroll
       for (int j = 0; j < kThreadTime; ++j) {
-        const i64 t = tile.t0 + b + j * kTimeThreads;
+        const int64_t t = tile.t0 + b + j * kTimeThreads;
         if (out >= kOutChannels || t >= p.out_length) continue;
-        const i64 first = t * kStride - p.pad_left;
+        const int64_t first = t * kStride - p.pad_left;
         if (LC_MODE == 2 && first >= 0 && first + (kKernel - 1) * kDilation < p.length) continue;
         Sum v = total[o][j];
         if (LC_BIAS) v += widen(p.bias[channel]);

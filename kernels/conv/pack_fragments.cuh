@@ -5,7 +5,7 @@
 // Stages run over channel blocks, then tap groups of LC_TAPS taps: the taps of a channel block are consecutive.
 // flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some weight cannot be split: Inf, NaN, |w| >= 2^126 or nonzero
 // below 2^-100. Bits are only ever set: the caller clears the word first.
-#include "ptx/types.cuh"
+#include "tile/common.cuh"
 
 constexpr int kFormat = LC_FORMAT, kKernel = LC_KERNEL_SIZE, kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
 constexpr bool kSplit = kFormat == 4;
@@ -22,39 +22,35 @@ constexpr int kPaddedRows = LC_PADDED_OUT_CHANNELS;  // of a group, a multiple o
 
 struct Params {
   const Element* w;
-  u8* packed;
-  u32* flags;
-  i64 w_out, w_in, w_tap;  // strides in elements
+  uint8_t* packed;
+  uint32_t* flags;
+  int64_t w_out, w_in, w_tap;  // strides in elements
 };
-
-LC_DEVICE u32 bits_of(float v) { return __float_as_uint(v); }
-LC_DEVICE u32 bits_of(bf16 v) { return v.bits; }
-LC_DEVICE u32 bits_of(f16 v) { return v.bits; }
 
 extern "C" __global__ void __launch_bounds__(256) longconv_pack_fragments(const __grid_constant__ Params p) {
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
-  const i64 fragments = static_cast<i64>(kBlocks) * kKernel * kStageSteps;  // of 16 channels
+  const int64_t fragments = static_cast<int64_t>(kBlocks) * kKernel * kStageSteps;  // of 16 channels
   bool finite = true, fit = true;
-  for (i64 i = threadIdx.x; i < fragments * 32; i += 256) {
-    const i64 fragment = i / 32, step = fragment % kStageSteps, tap = fragment / kStageSteps % kKernel;
-    const i64 block = fragment / kStageSteps / kKernel;
+  for (int64_t i = threadIdx.x; i < fragments * 32; i += 256) {
+    const int64_t fragment = i / 32, step = fragment % kStageSteps, tap = fragment / kStageSteps % kKernel;
+    const int64_t block = fragment / kStageSteps / kKernel;
     const int g = static_cast<int>(i % 32) / 4, c = static_cast<int>(i % 32) % 4;
-    u32 hi[4], lo[4];
+    uint32_t hi[4], lo[4];
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
       const int out = block16 * 16 + g + 8 * (r & 1);
-      const i64 channel = (block * kStageSteps + step) * kStepChannels + (c + 4 * (r >> 1)) * kWord;
-      u32 word = 0;
+      const int64_t channel = (block * kStageSteps + step) * kStepChannels + (c + 4 * (r >> 1)) * kWord;
+      uint32_t word = 0;
 #pragma unroll
       for (int j = 0; j < kWord; ++j) {
         Element v{};
         if (out < kOutChannels && channel + j < kInChannels)
-          v = p.w[(static_cast<i64>(group) * kOutChannels + out) * p.w_out + (channel + j) * p.w_in + tap * p.w_tap];
-        finite = finite && fabsf(to_f32(v)) < __uint_as_float(0x7f800000u);
+          v = p.w[(static_cast<int64_t>(group) * kOutChannels + out) * p.w_out + (channel + j) * p.w_in + tap * p.w_tap];
+        finite = finite && fabsf(to_float(v)) < __uint_as_float(0x7f800000u);
         word |= bits_of(v) << (16 * j);
       }
       if (kSplit) {
-        const u32 magnitude = word & 0x7fffffffu;
+        const uint32_t magnitude = word & 0x7fffffffu;
         fit = fit && magnitude < 0x7e800000u && (magnitude == 0 || magnitude >= 0x0d800000u);
         hi[r] = (word + 0x1000u) & 0xffffe000u;
         lo[r] = round_tf32(__float_as_uint(__uint_as_float(word) - __uint_as_float(hi[r])));
@@ -62,7 +58,7 @@ extern "C" __global__ void __launch_bounds__(256) longconv_pack_fragments(const 
         hi[r] = kFormat == 0 ? round_tf32(word) : word;
       }
     }
-    u8* out = p.packed + (block16 + static_cast<i64>(group) * (kPaddedRows / 16)) * fragments * (kSplit ? 1024 : 512) +
+    uint8_t* out = p.packed + (block16 + static_cast<int64_t>(group) * (kPaddedRows / 16)) * fragments * (kSplit ? 1024 : 512) +
               fragment * (kSplit ? 1024 : 512) + (i % 32) * 16;
     *reinterpret_cast<uint4*>(out) = make_uint4(hi[0], hi[1], hi[2], hi[3]);
     if (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);

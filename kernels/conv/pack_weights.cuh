@@ -30,22 +30,18 @@ using Element = float;
 
 struct Params {
   const Element* w;
-  u8* packed;
+  uint8_t* packed;
   float* inverse;
-  u32* flags;
-  i64 w_out, w_in, w_tap;  // strides in elements
+  uint32_t* flags;
+  int64_t w_out, w_in, w_tap;  // strides in elements
 };
-
-LC_DEVICE u32 bits_of(float v) { return __float_as_uint(v); }
-LC_DEVICE u32 bits_of(bf16 v) { return v.bits; }
-LC_DEVICE u32 bits_of(f16 v) { return v.bits; }
 
 extern "C" __global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_constant__ Params p) {
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
-  const Element* w = p.w + (static_cast<i64>(group) * kOutChannels + o) * p.w_out;
-  const i64 count = static_cast<i64>(kInChannels) * kKernel;
-  auto at = [&](i64 channel, i64 tap) -> Element {
+  const Element* w = p.w + (static_cast<int64_t>(group) * kOutChannels + o) * p.w_out;
+  const int64_t count = static_cast<int64_t>(kInChannels) * kKernel;
+  auto at = [&](int64_t channel, int64_t tap) -> Element {
     if (real && channel < kInChannels) return w[channel * p.w_in + tap * p.w_tap];
     return Element{};
   };
@@ -54,8 +50,8 @@ extern "C" __global__ void __launch_bounds__(128) longconv_pack_weights(const __
   Extremes extremes;
   bool finite = true;
   if (real) {
-    for (i64 i = threadIdx.x; i < count; i += 128) {
-      const float v = to_f32(at(i / kKernel, i % kKernel));
+    for (int64_t i = threadIdx.x; i < count; i += 128) {
+      const float v = to_float(at(i / kKernel, i % kKernel));
       finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
       if (kSplit) extremes.add(v);
     }
@@ -72,25 +68,25 @@ extern "C" __global__ void __launch_bounds__(128) longconv_pack_weights(const __
     const ChannelScale channel(extremes);
     scale = channel.scale;
     if (threadIdx.x == 0 && real) {
-      p.inverse[static_cast<i64>(group) * kOutChannels + o] = channel.inverse;
+      p.inverse[static_cast<int64_t>(group) * kOutChannels + o] = channel.inverse;
       if (!channel.representable) atomicOr(p.flags, 2u);
     }
   }
   if (!finite) atomicOr(p.flags, 1u);
 
-  const i64 chunks = static_cast<i64>(kBlocks) * kBlockChunks;
-  for (i64 i = threadIdx.x; i < chunks * kKernel; i += 128) {
-    const i64 chunk = i / kKernel, tap = i % kKernel, block = chunk / kBlockChunks, inside = chunk % kBlockChunks;
+  const int64_t chunks = static_cast<int64_t>(kBlocks) * kBlockChunks;
+  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += 128) {
+    const int64_t chunk = i / kKernel, tap = i % kKernel, block = chunk / kBlockChunks, inside = chunk % kBlockChunks;
     // (group, ring, block, tap) then the chunks of a tap, then rows.
-    const i64 tap_index = ((static_cast<i64>(group) * (kPaddedRows / kRows) + o / kRows) * kBlocks + block) * kKernel + tap;
+    const int64_t tap_index = ((static_cast<int64_t>(group) * (kPaddedRows / kRows) + o / kRows) * kBlocks + block) * kKernel + tap;
     constexpr int kTapChunks = kSplit ? 4 : kBlockChunks;
-    u8* out = p.packed + ((tap_index * kTapChunks + inside) * kRows + o % kRows) * 16;
-    u32 word[4];
+    uint8_t* out = p.packed + ((tap_index * kTapChunks + inside) * kRows + o % kRows) * 16;
+    uint32_t word[4];
     if constexpr (kSplit) {
-      u32 lo[4];
+      uint32_t lo[4];
 #pragma unroll
       for (int j = 0; j < 4; ++j)
-        split2_f16(to_f32(at(chunk * 8 + 2 * j, tap)) * scale, to_f32(at(chunk * 8 + 2 * j + 1, tap)) * scale, word[j], lo[j]);
+        split2_f16(to_float(at(chunk * 8 + 2 * j, tap)) * scale, to_float(at(chunk * 8 + 2 * j + 1, tap)) * scale, word[j], lo[j]);
       *reinterpret_cast<uint4*>(out + 2 * kRows * 16) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
     } else if constexpr (kFormat == 0) {
 #pragma unroll

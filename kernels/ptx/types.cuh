@@ -1,53 +1,84 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Fixed-width names without system headers: device code includes nothing from outside kernels/.
+/// Integer types, 16-bit floating-point types and conversions for device code. No system header: the names and types
+/// are those that <cstdint> has on 64-bit Linux, so that a file may also be compiled after one that includes it.
 #pragma once
 
-using u8 = unsigned char;
-using u16 = unsigned short;
-using u32 = unsigned int;
-using u64 = unsigned long long;
-using i32 = int;
-using i64 = long long;
+typedef signed char int8_t;
+typedef unsigned char uint8_t;
+typedef short int16_t;
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef long int64_t;
+typedef unsigned long uint64_t;
+static_assert(sizeof(int64_t) == 8, "a 64-bit system is expected");
 
-// Raw bits of a 16-bit float. Arithmetic happens in f32.
-struct bf16 { u16 bits; };
-struct f16 { u16 bits; };
+namespace longconv {
 
-#define LC_DEVICE __device__ __forceinline__
+/// Storage types: bits in memory, values in float.
+struct bf16 {
+  uint16_t bits;
+};
+struct f16 {
+  uint16_t bits;
+};
+/// A float whose low 13 bits the tensor core ignores. A tag: it is stored as float or uint32_t.
+struct tf32 {};
 
-#define LC_CONSTEXPR __host__ __device__ constexpr
-LC_CONSTEXPR int ceil_div(int a, int b) { return (a + b - 1) / b; }
-LC_CONSTEXPR int round_up(int a, int b) { return ceil_div(a, b) * b; }
-LC_CONSTEXPR int min_of(int a, int b) { return a < b ? a : b; }
-LC_CONSTEXPR int max_of(int a, int b) { return a > b ? a : b; }
-LC_CONSTEXPR int gcd_of(int a, int b) { return b ? gcd_of(b, a % b) : a; }
+namespace ptx {
 
-LC_DEVICE float to_f32(float v) { return v; }
-LC_DEVICE float to_f32(bf16 v) { return __uint_as_float(static_cast<u32>(v.bits) << 16); }
-LC_DEVICE float to_f32(f16 v) {
-  float r;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(v.bits));
-  return r;
+/// Exact.
+__device__ __forceinline__ float to_float(bf16 value) { return __uint_as_float((uint32_t)value.bits << 16); }
+__device__ __forceinline__ float to_float(f16 value) {
+  float result;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
+  return result;
+}
+__device__ __forceinline__ float to_float(float value) { return value; }
+
+/// Round to nearest, ties to even; overflow gives Inf, NaN stays NaN, subnormals are kept.
+__device__ __forceinline__ bf16 to_bf16(float value) {
+  bf16 result;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
+  return result;
+}
+__device__ __forceinline__ f16 to_f16(float value) {
+  f16 result;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
+  return result;
 }
 
-// Round to nearest even; NaN stays NaN.
-LC_DEVICE void from_f32(float v, float& out) { out = v; }
-LC_DEVICE void from_f32(float v, bf16& out) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out.bits) : "f"(v)); }
-LC_DEVICE void from_f32(float v, f16& out) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(out.bits) : "f"(v)); }
-
-// Two values in one register, `lo` at the lower address.
-template <class E> LC_DEVICE u32 pack2(float lo, float hi);
-template <> LC_DEVICE u32 pack2<bf16>(float lo, float hi) {
-  u32 r;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
-  return r;
+/// Two values in one register, `low` in the low half; rounded as above.
+__device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
+  uint32_t result;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+  return result;
 }
-template <> LC_DEVICE u32 pack2<f16>(float lo, float hi) {
-  u32 r;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(hi), "f"(lo));
-  return r;
+__device__ __forceinline__ uint32_t pack_f16(float low, float high) {
+  uint32_t result;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+  return result;
+}
+__device__ __forceinline__ void unpack_bf16(uint32_t packed, float& low, float& high) {
+  low = __uint_as_float(packed << 16);
+  high = __uint_as_float(packed & 0xffff0000u);
+}
+__device__ __forceinline__ void unpack_f16(uint32_t packed, float& low, float& high) {
+  asm("{\n.reg .f16 a, b;\nmov.b32 {a, b}, %2;\ncvt.f32.f16 %0, a;\ncvt.f32.f16 %1, b;\n}"
+      : "=f"(low), "=f"(high)
+      : "r"(packed));
 }
 
-// f32 -> TF32, nearest, ties away: the tensor core reads the upper 19 bits, so adding half of the last kept
-// bit rounds. Inf must stay, NaN must not wrap into a number, and |x| near FLT_MAX rounds to Inf as cvt.rna does.
-LC_DEVICE u32 round_tf32(u32 bits) { return (bits & 0x7fffffffu) < 0x7f800000u ? bits + 0x1000u : bits; }
+/// The TF32 operand for a float's bits: rounded to 10 explicit bits, to nearest, ties away from zero. The tensor core
+/// drops the low 13 bits, so adding half a unit is the rounding (cvt.rna.tf32 is several instructions on sm_90).
+/// Finite values that would round to Inf keep their largest TF32 neighbour; Inf stays Inf; a NaN stays a NaN, whichever
+/// bits say so.
+__device__ __forceinline__ uint32_t round_tf32(uint32_t bits) {
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  const uint32_t rounded = magnitude < 0x7f7ff000u ? bits + 0x1000u : bits;
+  return magnitude > 0x7f800000u ? bits | 0x00400000u : rounded;
+}
+__device__ __forceinline__ uint32_t round_tf32(float value) { return round_tf32(__float_as_uint(value)); }
+
+}  // namespace ptx
+}  // namespace longconv

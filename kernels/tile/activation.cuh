@@ -1,7 +1,7 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 // Epilogue activations in f32 or f64; the numbering is longconv::Activation's.
 #pragma once
-#include "ptx/types.cuh"
+#include "tile/common.cuh"
 
 enum class Activation { none, relu, leaky_relu, gelu, gelu_tanh, silu, tanh, sigmoid };
 

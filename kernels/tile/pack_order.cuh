@@ -2,7 +2,7 @@
 // Packed rows: a tap of a strided convolution reads every stride-th sample, so samples are kept by residue (polyphase):
 // plane p, row r holds raw element e = r*kStride + residue(p). Tap k is row k*dilation/stride of plane k*dilation mod stride.
 #pragma once
-#include "ptx/shared.cuh"
+#include "tile/common.cuh"
 
 // Which row of which plane lane-step `i` writes, and the raw element it comes from. When every residue is needed, lanes
 // run along raw time (loads without bank conflicts for any stride; kPlaneRows mod 8 is chosen so that the stores have

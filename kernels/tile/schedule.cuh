@@ -1,18 +1,18 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 // Which tiles a persistent block does, in which order; and the parameters every dense forward kernel takes.
 #pragma once
-#include "ptx/types.cuh"
+#include "tile/common.cuh"
 
 template <class Element> struct FpropParams {
   const Element* x;
-  const u8* weights;  // packed by pack_weights.cuh in the order of consumption
+  const uint8_t* weights;  // packed by pack_weights.cuh in the order of consumption
   Element* y;
   const Element* bias;
   const Element* residual;
-  i64 x_batch, x_channel, x_time;  // strides in elements
-  i64 y_batch, y_channel;
-  i64 residual_batch, residual_channel;
-  i64 length, out_length, pad_left;
+  int64_t x_batch, x_channel, x_time;  // strides in elements
+  int64_t y_batch, y_channel;
+  int64_t residual_batch, residual_channel;
+  int64_t length, out_length, pad_left;
   int batch, groups;
   float negative_slope;
 };

@@ -1,14 +1,14 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 // Reading a signal beyond its ends, without a padded copy.
 #pragma once
-#include "ptx/types.cuh"
+#include "tile/common.cuh"
 
 // As longconv::PadMode; `none` is zeros with both pads 0: then no window leaves the signal.
 enum class Pad { none, zeros, reflect, replicate, circular };
 
 // Sample that stands at position p of the padded signal (p counted from the first real sample), or -1 for "nothing".
 // Positions beyond what any window reads (tile overhang) may be far outside: they give some sample or nothing.
-template <Pad kPad> LC_DEVICE i64 padded_index(i64 p, i64 length) {
+template <Pad kPad> LC_DEVICE int64_t padded_index(int64_t p, int64_t length) {
   if (kPad == Pad::reflect) {
     if (p < 0) p = -p;
     if (p >= length) p = 2 * (length - 1) - p;

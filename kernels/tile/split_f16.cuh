@@ -8,16 +8,14 @@
 // that neighbouring slots mostly share it. Slots that hold what this cannot carry (Inf, NaN, |v| >= 2^112, a nonzero
 // |v| * 2^e < 2^-14 or |v| < 2^-100) are reported, and their tiles are done again by the direct f32 kernel.
 #pragma once
-#include "ptx/shared.cuh"
+#include "ptx/shared_memory.cuh"
+#include "tile/common.cuh"
 
-LC_DEVICE void unpack2_f16(u32 v, float& lo, float& hi) {
-  asm("{\n.reg .f16 a, b;\nmov.b32 {a, b}, %2;\ncvt.f32.f16 %0, a;\ncvt.f32.f16 %1, b;\n}" : "=f"(lo), "=f"(hi) : "r"(v));
-}
 // Two values, already scaled -> one word of the hi plane, one of the lo plane.
-LC_DEVICE void split2_f16(float a, float b, u32& hi, u32& lo) {
+LC_DEVICE void split2_f16(float a, float b, uint32_t& hi, uint32_t& lo) {
   hi = pack2<f16>(a, b);
   float ha, hb;
-  unpack2_f16(hi, ha, hb);
+  unpack_f16(hi, ha, hb);
   lo = pack2<f16>((a - ha) * 2048.f, (b - hb) * 2048.f);
 }
 
@@ -25,10 +23,10 @@ LC_DEVICE void split2_f16(float a, float b, u32& hi, u32& lo) {
 // 2 * bits - 1: zero wraps around to the largest number.
 struct Extremes {
   float largest = 0.f;
-  u32 smallest = 0xffffffffu;
+  uint32_t smallest = 0xffffffffu;
   LC_DEVICE void add(float v) {
     asm("max.NaN.f32 %0, %0, %1;" : "+f"(largest) : "f"(fabsf(v)));
-    const u32 bits = __float_as_uint(v);
+    const uint32_t bits = __float_as_uint(v);
     smallest = min(smallest, bits + bits - 1u);
   }
   LC_DEVICE void merge(const Extremes& x) {
@@ -51,9 +49,9 @@ struct SlotScale {
     const int exponent = static_cast<int>(__float_as_uint(x.largest) >> 23) - 127;  // floor(log2(largest)); 128: Inf, NaN
     const int e = zero ? 0 : ((14 + 1024 - exponent) & ~3) - 1024;                  // rounded down to a multiple of 4
     const bool in_range = zero || (exponent < 112 && exponent >= -100);
-    representable = in_range && (zero || x.smallest >= (static_cast<u32>(max(-14 - e, -100) + 127) << 24) - 1u);
-    scale = __uint_as_float(static_cast<u32>((in_range ? e : 0) + 127) << 23);
-    inverse = __uint_as_float(static_cast<u32>((in_range ? -e : 0) + 127) << 23);
+    representable = in_range && (zero || x.smallest >= (static_cast<uint32_t>(max(-14 - e, -100) + 127) << 24) - 1u);
+    scale = __uint_as_float(static_cast<uint32_t>((in_range ? e : 0) + 127) << 23);
+    inverse = __uint_as_float(static_cast<uint32_t>((in_range ? -e : 0) + 127) << 23);
   }
 };
 
@@ -67,8 +65,8 @@ struct ChannelScale {
     const int e = zero ? 0 : 13 - exponent;
     // Both 2^e and 2^-e must be normal numbers, and so must the weights that matter.
     const bool in_range = zero || (exponent <= 126 && exponent >= -100);
-    representable = in_range && (zero || x.smallest >= (static_cast<u32>(max(-14 - e, -126) + 127) << 24) - 1u);
-    scale = __uint_as_float(static_cast<u32>((in_range ? e : 0) + 127) << 23);
-    inverse = __uint_as_float(static_cast<u32>((in_range ? -e : 0) + 127) << 23);
+    representable = in_range && (zero || x.smallest >= (static_cast<uint32_t>(max(-14 - e, -126) + 127) << 24) - 1u);
+    scale = __uint_as_float(static_cast<uint32_t>((in_range ? e : 0) + 127) << 23);
+    inverse = __uint_as_float(static_cast<uint32_t>((in_range ? -e : 0) + 127) << 23);
   }
 };

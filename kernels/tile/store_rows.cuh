@@ -12,22 +12,24 @@
 //            two ragged ends (together one sector) by plain stores.
 //   direct   rows on 16-byte boundaries (8 for f32): straight from registers, no staging.
 #pragma once
-#include "ptx/async_sm90.cuh"
-#include "ptx/shared.cuh"
+#include "ptx/bulk_copy.cuh"
+#include "ptx/control.cuh"
+#include "ptx/mbarrier.cuh"
+#include "ptx/shared_memory.cuh"
 #include "tile/activation.cuh"
 
 enum class Store { windows, ends, direct };
 
-template <class E> LC_DEVICE void store_element(E* p, u32 bits);
-template <> LC_DEVICE void store_element<float>(float* p, u32 bits) { *reinterpret_cast<u32*>(p) = bits; }
-template <> LC_DEVICE void store_element<bf16>(bf16* p, u32 bits) { p->bits = static_cast<u16>(bits); }
-template <> LC_DEVICE void store_element<f16>(f16* p, u32 bits) { p->bits = static_cast<u16>(bits); }
+template <class E> LC_DEVICE void store_element(E* p, uint32_t bits);
+template <> LC_DEVICE void store_element<float>(float* p, uint32_t bits) { *reinterpret_cast<uint32_t*>(p) = bits; }
+template <> LC_DEVICE void store_element<bf16>(bf16* p, uint32_t bits) { p->bits = static_cast<uint16_t>(bits); }
+template <> LC_DEVICE void store_element<f16>(f16* p, uint32_t bits) { p->bits = static_cast<uint16_t>(bits); }
 
 // Where a warp's 16 rows go. Row r of the warp is y + r*pitch elements, valid for r < rows; columns are valid below `columns`
 // (and never below 0).
 template <class E> struct RowsOut {
   E* y;              // row 0, column 0 of this window
-  i64 pitch;         // elements between rows
+  int64_t pitch;         // elements between rows
   int rows;          // valid rows, may be <= 0
   int columns;       // valid columns of the window, may exceed N or be <= 0
   bool first, last;  // first / last window of the row
@@ -42,38 +44,38 @@ template <class P> struct RowStore {
   static constexpr int kPitchBytes = kN * kBytes + (kBytes == 2 ? 16 : 32);  // conflict-free for the fragment's stores
   static constexpr int kStageBytes = P::kStore == Store::direct ? 0 : kRows * kPitchBytes;  // of one warp
 
-  static LC_DEVICE u32 misalignment(const E* p) { return static_cast<u32>(reinterpret_cast<u64>(p) & 15) / kBytes; }
+  static LC_DEVICE uint32_t misalignment(const E* p) { return static_cast<uint32_t>(reinterpret_cast<uint64_t>(p) & 15) / kBytes; }
   // Columns to the next sector boundary.
-  static LC_DEVICE int to_sector(const E* p) { return static_cast<int>(0u - static_cast<u32>(reinterpret_cast<u64>(p)) & 31u) / kBytes; }
+  static LC_DEVICE int to_sector(const E* p) { return static_cast<int>(0u - static_cast<uint32_t>(reinterpret_cast<uint64_t>(p)) & 31u) / kBytes; }
 
-  static LC_DEVICE void store(const float (&acc)[kN / 2], const RowsOut<E>& out, u32 stage, int lane) {
+  static LC_DEVICE void store(const float (&acc)[kN / 2], const RowsOut<E>& out, uint32_t stage, int lane) {
     if constexpr (P::kStore == Store::direct) store_direct(acc, out, lane);
     else store_staged(acc, out, stage, lane);
   }
   // Before the kernel ends: shared memory must outlive the copies that read it.
   static LC_DEVICE void finish() {
-    if constexpr (P::kStore != Store::direct) bulk_store_wait<0>();
+    if constexpr (P::kStore != Store::direct) bulk_wait<0>();
   }
 
  private:
-  static LC_DEVICE void stage_row(const float (&acc)[kN / 2], int h, u32 a, bool odd) {
+  static LC_DEVICE void stage_row(const float (&acc)[kN / 2], int h, uint32_t a, bool odd) {
 #pragma unroll
     for (int j = 0; j < kN / 8; ++j) {
       const float v0 = acc[4 * j + 2 * h], v1 = acc[4 * j + 2 * h + 1];
       if constexpr (kBytes == 2) {
-        const u32 v = pack2<E>(v0, v1);
-        if (!odd) store_shared(a + j * 16, v);
+        const uint32_t v = pack2<E>(v0, v1);
+        if (!odd) store_shared_u32(a + j * 16, v);
         else { store_shared_u16(a + j * 16, v); store_shared_u16(a + j * 16 + 2, v >> 16); }
       } else if (!odd) {
-        store_shared(a + j * 32, __float_as_uint(v0), __float_as_uint(v1));
+        store_shared_v2(a + j * 32, v0, v1);
       } else {
-        store_shared(a + j * 32, __float_as_uint(v0));
-        store_shared(a + j * 32 + 4, __float_as_uint(v1));
+        store_shared_u32(a + j * 32, __float_as_uint(v0));
+        store_shared_u32(a + j * 32 + 4, __float_as_uint(v1));
       }
     }
   }
 
-  static LC_DEVICE void store_staged(const float (&acc)[kN / 2], const RowsOut<E>& out, u32 stage, int lane) {
+  static LC_DEVICE void store_staged(const float (&acc)[kN / 2], const RowsOut<E>& out, uint32_t stage, int lane) {
     const int g = lane >> 2, c = lane & 3;
     const bool edge = P::kStore == Store::windows ? out.first || out.last || out.columns < kN : out.columns < kN;
 #pragma unroll
@@ -81,13 +83,13 @@ template <class P> struct RowStore {
 #pragma unroll
       for (int q = 0; q < 8 / kRows; ++q) {
         const int row0 = h * 8 + q * kRows;
-        if (lane < kRows) bulk_store_wait_read<0>();
+        if (lane < kRows) bulk_wait_read<0>();
         __syncwarp();
         if (kRows == 8 || g / kRows == q) {
-          const u32 pad = misalignment(out.y + (h * 8 + g) * out.pitch);
+          const uint32_t pad = misalignment(out.y + (h * 8 + g) * out.pitch);
           stage_row(acc, h, stage + (g % kRows) * kPitchBytes + (pad + 2 * c) * kBytes, pad & 1);
         }
-        fence_async_shared();
+        fence_proxy_async();
         __syncwarp();
         if (!edge) {
           if (lane < kRows && row0 + lane < out.rows) {
@@ -115,13 +117,13 @@ template <class P> struct RowStore {
               store_element(row + column, staged(stage, r, row, column));
           }
         }
-        if (lane < kRows) bulk_store_commit();
+        if (lane < kRows) bulk_commit();
       }
     }
   }
 
-  static LC_DEVICE u32 staged(u32 stage, int r, const E* row, int column) {
-    const u32 a = stage + r * kPitchBytes + (misalignment(row) + column) * kBytes;
+  static LC_DEVICE uint32_t staged(uint32_t stage, int r, const E* row, int column) {
+    const uint32_t a = stage + r * kPitchBytes + (misalignment(row) + column) * kBytes;
     return kBytes == 2 ? load_shared_u16(a) : load_shared_u32(a);
   }
 
@@ -143,12 +145,12 @@ template <class P> struct RowStore {
         const bool odd = c & 1, high = c & 2;
 #pragma unroll
         for (int m = 0; m < kN / 32; ++m) {
-          u32 p[4];
+          uint32_t p[4];
 #pragma unroll
           for (int i = 0; i < 4; ++i) p[i] = pack2<E>(acc[4 * (4 * m + i) + 2 * h], acc[4 * (4 * m + i) + 2 * h + 1]);
-          const u32 r0 = __shfl_xor_sync(~0u, odd ? p[0] : p[1], 1), r1 = __shfl_xor_sync(~0u, odd ? p[2] : p[3], 1);
-          const u32 a0 = odd ? r0 : p[0], a1 = odd ? p[1] : r0, b0 = odd ? r1 : p[2], b1 = odd ? p[3] : r1;
-          const u32 q0 = __shfl_xor_sync(~0u, high ? a0 : b0, 2), q1 = __shfl_xor_sync(~0u, high ? a1 : b1, 2);
+          const uint32_t r0 = __shfl_xor_sync(~0u, odd ? p[0] : p[1], 1), r1 = __shfl_xor_sync(~0u, odd ? p[2] : p[3], 1);
+          const uint32_t a0 = odd ? r0 : p[0], a1 = odd ? p[1] : r0, b0 = odd ? r1 : p[2], b1 = odd ? p[3] : r1;
+          const uint32_t q0 = __shfl_xor_sync(~0u, high ? a0 : b0, 2), q1 = __shfl_xor_sync(~0u, high ? a1 : b1, 2);
           const uint4 v = high ? make_uint4(q0, q1, b0, b1) : make_uint4(a0, a1, q0, q1);
           const int column = (4 * m + c) * 8;
           if (h * 8 + g < out.rows && column < out.columns)
@@ -162,13 +164,13 @@ template <class P> struct RowStore {
 // Bias, residual and activation on the fragment, in f32. residual: row 0, column 0 of the window, or null.
 template <class E, Activation kActivation, int kN>
 LC_DEVICE void apply_epilogue(float (&acc)[kN / 2], const RowsOut<E>& out, const E* bias, const E* residual,
-                              i64 residual_pitch, float negative_slope, int lane) {
+                              int64_t residual_pitch, float negative_slope, int lane) {
   const int g = lane >> 2, c = lane & 3;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int r = h * 8 + g;
     const bool valid = r < out.rows;
-    const float b = bias && valid ? to_f32(bias[r]) : 0.f;
+    const float b = bias && valid ? to_float(bias[r]) : 0.f;
 #pragma unroll
     for (int j = 0; j < kN / 8; ++j) {
 #pragma unroll
@@ -176,7 +178,7 @@ LC_DEVICE void apply_epilogue(float (&acc)[kN / 2], const RowsOut<E>& out, const
         float& v = acc[4 * j + 2 * h + i];
         const int column = 8 * j + 2 * c + i;
         v += b;
-        if (residual && valid && column < out.columns) v += to_f32(residual[r * residual_pitch + column]);
+        if (residual && valid && column < out.columns) v += to_float(residual[r * residual_pitch + column]);
         v = activate<kActivation>(v, negative_slope);
       }
     }

@@ -1,0 +1,72 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// What the autograd kernels of the three passes share.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
+
+#include <initializer_list>
+#include <mutex>
+
+#include "ops.h"
+
+namespace longconv::torch_binding {
+
+using torch::autograd::Node;
+using torch::autograd::SavedVariable;
+using torch::autograd::variable_list;
+
+/// Gradients are computed in the dtype of what was saved, even where backward() is called under autocast.
+class WithoutAutocast {
+  c10::impl::ExcludeDispatchKeyGuard guard_{c10::autocast_dispatch_keyset};
+};
+
+inline const at::Tensor& value_or_undefined(const OptionalTensor& tensor) {
+  static const at::Tensor undefined;
+  return tensor.has_value() ? *tensor : undefined;
+}
+
+inline bool is_dual(const at::Tensor& tensor) { return tensor.defined() && tensor._fw_grad(/*level=*/0).defined(); }
+
+/// The forward-mode tangent, undefined if there is none.
+inline at::Tensor tangent_of(const at::Tensor& tensor) { return tensor.defined() ? tensor._fw_grad(0) : tensor; }
+
+/// The tensor without its tangent, still connected for reverse mode.
+inline at::Tensor primal_of(const at::Tensor& tensor) {
+  return is_dual(tensor) ? tensor._fw_primal(/*level=*/0) : tensor;
+}
+
+/// The sum of two tensors of which either may be undefined.
+inline at::Tensor sum_of(const at::Tensor& a, const at::Tensor& b) {
+  if (!a.defined()) return b;
+  return b.defined() ? a.add(b) : a;
+}
+
+inline void set_tangent(const at::Tensor& tensor, const at::Tensor& tangent) {
+  if (tangent.defined()) tensor._set_fw_grad(tangent, /*level=*/0, /*is_inplace_op=*/false);
+}
+
+/// A node of the graph: next_edges of `inputs`, in order (an undefined input has none).
+template <class NodeType>
+auto make_node_for(std::initializer_list<const at::Tensor*> inputs) {
+  auto node = make_node<NodeType>();
+  torch::autograd::edge_list edges;
+  edges.reserve(inputs.size());
+  for (const at::Tensor* input : inputs) {
+    edges.push_back(input->defined() ? torch::autograd::impl::gradient_edge(*input) : torch::autograd::Edge());
+  }
+  node->set_next_edges(std::move(edges));
+  return node;
+}
+
+inline bool wants_grad(std::initializer_list<const at::Tensor*> inputs) {
+  if (!at::GradMode::is_enabled()) return false;
+  for (const at::Tensor* input : inputs) {
+    if (input->defined() && input->requires_grad()) return true;
+  }
+  return false;
+}
+
+}  // namespace longconv::torch_binding

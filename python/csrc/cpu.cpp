@@ -1,0 +1,118 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// CPU kernels: tensors to views, a plan, and off.
+#include <ATen/MemoryOverlap.h>
+#include <ATen/native/Resize.h>
+#include <torch/library.h>
+
+#include <tuple>
+
+#include "cpu_runtime.h"
+#include "ops.h"
+
+namespace longconv::torch_binding {
+namespace {
+
+using Request64 = Request<std::int64_t>;
+
+void run_fprop(const Request64& request, const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+               const OptionalTensor& residual, const at::Tensor& y) {
+  with_torch_errors([&] {
+    const auto plan = plan_on_cpu(request.problem);
+    const DType dtype = request.problem.dtype;
+    ConvTensors tensors;
+    tensors.x = view_of(x, dtype);
+    tensors.w = view_of(weight, dtype);
+    tensors.y = view_of(y, dtype);
+    if (request.problem.has_bias) tensors.bias = view_of(*bias, dtype);
+    if (request.problem.has_residual) tensors.residual = view_of(*residual, dtype);
+    execute_on_cpu(*plan, tensors);
+  });
+}
+
+at::Tensor fprop_cpu(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+                     const OptionalTensor& residual, std::int64_t stride, std::int64_t pad_left, std::int64_t pad_right,
+                     StringView pad_mode, std::int64_t dilation, std::int64_t groups, StringView activation,
+                     double negative_slope, StringView precision) {
+  const auto request = request_fprop<std::int64_t>(
+      x, weight, bias, residual,
+      make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision),
+      {parse_activation(activation), negative_slope});
+  at::Tensor y = empty_on_cpu({request.batch, request.problem.out_channels, request.out_length}, x.scalar_type());
+  run_fprop(request, x, weight, bias, residual, y);
+  return y;
+}
+
+at::Tensor& fprop_out_cpu(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+                          const OptionalTensor& residual, std::int64_t stride, std::int64_t pad_left,
+                          std::int64_t pad_right, StringView pad_mode, std::int64_t dilation, std::int64_t groups,
+                          StringView activation, double negative_slope, StringView precision, at::Tensor& out) {
+  const auto request = request_fprop<std::int64_t>(
+      x, weight, bias, residual,
+      make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision),
+      {parse_activation(activation), negative_slope});
+  TORCH_CHECK(out.device() == x.device(), "Expected out tensor to be on ", x.device(), ", but got ", out.device(),
+              " instead");
+  TORCH_CHECK(out.scalar_type() == x.scalar_type(), "Expected out tensor to have dtype ", x.scalar_type(), ", but got ",
+              out.scalar_type(), " instead");
+  at::native::resize_output(out, {request.batch, request.problem.out_channels, request.out_length});
+  at::assert_no_internal_overlap(out);
+  at::assert_no_overlap(out, x);
+  at::assert_no_overlap(out, weight);
+  if (request.problem.has_bias) at::assert_no_overlap(out, *bias);
+  // The residual may be the result itself, element for element.
+  if (request.problem.has_residual) at::assert_no_partial_overlap(out, *residual);
+  run_fprop(request, x, weight, bias, residual, out);
+  return out;
+}
+
+at::Tensor dgrad_cpu(const at::Tensor& grad_y, const at::Tensor& weight, std::int64_t length, std::int64_t stride,
+                     std::int64_t pad_left, std::int64_t pad_right, StringView pad_mode, std::int64_t dilation,
+                     std::int64_t groups, StringView precision) {
+  const auto request = request_dgrad<std::int64_t>(
+      grad_y, weight, length,
+      make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision));
+  at::Tensor grad_x = empty_on_cpu({request.batch, request.problem.in_channels, request.length}, grad_y.scalar_type());
+  with_torch_errors([&] {
+    const auto plan = plan_on_cpu(request.problem);
+    const DType dtype = request.problem.dtype;
+    ConvTensors tensors;
+    tensors.x = view_of(grad_x, dtype);
+    tensors.w = view_of(weight, dtype);
+    tensors.y = view_of(grad_y, dtype);
+    execute_on_cpu(*plan, tensors);
+  });
+  return grad_x;
+}
+
+std::tuple<at::Tensor, at::Tensor> wgrad_cpu(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,
+                                             std::int64_t stride, std::int64_t pad_left, std::int64_t pad_right,
+                                             StringView pad_mode, std::int64_t dilation, std::int64_t groups,
+                                             bool bias_grad, StringView precision) {
+  const auto request = request_wgrad<std::int64_t>(
+      x, grad_y, kernel_size, bias_grad,
+      make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision));
+  const ConvProblem& problem = request.problem;
+  at::Tensor grad_weight =
+      empty_on_cpu({problem.out_channels, problem.in_channels_per_group(), kernel_size}, x.scalar_type());
+  at::Tensor grad_bias = empty_on_cpu({bias_grad ? problem.out_channels : 0}, x.scalar_type());
+  with_torch_errors([&] {
+    const auto plan = plan_on_cpu(problem);
+    ConvTensors tensors;
+    tensors.x = view_of(x, problem.dtype);
+    tensors.w = view_of(grad_weight, problem.dtype);
+    tensors.y = view_of(grad_y, problem.dtype);
+    if (bias_grad) tensors.bias = view_of(grad_bias, problem.dtype);
+    execute_on_cpu(*plan, tensors);
+  });
+  return {grad_weight, grad_bias};
+}
+
+TORCH_LIBRARY_IMPL(longconv, CPU, m) {
+  m.impl("fprop", fprop_cpu);
+  m.impl("fprop.out", fprop_out_cpu);
+  m.impl("dgrad", dgrad_cpu);
+  m.impl("wgrad", wgrad_cpu);
+}
+
+}  // namespace
+}  // namespace longconv::torch_binding

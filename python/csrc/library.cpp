@@ -1,0 +1,112 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// The operators' schemas, and the two that have no tensors.
+#include <ATen/Parallel.h>
+#include <torch/library.h>
+
+#include <string>
+
+#include "longconv/plan.h"
+#include "ops.h"
+
+namespace longconv::torch_binding {
+namespace {
+
+// Read from the file by python/longconv/_ops.py before it loads the library.
+extern "C" __attribute__((used, visibility("default"))) const char longconv_built_for_torch[] =
+    "longconv-built-for-torch=" LONGCONV_TORCH_VERSION ";";
+
+template <class Signature>
+c10::TypedOperatorHandle<Signature> find(const char* name, const char* overload = "") {
+  return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
+}
+
+StringView name_of(PadMode mode) {
+  const std::string_view text = name(mode);
+  return StringView(text.data(), text.size());
+}
+
+std::string plan(StringView problem, std::int64_t threads) {
+  TORCH_CHECK(threads >= 0 && threads <= 1 << 20, "longconv::plan: expected threads in [0, 2^20], but got ", threads);
+  return with_torch_errors([&] {
+    const int count = threads > 0 ? static_cast<int>(threads) : at::get_num_threads();
+    return make_plan(ConvProblem::parse({problem.data(), problem.size()}), Device::host_cpu(count)).to_string();
+  });
+}
+
+std::string build_info() {
+  return "longconv " LONGCONV_VERSION "\ntorch " LONGCONV_TORCH_VERSION "\ncompiler " LONGCONV_COMPILER "\ndevice " +
+         Device::host_cpu(at::get_num_threads()).to_string();
+}
+
+#if LONGCONV_TORCH_AT_LEAST(2, 3)
+// Any strides of the inputs are read in place, and the result does not depend on them.
+#define LONGCONV_TAGS \
+  , { at::Tag::pt2_compliant_tag, at::Tag::flexible_layout }
+#elif LONGCONV_TORCH_AT_LEAST(2, 2)
+#define LONGCONV_TAGS \
+  , { at::Tag::pt2_compliant_tag }
+#else
+#define LONGCONV_TAGS
+#endif
+
+#define LONGCONV_FPROP_ARGUMENTS                                                          \
+  "Tensor x, Tensor weight, Tensor? bias, Tensor? residual, int stride, " LONGCONV_SYMINT \
+  " pad_left, " LONGCONV_SYMINT                                                           \
+  " pad_right, str pad_mode, int dilation, int groups, str activation, float negative_slope, str precision"
+
+TORCH_LIBRARY(longconv, m) {
+  m.def("fprop(" LONGCONV_FPROP_ARGUMENTS ") -> Tensor" LONGCONV_TAGS);
+  m.def("fprop.out(" LONGCONV_FPROP_ARGUMENTS ", *, Tensor(a!) out) -> Tensor(a!)" LONGCONV_TAGS);
+  m.def("dgrad(Tensor grad_y, Tensor weight, " LONGCONV_SYMINT " length, int stride, " LONGCONV_SYMINT
+        " pad_left, " LONGCONV_SYMINT
+        " pad_right, str pad_mode, int dilation, int groups, str precision) -> Tensor" LONGCONV_TAGS);
+  m.def("wgrad(Tensor x, Tensor grad_y, int kernel_size, int stride, " LONGCONV_SYMINT " pad_left, " LONGCONV_SYMINT
+        " pad_right, str pad_mode, int dilation, int groups, bool bias_grad, str precision) -> (Tensor, "
+        "Tensor)" LONGCONV_TAGS);
+  m.def("plan(str problem, int threads) -> str", plan);
+  m.def("build_info() -> str", build_info);
+}
+
+}  // namespace
+
+const c10::TypedOperatorHandle<FpropSignature>& fprop_op() {
+  static const auto op = find<FpropSignature>("longconv::fprop");
+  return op;
+}
+
+const c10::TypedOperatorHandle<FpropOutSignature>& fprop_out_op() {
+  static const auto op = find<FpropOutSignature>("longconv::fprop", "out");
+  return op;
+}
+
+const c10::TypedOperatorHandle<DgradSignature>& dgrad_op() {
+  static const auto op = find<DgradSignature>("longconv::dgrad");
+  return op;
+}
+
+const c10::TypedOperatorHandle<WgradSignature>& wgrad_op() {
+  static const auto op = find<WgradSignature>("longconv::wgrad");
+  return op;
+}
+
+at::Tensor fprop(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+                 const OptionalTensor& residual, const Geometry<SymInt>& geometry) {
+  return fprop_op().call(x, weight, bias, residual, geometry.stride, geometry.pad_left, geometry.pad_right,
+                         name_of(geometry.pad_mode), geometry.dilation, geometry.groups, "none", 0.0,
+                         name_of(geometry.precision));
+}
+
+at::Tensor dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const SymInt& length,
+                 const Geometry<SymInt>& geometry) {
+  return dgrad_op().call(grad_y, weight, length, geometry.stride, geometry.pad_left, geometry.pad_right,
+                         name_of(geometry.pad_mode), geometry.dilation, geometry.groups, name_of(geometry.precision));
+}
+
+std::tuple<at::Tensor, at::Tensor> wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,
+                                         bool bias_grad, const Geometry<SymInt>& geometry) {
+  return wgrad_op().call(x, grad_y, kernel_size, geometry.stride, geometry.pad_left, geometry.pad_right,
+                         name_of(geometry.pad_mode), geometry.dilation, geometry.groups, bias_grad,
+                         name_of(geometry.precision));
+}
+
+}  // namespace longconv::torch_binding

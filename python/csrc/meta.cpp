@@ -1,0 +1,86 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// Meta kernels: shapes without data, symbolic batch and length. The same checks as every back end's.
+#include <ATen/ops/empty.h>
+#include <torch/library.h>
+
+#include <tuple>
+#include <vector>
+
+#include "ops.h"
+
+#if LONGCONV_TORCH_AT_LEAST(2, 0)
+#include <ATen/native/Resize.h>
+#endif
+
+namespace longconv::torch_binding {
+namespace {
+
+at::Tensor empty_like_options(const std::vector<SymInt>& sizes, const at::Tensor& like) {
+  const auto options = at::TensorOptions().dtype(like.scalar_type()).device(like.device());
+#if LONGCONV_TORCH_AT_LEAST(2, 0)
+  return at::empty_symint(sizes, options);
+#else
+  return at::empty(sizes, options);
+#endif
+}
+
+at::Tensor fprop_meta(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+                      const OptionalTensor& residual, std::int64_t stride, SymInt pad_left, SymInt pad_right,
+                      StringView pad_mode, std::int64_t dilation, std::int64_t groups, StringView activation,
+                      double negative_slope, StringView precision) {
+  const auto request =
+      request_fprop<SymInt>(x, weight, bias, residual,
+                            make_geometry<SymInt>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision),
+                            {parse_activation(activation), negative_slope});
+  return empty_like_options({request.batch, request.problem.out_channels, request.out_length}, x);
+}
+
+at::Tensor& fprop_out_meta(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+                           const OptionalTensor& residual, std::int64_t stride, SymInt pad_left, SymInt pad_right,
+                           StringView pad_mode, std::int64_t dilation, std::int64_t groups, StringView activation,
+                           double negative_slope, StringView precision, at::Tensor& out) {
+  const auto request =
+      request_fprop<SymInt>(x, weight, bias, residual,
+                            make_geometry<SymInt>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision),
+                            {parse_activation(activation), negative_slope});
+  TORCH_CHECK(out.scalar_type() == x.scalar_type(), "Expected out tensor to have dtype ", x.scalar_type(), ", but got ",
+              out.scalar_type(), " instead");
+  const std::vector<SymInt> sizes{request.batch, request.problem.out_channels, request.out_length};
+#if LONGCONV_TORCH_AT_LEAST(2, 0)
+  at::native::resize_output_symint(out, sizes);
+#else
+  out.resize_(sizes);
+#endif
+  return out;
+}
+
+at::Tensor dgrad_meta(const at::Tensor& grad_y, const at::Tensor& weight, SymInt length, std::int64_t stride,
+                      SymInt pad_left, SymInt pad_right, StringView pad_mode, std::int64_t dilation,
+                      std::int64_t groups, StringView precision) {
+  const auto request =
+      request_dgrad<SymInt>(grad_y, weight, length,
+                            make_geometry<SymInt>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision));
+  return empty_like_options({request.batch, request.problem.in_channels, request.length}, grad_y);
+}
+
+std::tuple<at::Tensor, at::Tensor> wgrad_meta(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,
+                                              std::int64_t stride, SymInt pad_left, SymInt pad_right,
+                                              StringView pad_mode, std::int64_t dilation, std::int64_t groups,
+                                              bool bias_grad, StringView precision) {
+  const ConvProblem problem =
+      request_wgrad<SymInt>(x, grad_y, kernel_size, bias_grad,
+                            make_geometry<SymInt>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision))
+          .problem;
+  return {empty_like_options({problem.out_channels, problem.in_channels_per_group(), kernel_size}, x),
+          empty_like_options({bias_grad ? problem.out_channels : 0}, x)};
+}
+
+TORCH_LIBRARY_IMPL(longconv, Meta, m) {
+  m.impl("fprop", fprop_meta);
+  m.impl("fprop.out", fprop_out_meta);
+  m.impl("dgrad", dgrad_meta);
+  m.impl("wgrad", wgrad_meta);
+}
+
+}  // namespace
+}  // namespace longconv::torch_binding

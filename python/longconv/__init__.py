@@ -1,0 +1,12 @@
+# Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+"""1-D convolution over long signals: a drop-in for :class:`torch.nn.Conv1d` that never calls PyTorch's own."""
+
+from __future__ import annotations
+
+from longconv import functional
+from longconv._ops import build_info, plan
+from longconv.modules import Conv1d, LazyConv1d
+from longconv.patching import replace_conv1d
+
+__version__ = "0.1.0"
+__all__ = ["Conv1d", "LazyConv1d", "__version__", "build_info", "functional", "plan", "replace_conv1d"]

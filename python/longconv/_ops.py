@@ -1,0 +1,231 @@
+# Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+"""Loads the compiled operators, ``torch.ops.longconv.*``, and tells vmap how to batch them."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from pathlib import Path
+from typing import Any, Optional, cast
+
+import torch
+from torch import Tensor
+
+__all__ = ["build_info", "plan"]
+
+_LIBRARY = Path(__file__).with_name("_C.so")
+
+
+def _built_for(library: Path) -> str:
+    """The PyTorch version that the library was compiled against: written in it, to be read without loading it."""
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        found = re.search(rb"longconv-built-for-torch=([^;\0]+);", content)
+        return found[1].decode() if found else "unknown"
+
+
+def _series(version: str) -> list[str]:
+    return re.split(r"[.+]", version)[:2]
+
+
+def _load() -> None:
+    if not _LIBRARY.exists():
+        raise ImportError(
+            f"longconv's compiled library is missing: {_LIBRARY}. Build it: `pip install .` or `make build`."
+        )
+    built_for = _built_for(_LIBRARY)
+    if _series(built_for) != _series(torch.__version__):
+        raise ImportError(
+            f"longconv was built for PyTorch {built_for}, but PyTorch {torch.__version__} is running, and PyTorch's C++ "
+            "interface changes between releases. Rebuild longconv in this environment: "
+            "`pip install --no-build-isolation --force-reinstall --no-deps longconv` from its sources."
+        )
+    try:
+        torch.ops.load_library(str(_LIBRARY))  # type: ignore[no-untyped-call]
+    except OSError as error:
+        raise ImportError(
+            f"longconv's compiled library cannot be loaded ({_LIBRARY}, built for PyTorch {built_for}, "
+            f"running {torch.__version__}): {error}"
+        ) from error
+
+
+_load()
+
+
+def plan(problem: str, threads: int = 0) -> str:
+    """How a problem will be done on this machine's CPU, and why, in several lines.
+
+    Parameters
+    ----------
+    problem : str
+        For example "fprop n64 c64->128 l524280 k3 s3 d4 f32".
+    threads : int
+        0 for :func:`torch.get_num_threads`.
+
+    Raises
+    ------
+    ValueError
+        A word of the problem is not understood.
+    RuntimeError
+        The sizes describe no convolution.
+    """
+    return cast(str, torch.ops.longconv.plan(problem, threads))
+
+
+def build_info() -> str:
+    """Versions of the library, of the PyTorch and the compiler that it was built with, and the CPU as it sees it."""
+    return cast(str, torch.ops.longconv.build_info())
+
+
+# --- vmap ------------------------------------------------------------------------------------------------------------
+# A batch of convolutions is one convolution: the vmapped dimension B joins the batch where only the signals have it,
+# the channels where only the weights have it, and the groups where both have it. Tensor arguments come with the
+# position of B, or None.
+
+Dim = Optional[int]
+
+
+def _split(tensor: Tensor, axis: int, *sizes: int) -> Tensor:
+    return cast(Tensor, tensor.unflatten(axis, sizes))  # type: ignore[no-untyped-call]
+
+
+def _front(tensor: Tensor, dim: Dim, size: int) -> Tensor:
+    """The tensor with B in front; a tensor without B is repeated (a view)."""
+    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+def _into_batch(tensor: Tensor, dim: Dim, size: int) -> Tensor:
+    """(N, C, L) with B -> (B*N, C, L)."""
+    return _front(tensor, dim, size).flatten(0, 1)
+
+
+def _into_channels(tensor: Tensor, dim: Dim, size: int) -> Tensor:
+    """(N, C, L) with B -> (N, B*C, L)."""
+    return _front(tensor, dim, size).movedim(0, 1).flatten(1, 2)
+
+
+def _into_grouped_channels(tensor: Tensor, dim: int, axis: int, groups: int) -> Tensor:
+    """C = G*c channels at `axis`, with B -> G*B*c channels: every group has its own channels of all of B."""
+    channels = _split(tensor.movedim(dim, 0), axis + 1, groups, -1)  # (B, ..., G, c, ...)
+    return channels.movedim(0, axis + 1).flatten(axis, axis + 2)
+
+
+def _from_grouped_channels(tensor: Tensor, axis: int, size: int, groups: int) -> Tensor:
+    """G*B*c channels at `axis` -> B in front, G*c channels."""
+    return _split(tensor, axis, groups, size, -1).movedim(axis + 1, 0).flatten(axis + 1, axis + 2)
+
+
+def _fprop_vmap(
+    info: Any,
+    in_dims: tuple[Dim, ...],
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    stride: int,
+    pad_left: int,
+    pad_right: int,
+    pad_mode: str,
+    dilation: int,
+    groups: int,
+    activation: str,
+    negative_slope: float,
+    precision: str,
+) -> tuple[Tensor, int]:
+    size = info.batch_size
+    x_dim, weight_dim, bias_dim, residual_dim = in_dims[:4]
+    geometry = (stride, pad_left, pad_right, pad_mode, dilation)
+    epilogue = (activation, negative_slope, precision)
+    fprop = torch.ops.longconv.fprop.default
+    if weight_dim is None and bias_dim is None:  # B joins the batch
+        if residual is not None:
+            residual = _into_batch(residual, residual_dim, size)
+        y = fprop(_into_batch(x, x_dim, size), weight, bias, residual, *geometry, groups, *epilogue)
+        return _split(y, 0, size, -1), 0
+    weight = _front(weight, weight_dim, size)
+    if bias is not None:
+        bias = _front(bias, bias_dim, size)
+    if x_dim is None and groups == 1:  # B joins the output channels
+        channel_groups = groups
+    else:  # B joins the groups
+        channel_groups = size * groups
+        x = _into_channels(x, x_dim, size)
+    if bias is not None:
+        bias = bias.flatten()
+    if residual is not None:
+        residual = _into_channels(residual, residual_dim, size)
+    y = fprop(x, weight.flatten(0, 1), bias, residual, *geometry, channel_groups, *epilogue)
+    return _split(y, 1, size, -1), 1
+
+
+def _dgrad_vmap(
+    info: Any,
+    in_dims: tuple[Dim, ...],
+    grad_y: Tensor,
+    weight: Tensor,
+    length: int,
+    stride: int,
+    pad_left: int,
+    pad_right: int,
+    pad_mode: str,
+    dilation: int,
+    groups: int,
+    precision: str,
+) -> tuple[Tensor, int]:
+    size = info.batch_size
+    grad_y_dim, weight_dim = in_dims[:2]
+    geometry = (length, stride, pad_left, pad_right, pad_mode, dilation)
+    dgrad = torch.ops.longconv.dgrad.default
+    if weight_dim is None:  # B joins the batch
+        grad_x = dgrad(_into_batch(grad_y, grad_y_dim, size), weight, *geometry, groups, precision)
+        return _split(grad_x, 0, size, -1), 0
+    if grad_y_dim is None:  # B joins the input channels
+        grad_x = dgrad(grad_y, _into_channels(weight, weight_dim, size), *geometry, groups, precision)
+        return _from_grouped_channels(grad_x, 1, size, groups), 0
+    # B joins the groups
+    weight = weight.movedim(weight_dim, 0).flatten(0, 1)
+    grad_x = dgrad(_into_channels(grad_y, grad_y_dim, size), weight, *geometry, size * groups, precision)
+    return _split(grad_x, 1, size, -1), 1
+
+
+def _wgrad_vmap(
+    info: Any,
+    in_dims: tuple[Dim, ...],
+    x: Tensor,
+    grad_y: Tensor,
+    kernel_size: int,
+    stride: int,
+    pad_left: int,
+    pad_right: int,
+    pad_mode: str,
+    dilation: int,
+    groups: int,
+    bias_grad: bool,
+    precision: str,
+) -> tuple[tuple[Tensor, Tensor], tuple[Dim, Dim]]:
+    size = info.batch_size
+    x_dim, grad_y_dim = in_dims[:2]
+    geometry = (kernel_size, stride, pad_left, pad_right, pad_mode, dilation)
+    wgrad = torch.ops.longconv.wgrad.default
+    if grad_y_dim is None:  # B joins the input channels
+        assert x_dim is not None
+        x = _into_grouped_channels(x, x_dim, 1, groups)
+        grad_weight, grad_bias = wgrad(x, grad_y, *geometry, groups, bias_grad, precision)
+        return (_split(grad_weight, 1, size, -1), grad_bias), (1, None)
+    if x_dim is None:  # B joins the output channels
+        grad_y = _into_grouped_channels(grad_y, grad_y_dim, 1, groups)
+        grad_weight, grad_bias = wgrad(x, grad_y, *geometry, groups, bias_grad, precision)
+        grad_weight = _from_grouped_channels(grad_weight, 0, size, groups)
+        if bias_grad:
+            return (grad_weight, _from_grouped_channels(grad_bias, 0, size, groups)), (0, 0)
+        return (grad_weight, grad_bias), (0, None)
+    # B joins the groups
+    x, grad_y = _into_channels(x, x_dim, size), _into_channels(grad_y, grad_y_dim, size)
+    grad_weight, grad_bias = wgrad(x, grad_y, *geometry, size * groups, bias_grad, precision)
+    grad_weight = _split(grad_weight, 0, size, -1)
+    return (grad_weight, _split(grad_bias, 0, size, -1) if bias_grad else grad_bias), (0, 0 if bias_grad else None)
+
+
+if hasattr(torch.library, "register_vmap"):  # before 2.5 vmap loops over B
+    torch.library.register_vmap("longconv::fprop", _fprop_vmap)
+    torch.library.register_vmap("longconv::dgrad", _dgrad_vmap)
+    torch.library.register_vmap("longconv::wgrad", _wgrad_vmap)

@@ -1,0 +1,197 @@
+# Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+"""Layers: :class:`Conv1d` and :class:`LazyConv1d`, subclasses of PyTorch's that never reach PyTorch's convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from longconv.functional import PADDING_NAMES, conv1d, pads
+
+__all__ = ["ACTIVATIONS", "PRECISIONS", "Conv1d", "LazyConv1d"]
+
+ACTIVATIONS = ("none", "relu", "leaky_relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid")
+PRECISIONS = ("follow", "fp32", "tf32")
+
+
+class Conv1d(nn.Conv1d):
+    """A 1-D convolution over (N, C, L) or (C, L), in place of :class:`torch.nn.Conv1d`.
+
+    Arguments, parameters, initial weights (the same draws from the same generator), state dicts, errors and results
+    are :class:`torch.nn.Conv1d`'s; added are ``padding`` 'causal', ``(left, right)`` and 'same' with a stride, the
+    fused epilogue ``activation(conv + bias + residual)``, and ``precision``. No ``padding_mode`` makes a padded copy.
+    :func:`longconv.functional.conv1d` says what each argument means, which dtypes there are, and what the results are
+    worth.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        C and O.
+    kernel_size : int or (int,)
+        K, in taps.
+    stride, dilation : int or (int,)
+        In samples.
+    padding : int, (int,), (int, int), 'valid', 'same' or 'causal'
+        In samples.
+    groups : int
+        Divides both channel counts.
+    bias : bool
+        Whether to learn an additive bias of shape (O,).
+    padding_mode : 'zeros', 'reflect', 'replicate' or 'circular'
+    device, dtype
+        Of the parameters.
+    activation : 'relu', 'leaky_relu', 'gelu', 'gelu_tanh', 'silu', 'tanh' or 'sigmoid', optional
+        Keyword only. Applied to the result inside the kernel.
+    negative_slope : float
+        Keyword only. Of 'leaky_relu'.
+    precision : 'follow', 'fp32' or 'tf32', optional
+        Keyword only. How float32 is multiplied on CUDA; 'follow' (the default) asks PyTorch's settings.
+
+    Raises
+    ------
+    ValueError
+        groups is not positive or divides not both channel counts; an unknown padding, padding mode, activation or
+        precision. (The type that :class:`torch.nn.Conv1d` raises.)
+
+    Examples
+    --------
+    >>> layer = longconv.Conv1d(64, 128, 3, stride=3, dilation=4, padding="causal", activation="silu")
+    >>> layer(torch.randn(8, 64, 1000)).shape
+    torch.Size([8, 128, 334])
+    """
+
+    # On the class, so that a torch.nn.Conv1d that becomes one (replace_conv1d, old pickles) has them too.
+    activation: str | None = None
+    negative_slope: float = 0.01
+    precision: str | None = None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int],
+        stride: int | tuple[int] = 1,
+        padding: str | int | Sequence[int] = 0,
+        dilation: int | tuple[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        activation: str | None = None,
+        negative_slope: float = 0.01,
+        precision: str | None = None,
+    ) -> None:
+        _check_name("padding", padding, PADDING_NAMES)
+        _check_name("activation", activation, ACTIVATIONS)
+        _check_name("precision", precision, PRECISIONS)
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            0 if isinstance(padding, str) else padding,  # type: ignore[arg-type]
+            dilation,
+            groups,
+            bias,
+            padding_mode,  # type: ignore[arg-type]
+            device,
+            dtype,
+        )
+        if isinstance(padding, str) or len(self.padding) == 2:
+            if isinstance(padding, str):
+                self.padding = padding
+            # What PyTorch's own code would hand to F.pad.
+            self._reversed_padding_repeated_twice = list(pads(padding, self.dilation[0], self.kernel_size[0]))
+        self.activation = activation
+        self.negative_slope = negative_slope
+        self.precision = precision
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        """Convolve; `residual`, shaped as the result, is added before the activation."""
+        return self._conv_forward(input, self.weight, self.bias, residual)
+
+    def _conv_forward(
+        self, input: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None = None
+    ) -> Tensor:
+        return conv1d(
+            input,
+            weight,
+            bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            padding_mode=self.padding_mode,
+            activation=self.activation,
+            negative_slope=self.negative_slope,
+            residual=residual,
+            precision=self.precision,
+        )
+
+    def extra_repr(self) -> str:
+        """Arguments as the constructor takes them; defaults are left out."""
+        text: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        if self.activation not in (None, "none"):
+            text += f", activation={self.activation}"
+            if self.activation == "leaky_relu":
+                text += f", negative_slope={self.negative_slope}"
+        if self.precision not in (None, "follow"):
+            text += f", precision={self.precision}"
+        return text
+
+
+class LazyConv1d(nn.LazyConv1d, Conv1d):  # type: ignore[misc]
+    """A :class:`Conv1d` that learns ``in_channels`` from its first input, and then becomes a :class:`Conv1d`.
+
+    Takes :class:`Conv1d`'s parameters but ``in_channels``; see :class:`torch.nn.LazyConv1d`.
+    """
+
+    cls_to_become = Conv1d
+
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: int | tuple[int],
+        stride: int | tuple[int] = 1,
+        padding: str | int | Sequence[int] = 0,
+        dilation: int | tuple[int] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        activation: str | None = None,
+        negative_slope: float = 0.01,
+        precision: str | None = None,
+    ) -> None:
+        _check_name("activation", activation, ACTIVATIONS)
+        _check_name("precision", precision, PRECISIONS)
+        super().__init__(
+            out_channels,
+            kernel_size,
+            stride,
+            padding,  # type: ignore[arg-type]
+            dilation,
+            groups,
+            bias,
+            padding_mode,  # type: ignore[arg-type]
+            device,
+            dtype,
+        )
+        self.activation = activation
+        self.negative_slope = negative_slope
+        self.precision = precision
+
+    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Make the parameters for `input`'s channels; the other arguments of forward do not matter."""
+        super().initialize_parameters(input)
+
+
+def _check_name(name: str, value: Any, known: tuple[str, ...]) -> None:
+    if isinstance(value, str) and value not in known:
+        raise ValueError(f"invalid {name} string {value!r}, should be one of {known}")

@@ -1,0 +1,79 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+#include "cpu/weight_panels.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+
+#include "cpu/parallel_for.h"
+
+namespace longconv::cpu {
+namespace {
+
+constexpr std::int64_t kPiece = 256;  // weights converted at once
+
+template <class T>
+bool pack_block(const ChainSplit& chains, const IsaTable& table, const TensorView& w,
+                std::int64_t first_output, std::int64_t outputs, T* panel) {
+  T piece[kPiece];
+  bool finite = true;
+  for (std::int64_t o = 0; o < outputs; ++o) {
+    T* to = panel + o;
+    for (std::int64_t chunk = 0; chunk < chains.channel_chunks; ++chunk) {
+      for (std::int64_t tap_piece = 0; tap_piece < chains.tap_pieces; ++tap_piece) {
+        for (std::int64_t c = chains.chunk_begin(chunk); c < chains.chunk_begin(chunk + 1); ++c) {
+          const std::int64_t end = chains.piece_begin(tap_piece + 1);
+          for (std::int64_t k = chains.piece_begin(tap_piece); k < end; k += kPiece) {
+            SampleRun run;
+            run.source = static_cast<const char*>(w.data) +
+                         ((first_output + o) * w.strides[0] + c * w.strides[1] + k * w.strides[2]) * size_bytes(w.dtype);
+            run.dtype = w.dtype;
+            run.count = std::min(kPiece, end - k);
+            run.sample_stride = w.strides[2];
+            real_table<T>(table).read_samples(run, piece, kPiece);
+            for (std::int64_t i = 0; i < run.count; ++i, to += outputs) {
+              *to = piece[i];
+              finite &= std::isfinite(piece[i]);
+            }
+          }
+        }
+      }
+    }
+  }
+  return finite;
+}
+
+}  // namespace
+
+template <class T>
+void pack_weights(const ConvProblem& problem, const ChainSplit& chains, const IsaTable& table,
+                  const ConvTensors& tensors, Parallel& parallel, WeightPanels<T>& panels) {
+  const std::int64_t outputs = problem.out_channels_per_group();
+  const std::int64_t blocks = block_count(outputs, real_table<T>(table).max_block_channels);
+  std::atomic<bool> non_finite{false};
+  for_each_task(parallel, problem.groups * blocks, [&](std::int64_t task, int) {
+    const std::int64_t begin = block_begin(outputs, blocks, task % blocks);
+    const std::int64_t end = block_begin(outputs, blocks, task % blocks + 1);
+    const std::int64_t first = task / blocks * outputs + begin;
+    if (!pack_block(chains, table, tensors.w, first, end - begin, panels.weights + first * chains.rows())) {
+      non_finite = true;
+    }
+  });
+  panels.non_finite = non_finite;
+  std::fill(panels.bias, panels.bias + problem.out_channels, T{});
+  if (problem.has_bias) {
+    SampleRun run;
+    run.source = tensors.bias.data;
+    run.dtype = tensors.bias.dtype;
+    run.count = problem.out_channels;
+    run.sample_stride = tensors.bias.strides[0];
+    real_table<T>(table).read_samples(run, panels.bias, problem.out_channels);
+  }
+}
+
+template void pack_weights<float>(const ConvProblem&, const ChainSplit&, const IsaTable&, const ConvTensors&, Parallel&,
+                                  WeightPanels<float>&);
+template void pack_weights<double>(const ConvProblem&, const ChainSplit&, const IsaTable&, const ConvTensors&,
+                                   Parallel&, WeightPanels<double>&);
+
+}  // namespace longconv::cpu

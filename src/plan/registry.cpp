@@ -1,0 +1,20 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+#include "plan/registry.h"
+
+namespace longconv {
+
+const std::vector<const Kernel*>& all_kernels() {
+  static const std::vector<const Kernel*> kernels{
+      &integer_direct(),
+      &complex_split(),
+      &depthwise_fprop(),
+      &dense_fprop(),
+      &depthwise_dgrad(),
+      &dense_dgrad(),
+      &depthwise_wgrad(),
+      &dense_wgrad(),
+  };
+  return kernels;
+}
+
+}  // namespace longconv

@@ -1,0 +1,19 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// One line per kernel, defined in the file of the same name (integer_direct: src/cpu/integer_direct.cpp).
+/// Each returns a stateless object that lives as long as the program. all_kernels() lists them in registry.cpp.
+#pragma once
+
+#include "longconv/plan.h"
+
+namespace longconv {
+
+const Kernel& integer_direct();
+const Kernel& complex_split();
+const Kernel& depthwise_fprop();
+const Kernel& dense_fprop();
+const Kernel& depthwise_dgrad();
+const Kernel& dense_dgrad();
+const Kernel& depthwise_wgrad();
+const Kernel& dense_wgrad();
+
+}  // namespace longconv

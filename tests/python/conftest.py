@@ -1,0 +1,33 @@
+# Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+"""Settings shared by all Python tests."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+try:
+    from hypothesis import HealthCheck, settings
+
+    _common = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": False}
+    # The default draws the same cases every time; "explore" draws new ones, ten times as many.
+    settings.register_profile("ci", derandomize=True, database=None, **_common)
+    settings.register_profile("explore", max_examples=1000, **_common)
+    settings.load_profile(os.environ.get("LONGCONV_HYPOTHESIS_PROFILE", "ci"))
+except ImportError:  # the smoke test of an old PyTorch has no hypothesis
+    pass
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--replay", default=None, help="a failing case, as the failure printed it")
+
+
+@pytest.fixture(autouse=True)
+def _same_state_for_every_test():
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)

@@ -1,0 +1,217 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+#include "support/trial.h"
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <sstream>
+#include <stdexcept>
+
+namespace longconv::testing {
+namespace {
+
+bool is_output_layout(Layout layout) { return layout != Layout::expanded_batch && layout != Layout::expanded_all; }
+
+Isa isa_named(std::string_view text) {
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+    if (longconv::name(isa) == text) return isa;
+  }
+  throw std::invalid_argument("no instruction set is called " + std::string(text));
+}
+
+const Kernel& kernel_named(std::string_view name) {
+  for (const Kernel* kernel : all_kernels()) {
+    if (kernel->name() == name) return *kernel;
+  }
+  throw std::invalid_argument("no kernel is called " + std::string(name));
+}
+
+std::string find_changed(const char* what, const TestTensor& tensor, const std::vector<unsigned char>& before) {
+  if (!tensor.defined() || tensor.snapshot() == before) return {};
+  return std::string("the input ") + what + " was written to; ";
+}
+
+}  // namespace
+
+std::string Trial::to_string() const {
+  std::string text = problem.to_string() + " |";
+  if (!kernel.empty()) text += " kernel " + kernel;
+  if (config >= 0) text += " config " + std::to_string(config);
+  if (!isa.empty()) text += " isa " + isa;
+  text += " threads " + std::to_string(threads) + " layout " + std::string(name(layout)) + " values " +
+          std::string(name(values)) + " seed " + std::to_string(seed);
+  if (in_place) text += " in_place";
+  return text;
+}
+
+Trial Trial::parse(std::string_view text) {
+  Trial trial;
+  const auto bar = text.find('|');
+  trial.problem = ConvProblem::parse(text.substr(0, bar));
+  std::istringstream words(std::string(bar == std::string_view::npos ? "" : text.substr(bar + 1)));
+  for (std::string key, value; words >> key;) {
+    if (key == "in_place") {
+      trial.in_place = true;
+      continue;
+    }
+    if (!(words >> value)) throw std::invalid_argument("nothing follows " + key);
+    if (key == "kernel")
+      trial.kernel = value;
+    else if (key == "config")
+      trial.config = std::stoll(value);
+    else if (key == "isa")
+      trial.isa = value;
+    else if (key == "threads")
+      trial.threads = std::stoi(value);
+    else if (key == "seed")
+      trial.seed = std::stoull(value);
+    else if (key == "layout" && testing::parse(value, trial.layout))
+      continue;
+    else if (key == "values" && testing::parse(value, trial.values))
+      continue;
+    else
+      throw std::invalid_argument("not understood in a trial: " + key + " " + value);
+  }
+  return trial;
+}
+
+Device device_of(const Trial& trial) {
+  Device device = Device::host_cpu(trial.threads);
+  if (!trial.isa.empty()) device.isa = std::min(device.isa, isa_named(trial.isa));
+  return device;
+}
+
+Plan plan_of(const Trial& trial) {
+  const Device device = device_of(trial);
+  Plan plan = trial.kernel.empty() ? make_plan(trial.problem, device) : make_plan(trial.problem, device, trial.kernel);
+  if (trial.config >= 0) {
+    const Kernel& kernel = kernel_named(plan.chosen.kernel->name());
+    const Config config = kernel.configs(trial.problem, device).at(static_cast<std::size_t>(trial.config));
+    plan.chosen = {&kernel, config, kernel.estimate(trial.problem, config, device),
+                   kernel.workspace_bytes(trial.problem, config, device)};
+  }
+  return plan;
+}
+
+TestTensors make_tensors(const Trial& trial) {
+  const ConvProblem& p = trial.problem;
+  Random random(trial.seed);
+  TestTensors t;
+  const auto make = [&](std::vector<std::int64_t> sizes, bool is_input) {
+    const Layout layout = is_input || is_output_layout(trial.layout) ? trial.layout : Layout::contiguous;
+    TestTensor tensor(p.dtype, std::move(sizes), layout, random.integer(0, 8));
+    if (is_input) tensor.fill(random, trial.values);
+    return tensor;
+  };
+  const std::vector<std::int64_t> x_sizes{p.batch, p.in_channels, p.length_samples};
+  const std::vector<std::int64_t> y_sizes{p.batch, p.out_channels, p.out_length()};
+  t.x = make(x_sizes, p.pass != Pass::dgrad);
+  t.w = make({p.out_channels, p.in_channels_per_group(), p.kernel_size}, p.pass != Pass::wgrad);
+  t.y = make(y_sizes, p.pass != Pass::fprop);
+  if (p.has_bias) t.bias = make({p.out_channels}, p.pass == Pass::fprop);
+  if (p.has_residual && trial.in_place) t.result(p.pass).fill(random, trial.values);
+  if (p.has_residual && !trial.in_place) t.residual = make(p.pass == Pass::fprop ? y_sizes : x_sizes, true);
+  return t;
+}
+
+Parallel& team(int threads) {
+  static std::mutex mutex;
+  static std::map<int, std::unique_ptr<Parallel>> teams;
+  const std::lock_guard lock(mutex);
+  auto& entry = teams[threads];
+  if (!entry) entry = thread_pool(threads);
+  return *entry;
+}
+
+std::string execute_checked(const Plan& plan, TestTensors& tensors, Parallel& parallel) {
+  const ConvProblem& p = plan.problem;
+  ConvTensors views = tensors.views();
+  if (p.has_residual && !tensors.residual.defined()) views.residual = tensors.result(p.pass).view();
+  const std::pair<const char*, const TestTensor*> all[] = {{"x", &tensors.x},
+                                                           {"w", &tensors.w},
+                                                           {"y", &tensors.y},
+                                                           {"bias", &tensors.bias},
+                                                           {"residual", &tensors.residual}};
+  const auto is_written = [&](const TestTensor* tensor) {
+    return tensor == &tensors.result(p.pass) || (p.pass == Pass::wgrad && tensor == &tensors.bias);
+  };
+  std::vector<std::vector<unsigned char>> before;
+  for (const auto& [what, tensor] : all) {
+    before.push_back(tensor->defined() ? tensor->snapshot() : std::vector<unsigned char>());
+  }
+  constexpr std::size_t kAlignment = 64;
+  const auto workspace_bytes = static_cast<std::size_t>(plan.workspace_bytes());
+  const GuardedMemory workspace(workspace_bytes, kAlignment);
+  execute(plan, views, {workspace.data(), plan.workspace_bytes(), &parallel});
+
+  std::string wrong;
+  for (std::size_t i = 0; i < std::size(all); ++i) {
+    const auto& [what, tensor] = all[i];
+    if (!tensor->defined()) continue;
+    if (!is_written(tensor)) {
+      wrong += find_changed(what, *tensor, before[i]);
+    } else if (const std::string stray = tensor->stray_write(); !stray.empty()) {
+      wrong += std::string(what) + ": " + stray + "; ";
+    }
+  }
+  for (const unsigned char* at = workspace.mapped(); at < workspace.mapped() + workspace.mapped_bytes(); ++at) {
+    const bool inside = at >= workspace.data() && at < workspace.data() + workspace_bytes;
+    if (!inside && *at != 0xff) return wrong + "a byte outside the workspace was written; ";
+  }
+  return wrong;
+}
+
+std::string run_trial(const Trial& trial, TestTensors& tensors) {
+  const auto replay = [&trial](const std::string& what) {
+    return what + "\n  replay: LONGCONV_REPLAY='" + trial.to_string() + "'";
+  };
+  try {
+    const bool in_place = trial.problem.has_residual && !tensors.residual.defined();
+    const Plan plan = plan_of(trial);
+    if (in_place) {
+      const TestTensor& result = tensors.result(trial.problem.pass);
+      std::vector<std::int64_t> sizes(result.view().sizes.begin(), result.view().sizes.end());
+      tensors.residual = TestTensor(trial.problem.dtype, sizes, Layout::contiguous);
+      for (std::int64_t flat = 0; flat < result.element_count(); ++flat) {
+        for (int c = 0; c < result.components(); ++c) {
+          if (trial.problem.dtype == DType::i64)
+            tensors.residual.set_integer(flat, result.get_integer(flat));
+          else
+            tensors.residual.set(flat, result.get(flat, c), c);
+        }
+      }
+    }
+    const Reference expected = reference(trial.problem, tensors);
+    if (in_place) tensors.residual = TestTensor();
+    std::string wrong = execute_checked(plan, tensors, team(trial.threads));
+    wrong += compare(tensors.result(trial.problem.pass), expected.result);
+    if (trial.problem.pass == Pass::wgrad && trial.problem.has_bias) {
+      const std::string wrong_bias = compare(tensors.bias, expected.bias_gradient);
+      if (!wrong_bias.empty()) wrong += " bias gradient: " + wrong_bias;
+    }
+    return wrong.empty() ? wrong : replay(std::string(plan.chosen.kernel->name()) + ": " + wrong);
+  } catch (const std::exception& error) {
+    return replay(std::string("exception: ") + error.what());
+  }
+}
+
+std::string run_trial(const Trial& trial) {
+  try {
+    TestTensors tensors = make_tensors(trial);
+    return run_trial(trial, tensors);
+  } catch (const std::exception& error) {
+    return std::string("exception: ") + error.what() + "\n  replay: LONGCONV_REPLAY='" + trial.to_string() + "'";
+  }
+}
+
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  const Isa best = Device::host_cpu(1).isa;
+  for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {
+    if (isa <= best) names.emplace_back(longconv::name(isa));
+  }
+  return names;
+}
+
+}  // namespace longconv::testing
