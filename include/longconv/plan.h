@@ -83,6 +83,10 @@ struct LaunchContext {
   Parallel* parallel = nullptr;        ///< CPU; num_threads() as in the plan's device. Null: serial()
   void* stream = nullptr;              ///< CUDA: the CUstream (cudaStream_t) to launch on; null: the default stream
   cuda::Compiler* compiler = nullptr;  ///< CUDA: where kernels come from. Null: the process's own
+  /// CUDA: memory of the plan's packed_weights_bytes() that the caller keeps with the weights, 256-byte aligned; then the
+  /// workspace needs only workspace_bytes() - packed_weights_bytes(). Null: packed weights go into the workspace.
+  void* packed_weights = nullptr;
+  bool weights_are_packed = false;  ///< packed_weights already holds these weights, packed by a launch of an equal plan
 };
 
 /// One way to do a convolution. Stateless; adding a kernel is one file and one line in the registry.
@@ -95,6 +99,8 @@ class Kernel {
   virtual std::vector<Config> configs(const ConvProblem&, const Device&) const = 0;
   virtual Estimate estimate(const ConvProblem&, const Config&, const Device&) const = 0;
   virtual std::int64_t workspace_bytes(const ConvProblem&, const Config&, const Device&) const = 0;
+  /// The part of the workspace that depends on the weights alone (LaunchContext::packed_weights).
+  virtual std::int64_t packed_weights_bytes(const ConvProblem&, const Config&, const Device&) const { return 0; }
   /// Tensors were checked against the problem.
   virtual void launch(const ConvProblem&, const Config&, const Device&, const ConvTensors&,
                       const LaunchContext&) const = 0;
@@ -120,6 +126,9 @@ struct Plan {
   std::vector<Refusal> refused;
 
   std::int64_t workspace_bytes() const { return chosen.workspace_bytes; }
+  std::int64_t packed_weights_bytes() const {
+    return chosen.kernel->packed_weights_bytes(problem, chosen.config, device);
+  }
   /// Several lines: problem, device, choice with its estimate and workspace, runners-up, refusals with reasons.
   std::string to_string() const;
 };
