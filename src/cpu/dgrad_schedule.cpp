@@ -185,7 +185,7 @@ Estimate estimate_dgrad(const ConvProblem& p, const Device& device, const DgradT
   const double channels = static_cast<double>(p.in_channels_per_group()) / static_cast<double>(s.panels);
   Estimate estimate = wgrad_estimate(p, device, p.flops() * (1 + 1 / channels), lanes);
   constexpr double kTaskSeconds = 0.3e-6;
-  estimate.seconds += kTaskSeconds * static_cast<double>(s.tasks) / std::min<double>(s.workers, static_cast<double>(s.tasks));
+  estimate.seconds += kTaskSeconds * std::ceil(static_cast<double>(s.tasks) / s.workers);
   return estimate;
 }
 
