@@ -58,8 +58,8 @@ Estimate estimate_fprop(const ConvProblem& problem, const Device& device, const 
   const double stores = outputs * (1 + chain_count) / kStoredPerSecond;
   const double packed_bytes = static_cast<double>(s.pack_bytes) * static_cast<double>(s.blocks);
   const double packing = tasks * packed_bytes / (is_double ? 8 : 4) / kPackedPerSecond;
-  // Rows that do not stay in the second-level cache are read again for each panel.
-  const double spill = s.pack_bytes + s.sum_bytes > device.l2_bytes ? 1.7 : 1.0;
+  // Rows that do not stay in the second-level cache come from the third for each panel of output channels.
+  const double spill = s.pack_bytes * 4 > device.l2_bytes * 3 ? 1.2 : 1.0;
   const double busy_workers = std::max(1.0, std::min<double>(s.workers, tasks));  // an empty batch has no tasks
   const double seconds = (products * spill + stores + packing + tasks * kTaskSeconds) / busy_workers;
   Estimate estimate;

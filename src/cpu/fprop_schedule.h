@@ -33,8 +33,8 @@ ChainSplit make_chain_split(std::int64_t channels, std::int64_t taps);
 /// Tuning parameters; values in a Config.
 struct FpropTuning {
   std::int64_t time_samples = 480;   ///< "time": wanted outputs of a tile
-  std::int64_t pack_bytes = 150 << 10;  ///< "pack_kib": wanted size of the packed samples
-  std::int64_t sum_bytes = 256 << 10;   ///< "sum_kib": wanted size of sums that wait for further blocks
+  std::int64_t pack_bytes = 256 << 10;  ///< "pack_kib": wanted size of the packed samples
+  std::int64_t sum_bytes = 512 << 10;   ///< "sum_kib": wanted size of sums that wait for further blocks
   bool non_temporal = false;            ///< "stream": stores bypass the caches
 
   Config config() const;
