@@ -10,7 +10,8 @@ namespace longconv::cpu {
 
 Support FpropKernel::supports(const ConvProblem& problem, const Device& device) const {
   if (device.kind != Device::Kind::cpu) return Support::no("runs on the CPU only");
-  if (problem.pass != Pass::fprop) return Support::no("does fprop only, not " + std::string(longconv::name(problem.pass)));
+  if (problem.pass != Pass::fprop)
+    return Support::no("does fprop only, not " + std::string(longconv::name(problem.pass)));
   switch (problem.dtype) {
     case DType::f32:
     case DType::f64:
@@ -41,7 +42,8 @@ void FpropKernel::launch(const ConvProblem& problem, const Config& config, const
 }
 
 Estimate estimate_fprop(const ConvProblem& problem, const Device& device, const FpropTuning& tuning) {
-  // Measured on a Zen 3 core and scaled by the vector length: vectors of multiply-adds a second, and what surrounds them.
+  // Measured on a Zen 3 core and scaled by the vector length: vectors of multiply-adds a second, and what surrounds
+  // them.
   constexpr double kVectorsPerSecond = 5.6e9, kPackedPerSecond = 1.5e9, kStoredPerSecond = 3e9, kTaskSeconds = 0.3e-6;
   constexpr double kBytesPerSecond = 2.8e10;
   const FpropSchedule s = make_fprop_schedule(problem, device, tuning);

@@ -26,9 +26,9 @@ void expect_right(Trial trial) {
 
 TEST(DenseFprop, LengthsAroundVectorsAndTiles) {
   for (const std::string& isa : available_isas()) {
-    for (const std::int64_t length : {1,  2,  3,  4,  5,  7,  8,   9,   15,  16,  17,  23,  24,  25,  31,  32,
-                                      33, 47, 48, 49, 63, 64, 65,  95,  96,  97,  191, 193, 239, 240, 241, 479,
-                                      480, 481, 527, 528, 529, 960, 961, 1919, 1921}) {
+    for (const std::int64_t length :
+         {1,  2,  3,  4,  5,  7,   8,   9,   15,  16,  17,  23,  24,  25,  31,  32,  33,  47,  48,   49,  63,
+          64, 65, 95, 96, 97, 191, 193, 239, 240, 241, 479, 480, 481, 527, 528, 529, 960, 961, 1919, 1921}) {
       for (const char* dtype : {"f32", "f64"}) {
         Trial trial = dense("n2 c3->7 k3 p1 " + std::string(dtype));
         trial.problem.length_samples = length;
@@ -104,9 +104,9 @@ TEST(DenseFprop, Groups) {
 
 TEST(DenseFprop, ManyTermsInManyChains) {
   for (const char* text :
-       {"n1 c300->9 l200 k3 f32", "n1 c3->4 l1600 k700 f32", "n1 c1->2 l9000 k5000 f32", "n1 c40->3 l900 k130 s3 d2 f32",
-        "n1 c600->40 l500 k3 p1 f32", "n1 c129->8 l100 k1 f32", "n1 c2->2 l40000 k300 d120 s2 f32",
-        "n1 c513->7 l300 k2 d250 f64", "n1 c2->1 l30000 k6000 s2 d2 f32"}) {
+       {"n1 c300->9 l200 k3 f32", "n1 c3->4 l1600 k700 f32", "n1 c1->2 l9000 k5000 f32",
+        "n1 c40->3 l900 k130 s3 d2 f32", "n1 c600->40 l500 k3 p1 f32", "n1 c129->8 l100 k1 f32",
+        "n1 c2->2 l40000 k300 d120 s2 f32", "n1 c513->7 l300 k2 d250 f64", "n1 c2->1 l30000 k6000 s2 d2 f32"}) {
     for (const Values values : kValues) {
       Trial trial = dense(text);
       trial.values = values;
@@ -198,8 +198,9 @@ TEST(DenseFprop, NonFiniteSamplesStayInTheirWindows) {
 
 TEST(DenseFprop, NonFiniteWeightsNeverMeetPadding) {
   for (const std::string& isa : available_isas()) {
-    for (const char* text : {"n2 c3->7 l50 k3 d4 p8 f32 bias", "n1 c2->3 l40 k5 s3 p(9,30) bf16",
-                             "n1 c300->2 l30 k3 p4 f64 g2", "n1 c1->2 l9 k3 p9 f32 circular", "n1 c2->2 l3 k5 p4 f16"}) {
+    for (const char* text :
+         {"n2 c3->7 l50 k3 d4 p8 f32 bias", "n1 c2->3 l40 k5 s3 p(9,30) bf16", "n1 c300->2 l30 k3 p4 f64 g2",
+          "n1 c1->2 l9 k3 p9 f32 circular", "n1 c2->2 l3 k5 p4 f16"}) {
       for (const long double special : {INFINITY, -INFINITY, NAN}) {
         Trial trial = dense(text);
         trial.isa = isa;
@@ -275,7 +276,8 @@ TEST(DenseFprop, ScratchIsBoundedForAnyProblem) {
         for (const char* kernel : {"dense_fprop", "depthwise_fprop"}) {
           if (std::string(kernel) == "depthwise_fprop" && !problem.is_depthwise()) continue;
           const Plan plan = make_plan(problem, device, kernel);
-          const std::int64_t weights = problem.out_channels * (problem.in_channels_per_group() * problem.kernel_size + 1) *
+          const std::int64_t weights = problem.out_channels *
+                                           (problem.in_channels_per_group() * problem.kernel_size + 1) *
                                            (problem.dtype == DType::f64 ? 8 : 4) +
                                        128;
           EXPECT_LE(plan.workspace_bytes(), weights + (std::int64_t{32} << 20)) << plan.to_string();

@@ -20,7 +20,7 @@ void expect_right(Trial trial) {
 
 TEST(DepthwiseFprop, LengthsAroundVectorsAndTiles) {
   for (const std::string& isa : available_isas()) {
-    for (const std::int64_t length : {1,  2,  3,  7,  8,   9,   15,  16,  17,  31,  33,   95,   96,   97,
+    for (const std::int64_t length : {1,  2,   3,   7,   8,   9,   15,   16,   17,   31,   33,   95,   96,   97,
                                       99, 100, 191, 192, 193, 960, 1919, 1920, 1921, 1923, 3839, 3840, 3841, 3850}) {
       for (const char* dtype : {"f32", "f64", "bf16"}) {
         Trial trial = depthwise("n2 c3->3 g3 k4 p(3,0) " + std::string(dtype));
@@ -52,9 +52,9 @@ TEST(DepthwiseFprop, MultipliersStridesDilations) {
 }
 
 TEST(DepthwiseFprop, LongKernels) {
-  for (const char* text : {"n1 c1->1 l9000 k1025 f32", "n2 c3->3 g3 l9000 k4100 p(4099,0) f32",
-                           "n1 c2->4 g2 l6000 k600 d7 f32", "n1 c2->2 g2 l6000 k600 s3 d2 f64",
-                           "n1 c1->1 l9000 k1025 bf16 p512 circular"}) {
+  for (const char* text :
+       {"n1 c1->1 l9000 k1025 f32", "n2 c3->3 g3 l9000 k4100 p(4099,0) f32", "n1 c2->4 g2 l6000 k600 d7 f32",
+        "n1 c2->2 g2 l6000 k600 s3 d2 f64", "n1 c1->1 l9000 k1025 bf16 p512 circular"}) {
     for (const Values values : kValues) {
       Trial trial = depthwise(text);
       trial.values = values;

@@ -43,7 +43,8 @@ void check_tile_product(const IsaTable& table, int channels, std::int64_t vector
   for (T& w : weights) w = static_cast<T>(random.unit() * 2 - 1);
   std::vector<std::int32_t> offsets;
   for (std::int64_t r = 0; r < rows; ++r) offsets.push_back(static_cast<std::int32_t>(random.integer(-50, 50)));
-  std::vector<Line<T>> lines(static_cast<std::size_t>((channels * pitch * static_cast<std::int64_t>(sizeof(T)) + 63) / 64 + 1));
+  std::vector<Line<T>> lines(
+      static_cast<std::size_t>((channels * pitch * static_cast<std::int64_t>(sizeof(T)) + 63) / 64 + 1));
   T* sums = lines[0].values;
   const T canary = 12345;
   std::fill(sums, sums + lines.size() * 64 / sizeof(T), canary);
@@ -224,8 +225,8 @@ TEST(Convert, NarrowingRoundsToNearestEvenOnce) {
     values.push_back(std::ldexp(1.0f + static_cast<float>(random.integer(0, 8192)) / 4096.0f,
                                 static_cast<int>(random.integer(-26, 16))));
   }
-  for (const float special : {65504.0f, 65519.996f, 65520.0f, 0x1p-24f, 0x1p-25f, 0x1.000002p-25f, 0x1p-14f, 0x1.ffep-15f,
-                              3.3895314e38f, 3.3961776e38f, 0.0f, INFINITY, NAN}) {
+  for (const float special : {65504.0f, 65519.996f, 65520.0f, 0x1p-24f, 0x1p-25f, 0x1.000002p-25f, 0x1p-14f,
+                              0x1.ffep-15f, 3.3895314e38f, 3.3961776e38f, 0.0f, INFINITY, NAN}) {
     values.push_back(special);
     values.push_back(-special);
   }
@@ -246,7 +247,8 @@ TEST(Convert, NarrowingRoundsToNearestEvenOnce) {
         if (std::isnan(values[i])) {
           ASSERT_TRUE(std::isnan(one.get(0))) << i;
         } else {
-          ASSERT_EQ(one.get(0), rounded(values[i], dtype)) << name(table->isa) << " " << name(dtype) << " " << values[i];
+          ASSERT_EQ(one.get(0), rounded(values[i], dtype))
+              << name(table->isa) << " " << name(dtype) << " " << values[i];
         }
       }
     }
@@ -258,8 +260,7 @@ long double exact(Activation activation, long double z) {
     case Activation::relu: return z < 0 ? 0 : z;
     case Activation::leaky_relu: return z < 0 ? z * static_cast<long double>(0.01f) : z;
     case Activation::gelu: return 0.5L * z * std::erfc(z * -0.70710678118654752440L);
-    case Activation::gelu_tanh:
-      return z / (1 + std::exp(-2 * 0.79788456080286535588L * (z + 0.044715L * z * z * z)));
+    case Activation::gelu_tanh: return z / (1 + std::exp(-2 * 0.79788456080286535588L * (z + 0.044715L * z * z * z)));
     case Activation::silu: return z / (1 + std::exp(-z));
     case Activation::tanh: return std::tanh(z);
     case Activation::sigmoid: return 1 / (1 + std::exp(-z));
@@ -301,12 +302,14 @@ TEST(Activation, WithinAFewUlpOverTheWholeRange) {
       table->f32.finish_row(row);
       for (std::size_t i = 0; i < inputs.size(); ++i) {
         const long double z = inputs[i], expected = exact(tolerance.activation, z);
-        const long double ulp = std::max(std::ldexp(1.0L, std::ilogb(std::max(std::fabs(expected), 1e-300L)) - 23), 0x1p-149L);
+        const long double ulp =
+            std::max(std::ldexp(1.0L, std::ilogb(std::max(std::fabs(expected), 1e-300L)) - 23), 0x1p-149L);
         const long double exponent = 1.6L * std::min(std::fabs(z), 15.0L) * (1 + 0.045L * std::min(z * z, 225.0L));
         const long double bound = (tolerance.ulps + tolerance.argument_ulps * exponent) * ulp;
         ASSERT_LE(std::fabs(out[i] - expected), bound)
             << name(table->isa) << " " << name(tolerance.activation) << " of " << inputs[i] << ": got " << out[i]
-            << ", expected " << static_cast<double>(expected) << ", off by " << static_cast<double>(std::fabs(out[i] - expected) / ulp) << " ulp";
+            << ", expected " << static_cast<double>(expected) << ", off by "
+            << static_cast<double>(std::fabs(out[i] - expected) / ulp) << " ulp";
       }
     }
   }
