@@ -62,7 +62,8 @@ struct LaunchContext {
   Parallel* parallel = nullptr;  ///< CPU; num_threads() as in the plan's device. Null: serial()
 };
 
-/// One way to do a convolution. Stateless; adding a kernel is one file and one line in the registry.
+/// One way to do a convolution. Stateless; adding a kernel is one file and one line in the registry. Asked about valid
+/// problems of at least one batch item only: planner and execute() deal with empty batches.
 class Kernel {
  public:
   virtual ~Kernel() = default;
