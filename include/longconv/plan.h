@@ -89,7 +89,8 @@ struct LaunchContext {
   bool weights_are_packed = false;  ///< packed_weights already holds these weights, packed by a launch of an equal plan
 };
 
-/// One way to do a convolution. Stateless; adding a kernel is one file and one line in the registry.
+/// One way to do a convolution. Stateless; adding a kernel is one file and one line in the registry. Asked about valid
+/// problems of at least one batch item only: planner and execute() deal with empty batches.
 class Kernel {
  public:
   virtual ~Kernel() = default;

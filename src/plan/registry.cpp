@@ -13,6 +13,10 @@ const std::vector<const Kernel*>& all_kernels() {
       &dense_dgrad(),
       &depthwise_wgrad(),
       &dense_wgrad(),
+      &dense_fprop_sm90(),
+      &dense_fprop_split_sm90(),
+      &dense_fprop_sm80(),
+      &direct_fprop(),
   };
   return kernels;
 }
