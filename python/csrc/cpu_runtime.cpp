@@ -68,7 +68,8 @@ at::Tensor empty_on_cpu(at::IntArrayRef sizes, at::ScalarType type) {
 
 std::shared_ptr<const Plan> plan_on_cpu(const ConvProblem& problem) {
   static PlanCache* const cache = new PlanCache;  // never destroyed: kernels may run while the process exits
-  return cache->get(problem, available_threads(), Device::host_cpu);
+  return cache->get(problem, available_threads(),
+                    [](const ConvProblem& asked, int threads) { return make_plan(asked, Device::host_cpu(threads)); });
 }
 
 void execute_on_cpu(const Plan& plan, const ConvTensors& tensors) {

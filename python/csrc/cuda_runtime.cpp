@@ -6,6 +6,8 @@
 #include <c10/core/Stream.h>
 #include <dlfcn.h>
 
+#include <cstdlib>
+
 #include "longconv/error.h"
 #include "plan_cache.h"
 
@@ -50,7 +52,10 @@ Precision precision_on_cuda(PrecisionRequest request, DType dtype) {
 
 std::shared_ptr<const Plan> plan_on_cuda(const ConvProblem& problem, int ordinal) {
   static PlanCache* const cache = new PlanCache;  // never destroyed: kernels may run while the process exits
-  return cache->get(problem, ordinal, Device::cuda);
+  static const char* const forced = std::getenv("LONGCONV_CUDA_KERNEL");  // tests and comparisons
+  return cache->get(problem, ordinal, [](const ConvProblem& asked, int device) {
+    return forced != nullptr ? make_plan(asked, Device::cuda(device), forced) : make_plan(asked, Device::cuda(device));
+  });
 }
 
 void execute_on_cuda(const Plan& plan, const ConvTensors& tensors) {

@@ -17,8 +17,8 @@ namespace longconv::torch_binding {
 /// recently used plans leave first.
 class PlanCache {
  public:
-  template <class MakeDevice>
-  std::shared_ptr<const Plan> get(const ConvProblem& problem, int device_key, const MakeDevice& make_device) {
+  template <class MakePlan>
+  std::shared_ptr<const Plan> get(const ConvProblem& problem, int device_key, const MakePlan& make) {
     const Key key{problem, device_key};
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -27,7 +27,7 @@ class PlanCache {
         return found->second->second;
       }
     }
-    auto plan = std::make_shared<const Plan>(make_plan(problem, make_device(device_key)));
+    auto plan = std::make_shared<const Plan>(make(problem, device_key));
     const std::lock_guard<std::mutex> lock(mutex_);
     if (const auto found = index_.find(key); found != index_.end()) return found->second->second;
     entries_.emplace_front(key, plan);
