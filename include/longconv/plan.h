@@ -42,8 +42,8 @@ struct Config {
 
 /// What a kernel expects a launch to cost.
 struct Estimate {
-  double bytes = 0;    ///< moved to and from memory
-  double flops = 0;    ///< executed, overcompute included
+  double bytes = 0;  ///< moved to and from memory
+  double flops = 0;  ///< executed, overcompute included
   double seconds = 0;
 };
 
@@ -74,7 +74,8 @@ class Kernel {
   virtual Estimate estimate(const ConvProblem&, const Config&, const Device&) const = 0;
   virtual std::int64_t workspace_bytes(const ConvProblem&, const Config&, const Device&) const = 0;
   /// Tensors were checked against the problem.
-  virtual void launch(const ConvProblem&, const Config&, const Device&, const ConvTensors&, const LaunchContext&) const = 0;
+  virtual void launch(const ConvProblem&, const Config&, const Device&, const ConvTensors&,
+                      const LaunchContext&) const = 0;
 };
 
 /// How a problem will be done, and why.
