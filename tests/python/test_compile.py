@@ -87,13 +87,7 @@ class Block(torch.nn.Module):
 
     def forward(self, x):
         y = self.first(x)
-        return self.second(y, residual=y) if _takes_residual(self.second) else self.second(y) + y
-
-
-def _takes_residual(module):
-    import inspect
-
-    return "residual" in inspect.signature(type(module).forward).parameters
+        return self.second(y, residual=y)
 
 
 def train(f, x):
@@ -176,3 +170,18 @@ def test_jit_script_and_freeze():
 
     x, w = torch.randn(2, 4, 20), torch.randn(6, 4, 3)
     assert torch.equal(f(x, w), conv1d(x, w, stride=2, padding=1, activation="relu"))
+
+
+def test_out_is_written_by_a_compiled_function():
+    def f(x, weight, out):
+        conv1d(x, weight, out=out)
+        conv1d(x, weight, residual=out, out=out)
+        return out.sum()
+
+    x, weight, out = torch.randn(2, 4, 20), torch.randn(6, 4, 3), torch.randn(2, 6, 18)
+    expected, written = out.clone(), out.clone()
+    total = f(x, weight, expected)
+    torch.testing.assert_close(torch.compile(f, fullgraph=True, backend="aot_eager")(x, weight, written), total)
+    assert torch.equal(written, expected)
+    with pytest.raises(Exception, match="expected out of size"):
+        torch.compile(f, fullgraph=True, backend="aot_eager")(x, weight, torch.zeros(3))
