@@ -62,8 +62,8 @@ struct Config {
 
 /// What a kernel expects a launch to cost.
 struct Estimate {
-  double bytes = 0;    ///< moved to and from memory
-  double flops = 0;    ///< executed, overcompute included
+  double bytes = 0;  ///< moved to and from memory
+  double flops = 0;  ///< executed, overcompute included
   double seconds = 0;
 };
 

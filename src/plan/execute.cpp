@@ -197,8 +197,9 @@ void execute(const Plan& plan, const ConvTensors& tensors, const LaunchContext& 
     if (plan.problem.has_bias) fill_zeros(tensors.bias);
     return;
   }
-  plan.chosen.kernel->launch(plan.problem, plan.chosen.config, plan.device, tensors,
-                             {context.workspace, context.workspace_bytes, &parallel});
+  LaunchContext launch = context;
+  launch.parallel = &parallel;
+  plan.chosen.kernel->launch(plan.problem, plan.chosen.config, plan.device, tensors, launch);
 }
 
 }  // namespace longconv
