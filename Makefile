@@ -37,7 +37,7 @@ demo: build ## the headline model beside torch.nn.Conv1d, and a picture of a rec
 
 .PHONY: bench
 bench: build ## the judged shapes, ours and PyTorch's interleaved (BENCH_ARGS="--help" for more)
-	@$(BIN)/longconv bench $(BENCH_ARGS)
+	@$(BIN)/longconv bench --json build/bench.jsonl $(BENCH_ARGS)
 
 .PHONY: test
 test: report-start format-check lint test-cpp test-kernels test-python test-wheel test-oldest-torch ## format, lint, C++ and Python tests, CUDA kernels compiled, installed wheel, oldest PyTorch

@@ -8,5 +8,5 @@ from longconv._ops import build_info, plan
 from longconv.modules import Conv1d, LazyConv1d
 from longconv.patching import replace_conv1d
 
-__version__ = "0.1.0"
+__version__: str = build_info().split(maxsplit=2)[1]  # the compiled library's: CMakeLists.txt has the one number
 __all__ = ["Conv1d", "LazyConv1d", "__version__", "build_info", "functional", "plan", "replace_conv1d"]

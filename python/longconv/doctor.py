@@ -32,7 +32,7 @@ class Finding:
     ok: bool = True
 
     def __str__(self) -> str:
-        return f"{'ok  ' if self.ok else 'FAIL'}  {self.topic:<12}{self.text}"
+        return f"{'ok  ' if self.ok else 'FAIL'}  {self.topic:<16}{self.text}"
 
 
 def examine() -> Iterator[Finding]:
@@ -41,14 +41,17 @@ def examine() -> Iterator[Finding]:
     for line in longconv.build_info().splitlines():
         topic, _, text = line.partition(" ")
         if topic != "longconv":
-            yield Finding(f"{topic}" if topic == "device" else f"built: {topic}", text)
+            yield Finding(topic if topic == "device" else f"built: {topic}", text)
     yield Finding("python", f"{platform.python_version()} ({sys.executable})")
     yield Finding("torch", f"{torch.__version__}, {torch.get_num_threads()} threads")
     yield Finding("system", f"{platform.platform()}, {os.cpu_count()} hardware threads")
     yield Finding("huge pages", _huge_pages())
     yield Finding("cuda", _cuda())
     for dtype in _UNIT:
-        yield _self_test(dtype)
+        try:
+            yield _self_test(dtype)
+        except RuntimeError as error:
+            yield Finding("self-test", f"{str(dtype)[6:]}: {error}", ok=False)
 
 
 def _huge_pages() -> str:

@@ -90,8 +90,8 @@ def conv1d(
         How float32 is multiplied on CUDA: 'follow' (the default) asks PyTorch's own settings for convolutions. The
         CPU always computes in full float32.
     out : Tensor, shaped as the result, optional
-        Is written and returned. Any strides without overlap; shares no memory with the operands. No gradient flows
-        through it.
+        Is written and returned. Any strides without overlap; shares no memory with the operands, but may be the
+        residual itself. Of another shape, it is resized as PyTorch does. No gradient flows through it.
 
     Returns
     -------
@@ -166,11 +166,19 @@ def conv1d(
         _fprop_out(input, weight, bias, residual, *arguments, out=out)
         return out
     if residual is not None:
-        residual = _batch_of_one("residual", residual)
+        if residual.dim() != 2:
+            raise RuntimeError(
+                "conv1d: input is unbatched, expected 2D residual, (O, T), "
+                f"but got residual of size {list(residual.shape)}"
+            )
+        residual = residual.unsqueeze(0)
     if out is None:
         return _fprop(input.unsqueeze(0), weight, bias, residual, *arguments).squeeze(0)
     _check_tensor("out", out)
-    _fprop_out(input.unsqueeze(0), weight, bias, residual, *arguments, out=_batch_of_one("out", out))
+    view = out.unsqueeze(0)
+    _fprop_out(input.unsqueeze(0), weight, bias, residual, *arguments, out=view)
+    if view.shape[1:] != out.shape:  # the operator resized the view of it, and the memory behind both
+        out.resize_(view.shape[1:])
     return out
 
 
@@ -201,14 +209,6 @@ def pads(padding: Any, dilation: int, kernel_size: int) -> tuple[int, int]:
 def _check_tensor(name: str, value: Any) -> None:
     if not isinstance(value, Tensor):
         raise TypeError(f"conv1d(): argument '{name}' must be Tensor, not {type(value).__name__}")
-
-
-def _batch_of_one(name: str, value: Tensor) -> Tensor:
-    if value.dim() != 2:
-        raise RuntimeError(
-            f"conv1d: input is unbatched, expected 2D {name}, (O, T), but got {name} of size {list(value.shape)}"
-        )
-    return value.unsqueeze(0)
 
 
 def _integer(name: str, value: Any) -> int:

@@ -1,8 +1,8 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 // The weight gradient of dense and grouped convolutions,
 //   dw[o,i,k] = sum_{n,t} dy[n,o,t] * xpad[n, i, t*stride + k*dilation - pad_left],   dbias[o] = sum_{n,t} dy[n,o,t],
-// as outer products: a tile of dy is transposed to [time][width output channels], the tile of x is read into rows at unit
-// stride (polyphase, tap_rows.h), and a register block of width x taps sums runs over time (wgrad_loops.h).
+// as outer products: a tile of dy is transposed to [time][width output channels], the tile of x is read into rows at
+// unit stride (polyphase, tap_rows.h), and a register block of width x taps sums runs over time (wgrad_loops.h).
 //
 //   task = (chunk of tiles of (batch, time)) x (block of dw: outputs x inputs x taps)
 //     for each tile: read x rows, transpose dy, for each width of outputs, each group of taps: one call
@@ -46,16 +46,16 @@ const OuterShape<T>& shape_of_width(const WgradTable<T>& table, std::int64_t wid
 /// One worker's memory.
 template <class T>
 struct Scratch {
-  T* x;           ///< [rows][inputs][channel pitch]
-  T* dy_rows;     ///< [width][tile], dy as read, where it cannot be transposed in place
-  T* dy;          ///< [outputs / width][tile][width]
-  double* sums;   ///< DenseWgradBlocks::sums_per_block()
+  T* x;                     ///< [rows][inputs][channel pitch]
+  T* dy_rows;               ///< [width][tile], dy as read, where it cannot be transposed in place
+  T* dy;                    ///< [outputs / width][tile][width]
+  double* sums;             ///< DenseWgradBlocks::sums_per_block()
   std::int64_t* x_offsets;  ///< [inputs * taps]
   Interval* tap_outputs;    ///< [taps]: the outputs whose window has a sample there
   TimeSegment* whole;       ///< [rows]
   TimeSegment* part;        ///< [rows]
-  T* result;      ///< [inputs * taps] of one output channel
-  void* rounded;  ///< the same in the tensor's dtype
+  T* result;                ///< [inputs * taps] of one output channel
+  void* rounded;            ///< the same in the tensor's dtype
 
   Scratch(const ConvProblem& p, const DenseWgradBlocks& b, ScratchArena& arena) {
     const std::int64_t rows = b.tiles.rows, products = b.inputs * b.taps, tile = rows * b.tiles.time_samples;
@@ -118,7 +118,7 @@ class DenseWgradLaunch {
         scratch_bytes_(scratch_bytes<T>(problem, blocks)) {}
 
   void run(Parallel& team) const {
-    LimitedParallel parallel(team, workers_with_scratch(team.num_threads(), scratch_bytes_));
+    FewerWorkers parallel(team, workers_with_scratch(team.num_threads(), scratch_bytes_));
     const std::int64_t blocks = p_.groups * b_.blocks_per_group();
     // Chunks outermost: tasks that run at the same time read the same samples.
     for_each_task(parallel, b_.chunks * blocks, [&](std::int64_t task, int worker) {
@@ -151,9 +151,7 @@ class DenseWgradLaunch {
     return Scratch<T>(p_, b_, arena);
   }
 
-  bool has_bias_sums(const Block& block) const {
-    return p_.has_bias && block.first_input == 0 && block.first_tap == 0;
-  }
+  bool has_bias_sums(const Block& block) const { return p_.has_bias && block.first_input == 0 && block.first_tap == 0; }
   double* bias_sums(double* sums) const { return sums + b_.outputs * b_.inputs * b_.taps; }
 
   void sum_chunk(const Block& block, std::int64_t chunk, const Scratch<T>& scratch, double* sums) const {
@@ -164,9 +162,8 @@ class DenseWgradLaunch {
         scratch.x_offsets[i * block.taps + k] = i * rows.channel_pitch + rows.offset(k);
       }
     }
-    const Interval signal = p_.pad_mode == PadMode::zeros
-                                ? Interval{0, p_.length_samples}
-                                : Interval{-p_.pad_left, p_.length_samples + p_.pad_right};
+    const Interval signal = p_.pad_mode == PadMode::zeros ? Interval{0, p_.length_samples}
+                                                          : Interval{-p_.pad_left, p_.length_samples + p_.pad_right};
     for (std::int64_t k = 0; k < block.taps; ++k) {
       const std::int64_t tap_position = (block.first_tap + k) * p_.dilation - p_.pad_left;
       scratch.tap_outputs[k] = outputs_reading(signal, tap_position, p_.stride, p_.out_length());
@@ -253,7 +250,8 @@ class DenseWgradLaunch {
     call.x = kOnes<T>.data();
     call.x_offsets = &kAtOnes;
     call.sums = sums;
-    for (std::int64_t r = 0; r < row_count; ++r) scratch.part[r] = {scratch.whole[r].dy_first, 0, scratch.whole[r].count};
+    for (std::int64_t r = 0; r < row_count; ++r)
+      scratch.part[r] = {scratch.whole[r].dy_first, 0, scratch.whole[r].count};
     call.segments = scratch.part;
     call.segment_count = row_count;
     shape_.outer_product[0](call);
@@ -261,8 +259,7 @@ class DenseWgradLaunch {
 
   void read_x(const Block& block, const TileRow& row, const TapRows& rows, T* to) const {
     const PaddedSignal x = padded_signal(t_.x, row.batch_index, p_.pad_mode);
-    const std::int64_t position =
-        row.first_output * p_.stride + block.first_tap * p_.dilation - p_.pad_left;
+    const std::int64_t position = row.first_output * p_.stride + block.first_tap * p_.dilation - p_.pad_left;
     for (std::int64_t s = 0; s < rows.segments; ++s) {
       const std::int64_t samples = rows.segment_samples(s, row.count);
       read_padded_rows<T>(isa_, x, block.group * p_.in_channels_per_group() + block.first_input, block.inputs,
@@ -315,8 +312,8 @@ class DenseWgradLaunch {
       finish.count = products;
       real_.finish_row(finish);
       const TensorView& w = t_.w;
-      const std::int64_t at = (first_channel + o) * w.strides[0] + block.first_input * w.strides[1] +
-                              block.first_tap * w.strides[2];
+      const std::int64_t at =
+          (first_channel + o) * w.strides[0] + block.first_input * w.strides[1] + block.first_tap * w.strides[2];
       scatter.row_pitch = block.taps;
       scatter.channels = block.inputs;
       scatter.count = block.taps;

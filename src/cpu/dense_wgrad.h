@@ -12,7 +12,7 @@ namespace longconv::cpu {
 
 /// A block of dw: outputs x inputs x taps of one group; the last ones of each kind may be smaller.
 struct DenseWgradBlocks {
-  std::int64_t outputs = 0, inputs = 0, taps = 0;                     ///< of a block
+  std::int64_t outputs = 0, inputs = 0, taps = 0;                    ///< of a block
   std::int64_t output_blocks = 1, input_blocks = 1, tap_blocks = 1;  ///< of a group
   std::int64_t width = 0;  ///< output channels side by side in a register block; outputs is a multiple of it
   TimeTiles tiles;

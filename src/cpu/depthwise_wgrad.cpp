@@ -1,8 +1,8 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 // The weight gradient with one input channel per group (depthwise, with any depth multiplier):
 //   dw[o,k] = sum_{n,t} dy[n,o,t] * xpad[n, c(o), t*stride + k*dilation - pad_left],   dbias[o] = sum_{n,t} dy[n,o,t],
-// as dot products along time, eight taps at a time against one load of dy (wgrad_loops.h). dy and, at unit stride, x are
-// read where they lie; else a tile of them is read into rows first (tap_rows.h).
+// as dot products along time, eight taps at a time against one load of dy (wgrad_loops.h). dy and, at unit stride, x
+// are read where they lie; else a tile of them is read into rows first (tap_rows.h).
 //
 //   task = (chunk of tiles of (batch, time)) x (output channel) x (block of taps)
 //
@@ -103,7 +103,7 @@ class DepthwiseWgradLaunch {
         scratch_bytes_(scratch_bytes<T>(problem, blocks)) {}
 
   void run(Parallel& team) const {
-    LimitedParallel parallel(team, workers_with_scratch(team.num_threads(), scratch_bytes_));
+    FewerWorkers parallel(team, workers_with_scratch(team.num_threads(), scratch_bytes_));
     const std::int64_t blocks = p_.out_channels * b_.tap_blocks, results = p_.out_channels * (p_.kernel_size + 1);
     for_each_task(parallel, b_.chunks * blocks, [&](std::int64_t task, int worker) {
       const Scratch<T> scratch = scratch_of(worker);
@@ -153,9 +153,8 @@ class DepthwiseWgradLaunch {
   void sum_chunk(const Block& block, std::int64_t chunk, const Scratch<T>& scratch) const {
     std::fill_n(scratch.sums, block.taps + 1, 0.0);
     if (p_.has_bias) std::fill_n(scratch.ones, b_.tiles.time_samples, T(1));
-    const Interval signal = p_.pad_mode == PadMode::zeros
-                                ? Interval{0, p_.length_samples}
-                                : Interval{-p_.pad_left, p_.length_samples + p_.pad_right};
+    const Interval signal = p_.pad_mode == PadMode::zeros ? Interval{0, p_.length_samples}
+                                                          : Interval{-p_.pad_left, p_.length_samples + p_.pad_right};
     for (std::int64_t k = 0; k < block.taps; ++k) {
       scratch.tap_outputs[k] = outputs_reading(signal, tap_position(block, k), p_.stride, p_.out_length());
     }
@@ -307,7 +306,8 @@ class DepthwiseWgrad final : public Kernel {
   Estimate estimate(const ConvProblem& p, const Config&, const Device& device) const override {
     // A dot product is bound by its loads: about 0.6 of what outer products reach, and reading dy costs another tap.
     const double flops = p.flops() * (1 + 1 / static_cast<double>(std::min<std::int64_t>(p.kernel_size, kMaxDotTaps)));
-    return wgrad_estimate(p, device, flops / 0.6, p.dtype == DType::f64 ? isa_table(device.isa).f64.lanes : isa_table(device.isa).f32.lanes);
+    return wgrad_estimate(p, device, flops / 0.6,
+                          p.dtype == DType::f64 ? isa_table(device.isa).f64.lanes : isa_table(device.isa).f32.lanes);
   }
 
   std::int64_t workspace_bytes(const ConvProblem& p, const Config& config, const Device& device) const override {

@@ -1,11 +1,11 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 // The data gradient (equation and classes of taps: dgrad_schedule.h).
 //
-// A task is one tile of positions of one batch sample, one group, one slice of input channels. For each block of rows of
-// dy it packs what the tile's classes read, then for each panel of input channels and each class runs the microkernel
-// chain by chain; after the last block the classes' sums are interleaved into a row of positions, which is written
-// (output_rows.h). With a padding mode that reads the signal, positions in the padding are computed in the same way and
-// added to the samples they mirror, in the order of pad_pieces(): scratch is a tile's.
+// A task is one tile of positions of one batch sample, one group, one slice of input channels. For each block of rows
+// of dy it packs what the tile's classes read, then for each panel of input channels and each class runs the
+// microkernel chain by chain; after the last block the classes' sums are interleaved into a row of positions, which is
+// written (output_rows.h). With a padding mode that reads the signal, positions in the padding are computed in the same
+// way and added to the samples they mirror, in the order of pad_pieces(): scratch is a tile's.
 #include <atomic>
 #include <cmath>
 
@@ -23,7 +23,8 @@ namespace {
 
 constexpr std::int64_t kPiece = 256;  // weights or samples converted at once
 
-/// w for the microkernel: for each panel of input channels [term][channel], terms in the order of DgradBlock::first_term().
+/// w for the microkernel: for each panel of input channels [term][channel], terms in the order of
+/// DgradBlock::first_term().
 template <class T>
 struct PackedWeights {
   T* weights = nullptr;
@@ -57,7 +58,8 @@ class Dgrad {
           for (std::int64_t j = 0; j < members; j += kPiece) {
             const std::int64_t count = std::min(kPiece, members - j);
             for (std::int64_t c = 0; c < panel.channels; ++c) {
-              read_weights(panel.group, block.first_output + o, panel.first + c, i, block.first_member + j, count, piece);
+              read_weights(panel.group, block.first_output + o, panel.first + c, i, block.first_member + j, count,
+                           piece);
               for (std::int64_t m = 0; m < count; ++m) {
                 to[m * panel.channels + c] = piece[m];
                 finite &= std::isfinite(piece[m]);
@@ -111,10 +113,9 @@ class Dgrad {
                     std::int64_t count, T* to) const {
     const TensorView& w = t_.w;
     SampleRun run;
-    run.source = static_cast<const char*>(w.data) +
-                 ((group * p_.out_channels_per_group() + output) * w.strides[0] + input * w.strides[1] +
-                  (i + j * s_.classes.cycle) * w.strides[2]) *
-                     size_bytes(w.dtype);
+    run.source = static_cast<const char*>(w.data) + ((group * p_.out_channels_per_group() + output) * w.strides[0] +
+                                                     input * w.strides[1] + (i + j * s_.classes.cycle) * w.strides[2]) *
+                                                        size_bytes(w.dtype);
     run.dtype = w.dtype;
     run.count = count;
     run.sample_stride = s_.classes.cycle * w.strides[2];
@@ -223,7 +224,8 @@ class Dgrad {
       const std::int64_t start = segment_start(block, first_q);
       if (block.outputs == 1 && t_.y.strides[2] == 1 && size_bytes(t_.y.dtype) == sizeof(T) && start >= 0 &&
           start + layout.segment_samples <= p_.out_length()) {  // one row that lies in memory as it is wanted
-        return static_cast<const T*>(t_.y.data) + task.batch_index * t_.y.strides[0] + channel * t_.y.strides[1] + start;
+        return static_cast<const T*>(t_.y.data) + task.batch_index * t_.y.strides[0] + channel * t_.y.strides[1] +
+               start;
       }
       read(start, scratch.rows);
       return scratch.rows;
@@ -248,7 +250,8 @@ class Dgrad {
       for (std::int64_t o = 0; o < block.outputs; ++o) {
         for (std::int64_t j = 0; j < members; ++j) {
           const std::int64_t sample = q - s_.classes.shift(i) - (block.first_member + j) * s_.classes.gap_samples;
-          const std::int64_t in_channel = layout.shared ? sample - start : (slot * block.members + j) * layout.segment_pitch + (q - first_q);
+          const std::int64_t in_channel =
+              layout.shared ? sample - start : (slot * block.members + j) * layout.segment_pitch + (q - first_q);
           *to++ = static_cast<std::int32_t>(o * layout.pitch + in_channel);
         }
       }
@@ -322,11 +325,11 @@ class Dgrad {
     for (std::int64_t o = 0; o < p_.out_channels_per_group(); ++o) {
       for (std::int64_t j = begin; j < end; j += kPiece) {
         SampleRun run;
-        run.source = static_cast<const char*>(dy.data) +
-                     (task.batch_index * dy.strides[0] +
-                      (task.group * p_.out_channels_per_group() + o) * dy.strides[1] +
-                      (latest - j * classes.gap_samples) * dy.strides[2]) *
-                         size_bytes(dy.dtype);
+        run.source =
+            static_cast<const char*>(dy.data) +
+            (task.batch_index * dy.strides[0] + (task.group * p_.out_channels_per_group() + o) * dy.strides[1] +
+             (latest - j * classes.gap_samples) * dy.strides[2]) *
+                size_bytes(dy.dtype);
         run.dtype = dy.dtype;
         run.count = std::min(kPiece, end - j);
         run.sample_stride = -classes.gap_samples * dy.strides[2];
@@ -352,14 +355,15 @@ template <class T>
 void run(const ConvProblem& problem, const Device& device, const DgradTuning& tuning, const ConvTensors& tensors,
          const LaunchContext& context) {
   const DgradSchedule schedule = make_dgrad_schedule(problem, device, tuning);
-  LimitedParallel team(*context.parallel, schedule.workers);
+  FewerWorkers team(*context.parallel, schedule.workers);
   char* const workspace = static_cast<char*>(context.workspace);
   PackedWeights<T> packed;
   packed.weights = reinterpret_cast<T*>(workspace);
   const Dgrad<T> dgrad(problem, schedule, isa_table(device.isa), tensors, packed, tuning.non_temporal);
   for_each_task(team, problem.groups * schedule.panels, [&](std::int64_t panel, int) { dgrad.pack_panel(panel); });
   for_each_task(team, schedule.tasks, [&](std::int64_t task, int worker) {
-    dgrad.task(task, DgradScratch<T>(problem, schedule, workspace + schedule.weight_bytes + worker * schedule.worker_bytes));
+    dgrad.task(task,
+               DgradScratch<T>(problem, schedule, workspace + schedule.weight_bytes + worker * schedule.worker_bytes));
   });
 }
 
@@ -380,7 +384,8 @@ std::vector<Config> DgradKernel::configs(const ConvProblem& problem, const Devic
 Estimate DgradKernel::estimate(const ConvProblem& problem, const Config& config, const Device& device) const {
   return estimate_dgrad(problem, device, DgradTuning::from(config));
 }
-std::int64_t DgradKernel::workspace_bytes(const ConvProblem& problem, const Config& config, const Device& device) const {
+std::int64_t DgradKernel::workspace_bytes(const ConvProblem& problem, const Config& config,
+                                          const Device& device) const {
   return make_dgrad_schedule(problem, device, DgradTuning::from(config)).workspace_bytes();
 }
 void DgradKernel::launch(const ConvProblem& problem, const Config& config, const Device& device,

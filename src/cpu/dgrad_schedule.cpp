@@ -4,18 +4,18 @@
 #include <cmath>
 #include <numeric>
 
-#include "cpu/tap_rows.h"
 #include "cpu/isa_table.h"
+#include "cpu/tap_rows.h"
 #include "cpu/wgrad_blocking.h"
 #include "problem/checked.h"
 
 namespace longconv::cpu {
 namespace {
 
-constexpr std::int64_t kMaxBlockTerms = 16384;          // offsets: 64 KiB
+constexpr std::int64_t kMaxBlockTerms = 16384;  // offsets: 64 KiB
 constexpr std::int64_t kPanelSumBytes = 128 << 10;
-constexpr std::int64_t kWaitingSumBytes = 160 << 10;    // sums that wait for further blocks
-constexpr std::int64_t kLongStrideSamples = 1024;       // tile where the stride is longer than most tiles
+constexpr std::int64_t kWaitingSumBytes = 160 << 10;  // sums that wait for further blocks
+constexpr std::int64_t kLongStrideSamples = 1024;     // tile where the stride is longer than most tiles
 constexpr std::int64_t kShortestChain = 96, kLongestChain = 512;
 constexpr std::int64_t kFewestBlockTerms = 64;
 constexpr std::int64_t kWantedTasks = 128;
@@ -54,8 +54,8 @@ void set_blocks(const ConvProblem& p, std::int64_t pack_bytes, std::int64_t elem
                          members * std::min(s.slots, s.classes.count) * fewest_outputs(members) > kMaxBlockTerms)) {
     members = ceil_div(members, 2);
   }
-  const std::int64_t affordable = std::max(std::min(pack_bytes / channel_bytes(members), kMaxBlockTerms / (members * s.slots)),
-                                           fewest_outputs(members));
+  const std::int64_t affordable = std::max(
+      std::min(pack_bytes / channel_bytes(members), kMaxBlockTerms / (members * s.slots)), fewest_outputs(members));
   s.members_per_block = members;
   s.member_blocks = ceil_div(s.classes.members(), members);
   s.outputs_per_block = even_piece(outputs, std::min(affordable, outputs));
@@ -109,7 +109,8 @@ DgradSchedule make_dgrad_schedule(const ConvProblem& p, const Device& device, co
   const std::int64_t step = 12 * lanes;  // all register blocks advance by a divisor of this
   const std::int64_t shortest = 2 * lanes;
   const auto shorter = [&](std::int64_t time) {
-    return time > step ? std::max(step, time * 2 / 3 / step * step) : std::max(shortest, time / 2 / shortest * shortest);
+    return time > step ? std::max(step, time * 2 / 3 / step * step)
+                       : std::max(shortest, time / 2 / shortest * shortest);
   };
 
   DgradSchedule s;
@@ -141,8 +142,7 @@ DgradSchedule make_dgrad_schedule(const ConvProblem& p, const Device& device, co
     time = shorter(time);
     set_tile(p, time, lanes, s);
   }
-  s.row_pitch =
-      make_dy_rows(s.classes, s.members_per_block, s.slot_samples, s.slots, element_bytes).pitch;
+  s.row_pitch = make_dy_rows(s.classes, s.members_per_block, s.slot_samples, s.slots, element_bytes).pitch;
   s.sum_pitch = odd_line_pitch(s.slot_samples, element_bytes);
   s.tile_pitch = odd_line_pitch(s.tile_samples, element_bytes);
   const std::int64_t waiting_bytes = s.panel_channels * s.slots * s.sum_pitch * element_bytes;
@@ -185,7 +185,7 @@ Estimate estimate_dgrad(const ConvProblem& p, const Device& device, const DgradT
   const double channels = static_cast<double>(p.in_channels_per_group()) / static_cast<double>(s.panels);
   Estimate estimate = wgrad_estimate(p, device, p.flops() * (1 + 1 / channels), lanes);
   constexpr double kTaskSeconds = 0.3e-6;
-  estimate.seconds += kTaskSeconds * static_cast<double>(s.tasks) / std::min<double>(s.workers, static_cast<double>(s.tasks));
+  estimate.seconds += kTaskSeconds * std::ceil(static_cast<double>(s.tasks) / s.workers);
   return estimate;
 }
 

@@ -3,7 +3,8 @@
 ///   dxpad[u] = sum_{o,k} w[o,i,k] * dy[o, (u - k * dilation) / stride]   over the taps k that divide.
 ///
 /// Taps fall into classes by k * dilation modulo the stride: class i holds the taps k = i + j * cycle with
-/// cycle = stride / gcd(stride, dilation), i < min(cycle, kernel_size), and reaches the positions u = stride * q + residue(i):
+/// cycle = stride / gcd(stride, dilation), i < min(cycle, kernel_size), and reaches the positions u = stride * q +
+/// residue(i):
 ///   dxpad[stride * q + residue(i)] = sum_{o,j} w[o, i + j * cycle] * dy[o, q - shift(i) - j * gap]
 /// Each class is a dense convolution of dy at unit stride; nothing is multiplied with inserted zeros.
 #pragma once
@@ -29,8 +30,8 @@ struct TapClasses {
 };
 TapClasses make_tap_classes(const ConvProblem& problem);
 
-/// Rows of dy that are packed at once: output channels x members of every class. Terms (o, j) of one class and one block,
-/// o outermost, are cut into chains.
+/// Rows of dy that are packed at once: output channels x members of every class. Terms (o, j) of one class and one
+/// block, o outermost, are cut into chains.
 struct DgradBlock {
   std::int64_t first_output, outputs;  ///< within the group
   std::int64_t first_member, members;
@@ -62,17 +63,17 @@ struct DgradSchedule {
   std::int64_t outputs_per_block = 1, members_per_block = 1;
   std::int64_t output_blocks = 1, member_blocks = 1;
   std::int64_t longest_chain = 96;
-  std::int64_t tile_samples = 1;   ///< positions u of a tile
-  std::int64_t tiles = 1;          ///< of length_samples
-  std::int64_t slot_samples = 1;   ///< most positions of one class in a tile
-  std::int64_t slots = 1;          ///< most classes that meet a tile
+  std::int64_t tile_samples = 1;                              ///< positions u of a tile
+  std::int64_t tiles = 1;                                     ///< of length_samples
+  std::int64_t slot_samples = 1;                              ///< most positions of one class in a tile
+  std::int64_t slots = 1;                                     ///< most classes that meet a tile
   std::int64_t panels = 1, panels_per_slice = 1, slices = 1;  ///< blocks of result channels in a group; of a task
-  std::int64_t row_pitch = 0;      ///< elements from one packed output channel to the next
-  std::int64_t sum_pitch = 0;      ///< elements from one channel's sums of a class to the next
-  std::int64_t tile_pitch = 0;     ///< elements from one channel's finished positions to the next
-  std::int64_t panel_channels = 1; ///< most channels of a panel
+  std::int64_t row_pitch = 0;                                 ///< elements from one packed output channel to the next
+  std::int64_t sum_pitch = 0;       ///< elements from one channel's sums of a class to the next
+  std::int64_t tile_pitch = 0;      ///< elements from one channel's finished positions to the next
+  std::int64_t panel_channels = 1;  ///< most channels of a panel
   std::int64_t tasks = 1;
-  std::int64_t weight_bytes = 0;   ///< packed weights
+  std::int64_t weight_bytes = 0;  ///< packed weights
   std::int64_t worker_bytes = 0;
   int workers = 1;
 

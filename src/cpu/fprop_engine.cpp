@@ -2,10 +2,10 @@
 // The forward pass: y[o][t] = act(bias[o] + residual[o][t] + sum over rows (c, k) of w[o][c][k] * x[c][t * stride + k *
 // dilation - pad_left]).
 //
-// A task is one tile of time of one batch sample, one group, one slice of output channels. For each packed block of rows
-// it copies the samples that the block's taps read into scratch (tap_rows.h), then for each block of output channels
-// runs the microkernel chain by chain over them, adding each chain's sum into the tile's sums; after the last packed
-// block the sums are finished and stored (output_rows.h).
+// A task is one tile of time of one batch sample, one group, one slice of output channels. For each packed block of
+// rows it copies the samples that the block's taps read into scratch (tap_rows.h), then for each block of output
+// channels runs the microkernel chain by chain over them, adding each chain's sum into the tile's sums; after the last
+// packed block the sums are finished and stored (output_rows.h).
 #include <algorithm>
 
 #include "cpu/fprop_schedule.h"
@@ -16,30 +16,6 @@
 
 namespace longconv::cpu {
 namespace {
-
-/// The first `limit` workers of a team.
-class FewerWorkers final : public Parallel {
- public:
-  FewerWorkers(Parallel& team, int limit) : team_(team), limit_(std::min(limit, team.num_threads())) {}
-  int num_threads() const override { return limit_; }
-  void run(void (*body)(void*, int), void* context) override {
-    struct Call {
-      void (*body)(void*, int);
-      void* context;
-      int limit;
-    } call{body, context, limit_};
-    team_.run(
-        [](void* c, int worker) {
-          const Call& inner = *static_cast<Call*>(c);
-          if (worker < inner.limit) inner.body(inner.context, worker);
-        },
-        &call);
-  }
-
- private:
-  Parallel& team_;
-  int limit_;
-};
 
 template <class T>
 struct Scratch {
@@ -172,7 +148,8 @@ class Fprop {
     const std::int64_t wrap = taps.shared ? taps.classes : taps.taps;  // segments of consecutive taps
     for (std::int64_t chunk = rows.first_chunk; chunk < rows.chunk_end; ++chunk) {
       for (std::int64_t piece = rows.first_piece; piece < rows.piece_end; ++piece) {
-        const std::int64_t begin = chains.piece_begin(piece) - first_tap, end = chains.piece_begin(piece + 1) - first_tap;
+        const std::int64_t begin = chains.piece_begin(piece) - first_tap,
+                           end = chains.piece_begin(piece + 1) - first_tap;
         for (std::int64_t c = chains.chunk_begin(chunk); c < chains.chunk_begin(chunk + 1); ++c) {
           const std::int64_t base = (c - chains.chunk_begin(rows.first_chunk)) * taps.channel_pitch;
           std::int64_t segment = begin % wrap, in_segment = begin / wrap * taps.gap_samples;

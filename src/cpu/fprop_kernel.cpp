@@ -10,7 +10,8 @@ namespace longconv::cpu {
 
 Support FpropKernel::supports(const ConvProblem& problem, const Device& device) const {
   if (device.kind != Device::Kind::cpu) return Support::no("runs on the CPU only");
-  if (problem.pass != Pass::fprop) return Support::no("does fprop only, not " + std::string(longconv::name(problem.pass)));
+  if (problem.pass != Pass::fprop)
+    return Support::no("does fprop only, not " + std::string(longconv::name(problem.pass)));
   switch (problem.dtype) {
     case DType::f32:
     case DType::f64:
@@ -41,7 +42,8 @@ void FpropKernel::launch(const ConvProblem& problem, const Config& config, const
 }
 
 Estimate estimate_fprop(const ConvProblem& problem, const Device& device, const FpropTuning& tuning) {
-  // Measured on a Zen 3 core and scaled by the vector length: vectors of multiply-adds a second, and what surrounds them.
+  // Measured on a Zen 3 core and scaled by the vector length: vectors of multiply-adds a second, and what surrounds
+  // them.
   constexpr double kVectorsPerSecond = 5.6e9, kPackedPerSecond = 1.5e9, kStoredPerSecond = 3e9, kTaskSeconds = 0.3e-6;
   constexpr double kBytesPerSecond = 2.8e10;
   const FpropSchedule s = make_fprop_schedule(problem, device, tuning);
@@ -58,8 +60,8 @@ Estimate estimate_fprop(const ConvProblem& problem, const Device& device, const 
   const double stores = outputs * (1 + chain_count) / kStoredPerSecond;
   const double packed_bytes = static_cast<double>(s.pack_bytes) * static_cast<double>(s.blocks);
   const double packing = tasks * packed_bytes / (is_double ? 8 : 4) / kPackedPerSecond;
-  // Rows that do not stay in the second-level cache are read again for each panel.
-  const double spill = s.pack_bytes + s.sum_bytes > device.l2_bytes ? 1.7 : 1.0;
+  // Rows that do not stay in the second-level cache come from the third for each panel of output channels.
+  const double spill = s.pack_bytes * 4 > device.l2_bytes * 3 ? 1.2 : 1.0;
   const double busy_workers = std::max(1.0, std::min<double>(s.workers, tasks));  // an empty batch has no tasks
   const double seconds = (products * spill + stores + packing + tasks * kTaskSeconds) / busy_workers;
   Estimate estimate;

@@ -10,7 +10,7 @@ namespace longconv::cpu {
 namespace {
 
 constexpr std::int64_t kChain = 128, kLongestChain = 512;
-constexpr std::int64_t kMaxBlockRows = 4096;    // offsets of a packed block: 16 KiB
+constexpr std::int64_t kMaxBlockRows = 4096;  // offsets of a packed block: 16 KiB
 constexpr std::int64_t kSmallestScratch = 64 << 10;
 
 std::int64_t round_up(std::int64_t n, std::int64_t multiple) { return ceil_div(n, multiple) * multiple; }
@@ -56,13 +56,14 @@ void choose_blocks(const Sizes& sizes, std::int64_t pack_bytes, FpropSchedule& s
   s.pack_bytes = chunk * sizes.channel_bytes(chains, pieces, s.time_samples);
 }
 
-void choose_outputs(const ConvProblem& problem, int max_block, std::int64_t element_bytes, std::int64_t wanted_sum_bytes,
-                    FpropSchedule& s) {
+void choose_outputs(const ConvProblem& problem, int max_block, std::int64_t element_bytes,
+                    std::int64_t wanted_sum_bytes, FpropSchedule& s) {
   s.panels = block_count(problem.out_channels_per_group(), max_block);
   s.sum_pitch = odd_line_pitch(s.time_samples, element_bytes);
   const std::int64_t panel_bytes = max_block * s.sum_pitch * element_bytes;
   // One packed block: each panel is finished at once, a task takes all. Else their sums wait for the next block.
-  const std::int64_t most = s.blocks == 1 ? s.panels : std::clamp<std::int64_t>(wanted_sum_bytes / panel_bytes, 1, s.panels);
+  const std::int64_t most =
+      s.blocks == 1 ? s.panels : std::clamp<std::int64_t>(wanted_sum_bytes / panel_bytes, 1, s.panels);
   s.out_slices = ceil_div(s.panels, most);
   s.panels_per_slice = ceil_div(s.panels, s.out_slices);
   s.out_slices = ceil_div(s.panels, s.panels_per_slice);
@@ -83,7 +84,8 @@ ChainSplit make_chain_split(std::int64_t channels, std::int64_t taps) {
 }
 
 Config FpropTuning::config() const {
-  return Config{{{"time", time_samples}, {"pack_kib", pack_bytes >> 10}, {"sum_kib", sum_bytes >> 10}, {"stream", non_temporal}}};
+  return Config{
+      {{"time", time_samples}, {"pack_kib", pack_bytes >> 10}, {"sum_kib", sum_bytes >> 10}, {"stream", non_temporal}}};
 }
 
 FpropTuning FpropTuning::from(const Config& config) {
@@ -106,11 +108,13 @@ FpropSchedule make_fprop_schedule(const ConvProblem& problem, const Device& devi
   for (;; time = std::max<std::int64_t>(time / 2, lanes)) {
     // Equal tiles, whole steps of the microkernel where there is more than one.
     s.tiles = ceil_div(out_length, time);
-    s.time_samples = round_up(ceil_div(out_length, s.tiles), time >= step_samples(lanes) && s.tiles > 1 ? step_samples(lanes) : lanes);
+    s.time_samples = round_up(ceil_div(out_length, s.tiles),
+                              time >= step_samples(lanes) && s.tiles > 1 ? step_samples(lanes) : lanes);
     s.tiles = ceil_div(out_length, s.time_samples);
     choose_blocks(sizes, std::min(tuning.pack_bytes, scratch_limit / 2), s);
     choose_outputs(problem, max_block, element_bytes, std::min(tuning.sum_bytes, scratch_limit / 4), s);
-    s.offset_bytes = line_bytes(std::min(s.chains.rows(), kMaxBlockRows) * static_cast<std::int64_t>(sizeof(std::int32_t)));
+    s.offset_bytes =
+        line_bytes(std::min(s.chains.rows(), kMaxBlockRows) * static_cast<std::int64_t>(sizeof(std::int32_t)));
     s.residual_bytes = problem.has_residual ? line_bytes(s.time_samples * element_bytes) : 0;
     s.out_bytes = line_bytes(max_block * s.time_samples * size_bytes(problem.dtype));
     s.tasks = problem.batch * problem.groups * s.out_slices * s.tiles;

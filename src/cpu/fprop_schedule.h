@@ -13,10 +13,10 @@
 
 namespace longconv::cpu {
 
-/// A chain has at most 128 terms, or about the square root of their number n where that is more, but at most 512; chains
-/// differ by at most a channel or a tap. The error constant is the chain length + the number of chains.
+/// A chain has at most 128 terms, or about the square root of their number n where that is more, but at most 512;
+/// chains differ by at most a channel or a tap. The error constant is the chain length + the number of chains.
 struct ChainSplit {
-  std::int64_t channels = 1, taps = 1;               ///< per group
+  std::int64_t channels = 1, taps = 1;  ///< per group
   std::int64_t channel_chunks = 1, tap_pieces = 1;
 
   std::int64_t chunk_begin(std::int64_t chunk) const { return block_begin(channels, channel_chunks, chunk); }
@@ -32,9 +32,9 @@ ChainSplit make_chain_split(std::int64_t channels, std::int64_t taps);
 
 /// Tuning parameters; values in a Config.
 struct FpropTuning {
-  std::int64_t time_samples = 480;   ///< "time": wanted outputs of a tile
-  std::int64_t pack_bytes = 150 << 10;  ///< "pack_kib": wanted size of the packed samples
-  std::int64_t sum_bytes = 256 << 10;   ///< "sum_kib": wanted size of sums that wait for further blocks
+  std::int64_t time_samples = 480;      ///< "time": wanted outputs of a tile
+  std::int64_t pack_bytes = 256 << 10;  ///< "pack_kib": wanted size of the packed samples
+  std::int64_t sum_bytes = 512 << 10;   ///< "sum_kib": wanted size of sums that wait for further blocks
   bool non_temporal = false;            ///< "stream": stores bypass the caches
 
   Config config() const;
@@ -46,19 +46,19 @@ struct FpropSchedule {
   /// Packed blocks: either all taps of several chunks, or several pieces of one chunk.
   std::int64_t chunks_per_block = 1, pieces_per_block = 1;
   std::int64_t blocks = 1;
-  std::int64_t time_samples = 0;   ///< outputs of a tile, a multiple of the vector length
-  std::int64_t tiles = 1;          ///< of out_length
-  std::int64_t panels = 1;             ///< blocks of output channels in a group
-  std::int64_t panels_per_slice = 1;   ///< of a task
-  std::int64_t out_slices = 1;         ///< tasks that share a group's output channels
+  std::int64_t time_samples = 0;      ///< outputs of a tile, a multiple of the vector length
+  std::int64_t tiles = 1;             ///< of out_length
+  std::int64_t panels = 1;            ///< blocks of output channels in a group
+  std::int64_t panels_per_slice = 1;  ///< of a task
+  std::int64_t out_slices = 1;        ///< tasks that share a group's output channels
   std::int64_t tasks = 1;
-  int workers = 1;                 ///< at most so many use scratch
+  int workers = 1;  ///< at most so many use scratch
 
   // Bytes, all multiples of 64.
-  std::int64_t weight_bytes = 0;   ///< packed weights, then bias; shared
-  std::int64_t bias_bytes = 0;     ///< of these, the bias
+  std::int64_t weight_bytes = 0;  ///< packed weights, then bias; shared
+  std::int64_t bias_bytes = 0;    ///< of these, the bias
   std::int64_t offset_bytes = 0, pack_bytes = 0, sum_bytes = 0, residual_bytes = 0, out_bytes = 0;  ///< per worker
-  std::int64_t sum_pitch = 0;      ///< elements
+  std::int64_t sum_pitch = 0;                                                                       ///< elements
 
   std::int64_t worker_bytes() const { return offset_bytes + pack_bytes + sum_bytes + residual_bytes + out_bytes; }
   std::int64_t workspace_bytes() const { return weight_bytes + workers * worker_bytes(); }

@@ -42,7 +42,8 @@ inline Exp exp(F32 high, F32 low = F32{}) {
 inline Exp sigmoid_parts(F32 x) {
   const Exp e = exp(-abs(x));
   const I32 negative = x < 0.0f;
-  return {select(negative, e.value, broadcast(1.0f)) / (e.product() + 1.0f), select(negative, e.scale, broadcast(1.0f))};
+  return {select(negative, e.value, broadcast(1.0f)) / (e.product() + 1.0f),
+          select(negative, e.scale, broadcast(1.0f))};
 }
 inline F32 sigmoid(F32 x) { return sigmoid_parts(x).product(); }
 
@@ -65,16 +66,17 @@ inline F32 tanh(F32 x) {
   return select(a < 0.625f, near, far_signed);
 }
 
-/// x * Phi(x), Phi(-|x|) = e^(-x^2/2) * t * q(t) with t = 1 / (1 + 0.4 |x|) and q fitted to e^(x^2/2) Phi(-|x|) / t on
-/// |x| < 15 (degree 9, relative error 4e-8). x^2 is formed exactly as h^2 + (|x| - h)(|x| + h), h the upper half of the
-/// bits of |x|. Below -15 the result is 0.
+/// x * Phi(x), Phi(-|x|) = e^(-x^2/2) * t * q(t - 0.6) with t = 1 / (1 + 0.4 |x|) and q fitted to
+/// e^(x^2/2) Phi(-|x|) / t on |x| < 15 (degree 9, relative error 4e-8). x^2 is formed exactly as h^2 + (|x| - h)(|x| +
+/// h), h the upper half of the bits of |x|. Below -15 the result is 0.
 inline F32 gelu(F32 x) {
-  constexpr float kQ[] = {0.159575954f, 0.15962024f,  0.133266538f, 0.0903790146f,  -0.0229201969f,
-                          0.109933212f, -0.359805018f, 0.36961031f, -0.170579180f, 0.0309191477f};
+  constexpr float kQ[] = {0.319430053f,  0.387897193f,  0.196314007f,   -0.0683015063f,  -0.0863394365f,
+                          0.0505518466f, 0.0338179655f, -0.0491922386f, -0.00270055654f, 0.0329430364f};
   const F32 a = min(abs(x), 15.0f);
   const F32 t = 1.0f / (a * 0.4f + 1.0f);
-  F32 q = t * kQ[9] + kQ[8];
-  unroll<8>([&](auto i) { q = q * t + kQ[7 - i]; });
+  const F32 s = t - 0.6f;
+  F32 q = s * kQ[9] + kQ[8];
+  unroll<8>([&](auto i) { q = q * s + kQ[7 - i]; });
   const F32 h = bits<F32>(bits<I32>(a) & static_cast<std::int32_t>(0xfffff000));
   const Exp e = exp(h * h * -0.5f, (a - h) * (a + h) * -0.5f);
   const F32 tail = e.value * (q * t);

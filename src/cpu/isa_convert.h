@@ -1,6 +1,6 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// bf16 and f16 to and from f32 (for ISA units only). Widening is exact; narrowing rounds to nearest, ties to even, once;
-/// NaN stays NaN, subnormals are kept.
+/// bf16 and f16 to and from f32 (for ISA units only). Widening is exact; narrowing rounds to nearest, ties to even,
+/// once; NaN stays NaN, subnormals are kept.
 #pragma once
 
 #if LONGCONV_VECTOR_BYTES >= 32

@@ -69,7 +69,8 @@ void finish_row_as(const FinishRow<T>& row) {
   if constexpr (sizeof(Out) == 4) {
     if (row.non_temporal) {
       const auto misaligned = reinterpret_cast<std::uintptr_t>(out) % LONGCONV_VECTOR_BYTES;
-      const std::int64_t peeled = misaligned == 0 ? 0 : (LONGCONV_VECTOR_BYTES - static_cast<std::int64_t>(misaligned)) / 4;
+      const std::int64_t peeled =
+          misaligned == 0 ? 0 : (LONGCONV_VECTOR_BYTES - static_cast<std::int64_t>(misaligned)) / 4;
       if (peeled < row.count) {
         if (peeled > 0) put_first(out, epilogue.first(0, peeled), peeled);
         for (t = peeled; t + L <= row.count; t += L) put_non_temporal(out + t, epilogue.whole(t));

@@ -11,7 +11,9 @@ namespace longconv::cpu::LONGCONV_ISA {
 /// Vectors of time beside O channels, such that accumulators and operands fit the register file: 16 registers (24 of 32
 /// as accumulators with AVX-512). 6x2, 5x2, 4x3, 3x4, 2x6, 1x12.
 template <int O>
-inline constexpr int kStepVectors = LONGCONV_VECTOR_BYTES == 64 ? (O == 7 ? 3 : 24 / O > 12 ? 12 : 24 / O)
+inline constexpr int kStepVectors = LONGCONV_VECTOR_BYTES == 64 ? (O == 7        ? 3
+                                                                   : 24 / O > 12 ? 12
+                                                                                 : 24 / O)
                                                                 : (O == 5 ? 2 : 12 / O);
 inline constexpr int kMaxBlock = LONGCONV_VECTOR_BYTES == 64 ? 8 : 6;
 
@@ -44,7 +46,9 @@ inline __attribute__((always_inline)) void register_block(const TileProduct<T>& 
   T* sums = tile.sums + t;
   if (tile.accumulate) {
     unroll<O>([&](auto o) {
-      unroll<V>([&](auto v) { store(sums + o * tile.sums_pitch + v * L, load(sums + o * tile.sums_pitch + v * L) + sum[o][v]); });
+      unroll<V>([&](auto v) {
+        store(sums + o * tile.sums_pitch + v * L, load(sums + o * tile.sums_pitch + v * L) + sum[o][v]);
+      });
     });
   } else {
     unroll<O>([&](auto o) { unroll<V>([&](auto v) { store(sums + o * tile.sums_pitch + v * L, sum[o][v]); }); });

@@ -72,7 +72,8 @@ inline void read_every_nth(const float* from, std::int64_t readable, float* row,
 /// Strides that have a vector path; others read element by element.
 inline constexpr std::int64_t kMaxShuffledStride = 5;
 
-inline void read_strided(const float* from, std::int64_t stride, std::int64_t readable, float* row, std::int64_t count) {
+inline void read_strided(const float* from, std::int64_t stride, std::int64_t readable, float* row,
+                         std::int64_t count) {
   switch (stride) {
     case 2: return read_every_nth<2>(from, readable, row, count);
     case 3: return read_every_nth<3>(from, readable, row, count);
@@ -108,7 +109,8 @@ inline std::int64_t read_transposed(const SampleRun& run, const float* from, flo
     for (; j + 4 <= run.count; j += 4) {
       const float* at = from + c + j * s;
       F32x4 a = *reinterpret_cast<const F32x4Unaligned*>(at), b = *reinterpret_cast<const F32x4Unaligned*>(at + s);
-      F32x4 d = *reinterpret_cast<const F32x4Unaligned*>(at + 2 * s), e = *reinterpret_cast<const F32x4Unaligned*>(at + 3 * s);
+      F32x4 d = *reinterpret_cast<const F32x4Unaligned*>(at + 2 * s),
+            e = *reinterpret_cast<const F32x4Unaligned*>(at + 3 * s);
       transpose4(a, b, d, e);
       *reinterpret_cast<F32x4Unaligned*>(row + j) = a;
       *reinterpret_cast<F32x4Unaligned*>(row + row_pitch + j) = b;

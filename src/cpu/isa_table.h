@@ -1,9 +1,9 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 /// The vectorised inner loops of the CPU engine, as one table of function pointers per instruction set.
 ///
-/// Each table is filled by a translation unit of its own (isa_portable.cpp, isa_avx2.cpp, isa_avx512.cpp), compiled with
-/// that ISA's flags. This header is shared by all of them and by the drivers, so it declares plain data and no inline
-/// function: nothing compiled for a newer ISA may be what the linker keeps for everyone.
+/// Each table is filled by a translation unit of its own (isa_portable.cpp, isa_avx2.cpp, isa_avx512.cpp), compiled
+/// with that ISA's flags. This header is shared by all of them and by the drivers, so it declares plain data and no
+/// inline function: nothing compiled for a newer ISA may be what the linker keeps for everyone.
 #pragma once
 
 #include <cstdint>
@@ -21,12 +21,13 @@ inline constexpr int kMaxBlockChannels = 8;
 inline constexpr std::int64_t kRowAlignBytes = 64;
 
 /// One call of the microkernel, the product of a block of weights with shifted rows of samples:
-///   sums[o][t] = (accumulate ? sums[o][t] : 0) + sum_{r < row_count} weights[r * channels + o] * samples[row_offsets[r] + t]
-/// for o in [0, channels) and t in [0, time_vectors * lanes). Each sum over r is one chain in the order of r that starts
-/// from zero; it is added to `sums` at the end, so a chain should be short (see chain_rows in tap_rows.h).
-/// The order does not depend on t, time_vectors or channels. `sums` is aligned to 64 bytes and so is sums_pitch * sizeof(T);
-/// `samples`, the offsets and the weights have no alignment beyond T's. Offsets may be negative.
-/// All time_vectors * lanes samples from each offset are read.
+///   sums[o][t] = (accumulate ? sums[o][t] : 0)
+///                + sum_{r < row_count} weights[r * channels + o] * samples[row_offsets[r] + t]
+/// for o in [0, channels) and t in [0, time_vectors * lanes). Each sum over r is one chain in the order of r that
+/// starts from zero and is added to `sums` at the end, so a chain should be short (ChainSplit in fprop_schedule.h).
+/// The order does not depend on t, time_vectors or channels. `sums` and sums_pitch * sizeof(T) are multiples of 64
+/// bytes; `samples`, the offsets and the weights have no alignment beyond T's. Offsets may be negative. All
+/// time_vectors * lanes samples from each offset are read.
 template <class T>
 struct TileProduct {
   const T* samples = nullptr;

@@ -2,6 +2,7 @@
 /// Tasks dealt to workers as they become free.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <type_traits>
@@ -38,5 +39,29 @@ void for_each_task(Parallel& parallel, std::int64_t tasks, Function&& f) {
       },
       &shared);
 }
+
+/// The first `workers` of a caller's team: what is left where scratch memory does not suffice for all.
+class FewerWorkers final : public Parallel {
+ public:
+  FewerWorkers(Parallel& team, int workers) : team_(team), workers_(std::min(workers, team.num_threads())) {}
+  int num_threads() const override { return workers_; }
+  void run(void (*body)(void*, int), void* context) override {
+    struct Call {
+      void (*body)(void*, int);
+      void* context;
+      int workers;
+    } call{body, context, workers_};
+    team_.run(
+        [](void* pointer, int worker) {
+          const Call& c = *static_cast<Call*>(pointer);
+          if (worker < c.workers) c.body(c.context, worker);
+        },
+        &call);
+  }
+
+ private:
+  Parallel& team_;
+  int workers_;
+};
 
 }  // namespace longconv

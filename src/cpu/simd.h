@@ -2,9 +2,9 @@
 /// Vectors of the ISA that the including translation unit is compiled for (GCC/clang vector extensions).
 ///
 /// For ISA units only (isa_*.cpp and what they include): the unit defines LONGCONV_ISA, the name of its namespace, and
-/// LONGCONV_VECTOR_BYTES. Everything here and in the unit's other headers lives in namespace longconv::cpu::LONGCONV_ISA
-/// and calls no inline function of any shared or standard header, so that code for a newer ISA cannot be linked into
-/// another unit.
+/// LONGCONV_VECTOR_BYTES. Everything here and in the unit's other headers lives in namespace
+/// longconv::cpu::LONGCONV_ISA and calls no inline function of any shared or standard header, so that code for a newer
+/// ISA cannot be linked into another unit.
 #pragma once
 
 #include <cstdint>

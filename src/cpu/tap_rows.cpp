@@ -56,8 +56,8 @@ struct Reader {
   void copy(std::int64_t begin, std::int64_t end, std::int64_t index, std::int64_t step) const {
     if (begin >= end) return;
     SampleRun run;
-    run.source = signal.data +
-                 (first_channel * signal.channel_stride + index * signal.time_stride) * size_bytes(signal.dtype);
+    run.source =
+        signal.data + (first_channel * signal.channel_stride + index * signal.time_stride) * size_bytes(signal.dtype);
     run.dtype = signal.dtype;
     run.channels = channels;
     run.channel_stride = signal.channel_stride;
@@ -83,8 +83,7 @@ void read_padded_rows(const IsaTable& table, const PaddedSignal& signal, std::in
   const std::int64_t length = signal.length_samples;
   // Columns [0, begin) lie left of the signal, [begin, end) in it, [end, count) right of it.
   const std::int64_t begin = position >= 0 ? 0 : std::min(count, ceil_div(-position, step));
-  const std::int64_t end =
-      position >= length ? begin : std::clamp(ceil_div(length - position, step), begin, count);
+  const std::int64_t end = position >= length ? begin : std::clamp(ceil_div(length - position, step), begin, count);
   const std::int64_t right = end < count ? position + end * step : 0;
   switch (signal.pad_mode) {
     case PadMode::zeros:

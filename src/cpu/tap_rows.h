@@ -1,9 +1,9 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 /// Polyphase layout: how the taps of a strided, dilated window become rows that the microkernel reads at unit stride.
 ///
-/// Output t and tap k of a tile read position base + t * stride + k * dilation. Taps whose k * dilation agree modulo the
-/// stride read the same phase of the signal; they are every `classes`-th tap (classes = stride / gcd(stride, dilation)),
-/// each `gap` = dilation / gcd samples of that phase after the one before:
+/// Output t and tap k of a tile read position base + t * stride + k * dilation. Taps whose k * dilation agree modulo
+/// the stride read the same phase of the signal; they are every `classes`-th tap (classes = stride / gcd(stride,
+/// dilation)), each `gap` = dilation / gcd samples of that phase after the one before:
 ///
 ///   segment i (taps i, i + classes, ...):  sample j = position base + i * dilation + j * stride
 ///   tap i + q * classes at output t     =  sample t + q * gap of segment i
@@ -22,16 +22,18 @@ namespace longconv::cpu {
 
 template <class T>
 const IsaTable::Real<T>& real_table(const IsaTable& table) {
-  if constexpr (sizeof(T) == 4) return table.f32;
-  else return table.f64;
+  if constexpr (sizeof(T) == 4)
+    return table.f32;
+  else
+    return table.f64;
 }
 
 struct TapRows {
   std::int64_t taps = 1, stride = 1, dilation = 1;
-  std::int64_t time_samples = 0;   ///< outputs of the tile, rounded up to whole vectors
-  std::int64_t classes = 1;        ///< taps i and i + classes share a phase
-  std::int64_t gap_samples = 1;    ///< and lie this far apart in it
-  bool shared = true;              ///< taps of one phase share a segment
+  std::int64_t time_samples = 0;  ///< outputs of the tile, rounded up to whole vectors
+  std::int64_t classes = 1;       ///< taps i and i + classes share a phase
+  std::int64_t gap_samples = 1;   ///< and lie this far apart in it
+  bool shared = true;             ///< taps of one phase share a segment
   std::int64_t segments = 1;
   std::int64_t segment_pitch = 0;  ///< elements; rows of T at an odd multiple of 64 bytes
   std::int64_t channel_pitch = 0;  ///< elements: segments * segment_pitch
@@ -73,8 +75,8 @@ struct PaddedSignal {
 };
 PaddedSignal padded_signal(const TensorView& tensor, std::int64_t batch_index, PadMode mode);
 
-/// rows[c * row_pitch + j] = signal at (first_channel + c, position + j * step) for j < count, converted to T; positions
-/// outside [0, length) follow the padding mode. Then zeros up to `filled` samples (filled >= count).
+/// rows[c * row_pitch + j] = signal at (first_channel + c, position + j * step) for j < count, converted to T;
+/// positions outside [0, length) follow the padding mode. Then zeros up to `filled` samples (filled >= count).
 template <class T>
 void read_padded_rows(const IsaTable& table, const PaddedSignal& signal, std::int64_t first_channel,
                       std::int64_t channels, std::int64_t position, std::int64_t step, std::int64_t count,

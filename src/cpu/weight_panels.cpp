@@ -13,8 +13,8 @@ namespace {
 constexpr std::int64_t kPiece = 256;  // weights converted at once
 
 template <class T>
-bool pack_block(const ChainSplit& chains, const IsaTable& table, const TensorView& w,
-                std::int64_t first_output, std::int64_t outputs, T* panel) {
+bool pack_block(const ChainSplit& chains, const IsaTable& table, const TensorView& w, std::int64_t first_output,
+                std::int64_t outputs, T* panel) {
   T piece[kPiece];
   bool finite = true;
   for (std::int64_t o = 0; o < outputs; ++o) {
@@ -25,8 +25,9 @@ bool pack_block(const ChainSplit& chains, const IsaTable& table, const TensorVie
           const std::int64_t end = chains.piece_begin(tap_piece + 1);
           for (std::int64_t k = chains.piece_begin(tap_piece); k < end; k += kPiece) {
             SampleRun run;
-            run.source = static_cast<const char*>(w.data) +
-                         ((first_output + o) * w.strides[0] + c * w.strides[1] + k * w.strides[2]) * size_bytes(w.dtype);
+            run.source =
+                static_cast<const char*>(w.data) +
+                ((first_output + o) * w.strides[0] + c * w.strides[1] + k * w.strides[2]) * size_bytes(w.dtype);
             run.dtype = w.dtype;
             run.count = std::min(kPiece, end - k);
             run.sample_stride = w.strides[2];

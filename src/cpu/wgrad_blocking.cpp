@@ -55,18 +55,4 @@ Estimate wgrad_estimate(const ConvProblem& p, const Device& device, double flops
   return {p.compulsory_bytes(), flops, std::max(compute_seconds, memory_seconds)};
 }
 
-void LimitedParallel::run(void (*body)(void* context, int worker), void* context) {
-  struct Call {
-    void (*body)(void*, int);
-    void* context;
-    int workers;
-  } call{body, context, num_threads()};
-  team_.run(
-      [](void* pointer, int worker) {
-        const Call& c = *static_cast<Call*>(pointer);
-        if (worker < c.workers) c.body(c.context, worker);
-      },
-      &call);
-}
-
 }  // namespace longconv::cpu

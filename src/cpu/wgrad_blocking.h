@@ -5,7 +5,6 @@
 
 #include <cstdint>
 
-#include "longconv/parallel.h"
 #include "longconv/plan.h"
 #include "longconv/problem.h"
 
@@ -39,18 +38,6 @@ Support supports_real_pass(const ConvProblem& problem, const Device& device, Pas
 
 /// Time for `flops` at the speed of the vector loops or for the compulsory bytes, whichever is longer.
 Estimate wgrad_estimate(const ConvProblem& problem, const Device& device, double flops, std::int64_t lanes);
-
-/// A view of the caller's team that uses no more than `workers` of it.
-class LimitedParallel final : public Parallel {
- public:
-  LimitedParallel(Parallel& team, int workers) : team_(team), workers_(workers) {}
-  int num_threads() const override { return team_.num_threads() < workers_ ? team_.num_threads() : workers_; }
-  void run(void (*body)(void* context, int worker), void* context) override;
-
- private:
-  Parallel& team_;
-  int workers_;
-};
 
 /// Hands out 64-byte aligned arrays from a piece of workspace; with a null base it only counts.
 class ScratchArena {

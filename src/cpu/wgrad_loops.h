@@ -42,13 +42,12 @@ void outer_product(const OuterProduct<T>& call) {
     }
   }
   unroll<kTaps>([&](auto j) {
-    unroll<kVectors>([&](auto v) {
-      add_to_doubles(call.sums + j * width + v * lanes, sums[j][v]);
-    });
+    unroll<kVectors>([&](auto v) { add_to_doubles(call.sums + j * width + v * lanes, sums[j][v]); });
   });
 }
 
-/// Transposes lanes x lanes elements in registers: each stage swaps the off-diagonal halves of blocks twice its distance.
+/// Transposes lanes x lanes elements in registers: each stage swaps the off-diagonal halves of blocks twice its
+/// distance.
 template <class T>
 struct TransposeBlock {
   using V = Vector<T>;
@@ -104,7 +103,9 @@ void transpose_rows(const TransposeRows<T>& call) {
 
 /// Several vectors of time in flight for few taps, to cover the latency of the multiply-add.
 template <int kTaps>
-inline constexpr int kDotVectors = kTaps == 1 ? 4 : kTaps <= 4 ? 2 : 1;
+inline constexpr int kDotVectors = kTaps == 1   ? 4
+                                   : kTaps <= 4 ? 2
+                                                : 1;
 
 template <class T, int kTaps>
 void dot_product(const DotProduct<T>& call) {

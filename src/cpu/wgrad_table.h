@@ -43,8 +43,8 @@ struct TransposeRows {
   T* dst = nullptr;
 };
 
-/// For taps j: sums[j] += sum over t < count of dy[t] * x[x_offsets[j] + t]. Each lane is a chain of its own in T; lanes
-/// are added in double, in a fixed order.
+/// For taps j: sums[j] += sum over t < count of dy[t] * x[x_offsets[j] + t]. Each lane is a chain of its own in T;
+/// lanes are added in double, in a fixed order.
 template <class T>
 struct DotProduct {
   const T* dy = nullptr;

@@ -189,6 +189,10 @@ def test_gradients_of_an_empty_batch_are_zero():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("activation", ["relu", "tanh", "silu"])
 def test_fused_gradient_equals_the_unfused_composition(dtype, activation):
+    try:
+        getattr(torch.nn.functional, activation)(torch.zeros(1, dtype=dtype))
+    except RuntimeError:
+        pytest.skip(f"this PyTorch has no {activation} of {dtype}")
     x, weight, bias, _ = (t if t is None else t.detach().to(dtype).requires_grad_() for t in operands("strided"))
     fused = conv1d(x, weight, bias, activation=activation, **GEOMETRIES["strided"])
     act = getattr(torch.nn.functional, activation)

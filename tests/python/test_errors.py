@@ -62,7 +62,6 @@ LIKE_PYTORCH = {
     "complex input, real weight": ([t(*X, dtype=torch.complex64), t(*W)], {}, ["input", "weight"]),
     "complex operands, real bias": ([t(*X).to(torch.cfloat), t(*W).to(torch.cfloat), t(6)], {}, ["bias"]),
     "bool": ([t(*X, dtype=torch.bool), t(*W, dtype=torch.bool)], {}, ["Bool"]),
-    "sparse input": ([t(*X).to_sparse(), t(*W)], {}, ["input", "parse"]),
     # Python types
     "input None": ([None, t(*W)], {}, ["input", "NoneType"]),
     "input a list": ([[1.0, 2.0], t(*W)], {}, ["input", "list"]),
@@ -116,10 +115,8 @@ OF_OUR_OWN = {
     "residual of rank 2": (RuntimeError, {"residual": t(6, 8)}, ["residual", "3"]),
     "residual of another dtype": (RuntimeError, {"residual": t(2, 6, 8, dtype=torch.float64)}, ["residual"]),
     "residual a number": (TypeError, {"residual": 1.0}, ["residual", "float"]),
-    "out of another length": (RuntimeError, {"out": t(2, 6, 9)}, ["out", "8", "9"]),
     "out of another dtype": (RuntimeError, {"out": t(2, 6, 8, dtype=torch.float64)}, ["out"]),
-    "out of rank 2": (RuntimeError, {"out": t(6, 8)}, ["out"]),
-    "out expanded": (RuntimeError, {"out": t(1, 6, 8).expand(2, 6, 8)}, ["out"]),
+    "out expanded": (RuntimeError, {"out": t(1, 6, 8).expand(2, 6, 8)}, ["single memory location"]),
     "out a number": (TypeError, {"out": 1}, ["out", "int"]),
     "left padding negative": (RuntimeError, {"padding": (-1, 2)}, ["-1"]),
     "right padding negative": (RuntimeError, {"padding": (2, -1)}, ["-1"]),
@@ -173,11 +170,14 @@ def test_residual_may_be_the_result():
         conv1d(x, w, residual=shifted[:96].view(2, 6, 8), out=shifted[1:].view(2, 6, 8))
 
 
-def test_unbatched_residual_and_out_are_unbatched():
+def test_unbatched_residual_is_unbatched():
     with pytest.raises(RuntimeError, match="expected 2D residual"):
         conv1d(t(4, 10), t(*W), residual=t(1, 6, 8))
-    with pytest.raises(RuntimeError, match="2D out"):
-        conv1d(t(4, 10), t(*W), out=t(1, 6, 8))
+
+
+def test_sparse_input_is_refused():
+    with pytest.raises(NotImplementedError, match="SparseCPU"):
+        conv1d(t(*X).to_sparse(), t(*W))
 
 
 @pytest.mark.parametrize("name", [n for n, (e, k, _) in OF_OUR_OWN.items() if "out" not in k and e is not TypeError])

@@ -234,6 +234,20 @@ def test_gradients_reach_every_operand():
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize("unbatched", [False, True])
+def test_out_of_another_shape_is_resized_as_pytorch_does(unbatched):
+    x, w = torch.randn(2, 4, 20), torch.randn(6, 4, 3)
+    x = x[0] if unbatched else x
+    expected = conv1d(x, w)
+    out = torch.empty(0)
+    assert conv1d(x, w, out=out) is out
+    assert torch.equal(out, expected)
+    for shape in ((6, 30), (2, 6, 17), (3,)):
+        out = torch.empty(shape)
+        assert conv1d(x, w, out=out) is out
+        assert torch.equal(out, expected)
+
+
 def test_out_refuses_gradients():
     x, w = torch.randn(1, 2, 9), torch.randn(3, 2, 3, requires_grad=True)
     out = torch.zeros(1, 3, 7)

@@ -219,6 +219,21 @@ def test_moves_between_dtypes():
         assert expected_conv1d(x, layer.weight, layer.bias).worst(layer(x))[0] <= 1
 
 
+def test_autocast():
+    theirs, ours = nn.Conv1d(4, 6, 3, padding=1), longconv.Conv1d(4, 6, 3, padding=1, activation="relu")
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 4, 20)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, y_theirs = ours(x), theirs(x).relu()
+        with_residual = ours(x, torch.zeros(2, 6, 20))
+    assert y.dtype == y_theirs.dtype == with_residual.dtype == torch.bfloat16
+    rounded = [t.bfloat16() for t in (x, ours.weight, ours.bias)]
+    assert expected_conv1d(*rounded, padding=1, activation="relu").worst(y)[0] <= 1
+    assert torch.equal(with_residual, y)
+    y.sum().backward()
+    assert ours.weight.grad.dtype == torch.float32
+
+
 def test_subclasses_may_bring_their_own_weight():
     """Through `_conv_forward`, as weight-standardising layers do with PyTorch's class."""
 

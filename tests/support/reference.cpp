@@ -242,8 +242,8 @@ long double evaluation_error(const ConvProblem& p, long double z) {
 double accumulation_factor(Pass pass, DType real_dtype, std::int64_t terms) {
   std::int64_t longest = terms;
   if (real_dtype != DType::f64) {
-    longest =
-        pass == Pass::wgrad ? kMaxWgradChainTerms : kMaxChainTerms + (terms + kMinBlockTerms - 1) / kMinBlockTerms;
+    longest = kMaxChainTerms;
+    if (pass != Pass::wgrad) longest += (terms + kMinBlockTerms - 1) / kMinBlockTerms;
   }
   return static_cast<double>(std::min(terms, longest)) + 2;
 }

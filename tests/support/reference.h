@@ -44,12 +44,11 @@ std::string compare(const TestTensor& got, const Expected& expected);
 
 // ---- The promise, derived in docs/design/numerics.md ------------------------------------------------------------
 
-/// No more terms than this are added in one chain in float32 before the partial sum goes into the total.
+/// No more terms than this are added in one chain in float32 before the partial sum goes into the total. (In wgrad the
+/// total is kept in float64, so that the number of chains does not count.)
 inline constexpr std::int64_t kMaxChainTerms = 512;
 /// fprop, dgrad: a partial sum that goes into a float32 total covers at least this many terms (the last ones excepted).
 inline constexpr std::int64_t kMinBlockTerms = 64;
-/// wgrad: totals of partial sums are kept in float64 or compensated: chains may be longer, their number is free.
-inline constexpr std::int64_t kMaxWgradChainTerms = 1024;
 
 /// c(n): unit roundoffs of S that a sum of n products (and bias and residual) may be off, in float32 or float64.
 double accumulation_factor(Pass pass, DType real_dtype, std::int64_t terms);

@@ -255,7 +255,8 @@ TEST_F(CompilerTest, CompilesWithoutADriver) {
 
 TEST(KernelSpec, DefinesTakeEveryKindOfNumber) {
   enum class Mode : std::uint8_t { off, on };
-  const KernelSpec spec{"a.cuh", "a", {{"ZERO", 0}, {"FLAG", true}, {"MODE", Mode::on}, {"BIG", std::int64_t{1} << 40}}};
+  const KernelSpec spec{
+      "a.cuh", "a", {{"ZERO", 0}, {"FLAG", true}, {"MODE", Mode::on}, {"BIG", std::int64_t{1} << 40}}};
   EXPECT_EQ(spec.to_string(), "a.cuh:a ZERO=0 FLAG=1 MODE=1 BIG=1099511627776");
 }
 
