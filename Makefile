@@ -85,7 +85,7 @@ test-wheel: setup ## installs with pip into a fresh environment and smoke-tests 
 	@tools/report run "installed wheel" tools/test-wheel
 
 .PHONY: test-oldest-torch
-test-oldest-torch: setup ## compiles and smoke-tests against Debian's PyTorch 1.13
+test-oldest-torch: setup ## compiles and tests against Debian's PyTorch 1.13
 	@tools/report run "oldest PyTorch" tools/test-oldest-torch
 
 .PHONY: sanitize

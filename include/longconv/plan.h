@@ -62,8 +62,8 @@ struct Config {
 
 /// What a kernel expects a launch to cost.
 struct Estimate {
-  double bytes = 0;    ///< moved to and from memory
-  double flops = 0;    ///< executed, overcompute included
+  double bytes = 0;  ///< moved to and from memory
+  double flops = 0;  ///< executed, overcompute included
   double seconds = 0;
 };
 
@@ -85,7 +85,8 @@ struct LaunchContext {
   cuda::Compiler* compiler = nullptr;  ///< CUDA: where kernels come from. Null: the process's own
 };
 
-/// One way to do a convolution. Stateless; adding a kernel is one file and one line in the registry.
+/// One way to do a convolution. Stateless; adding a kernel is one file and one line in the registry. Asked about valid
+/// problems of at least one batch item only: planner and execute() deal with empty batches.
 class Kernel {
  public:
   virtual ~Kernel() = default;

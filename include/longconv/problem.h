@@ -27,8 +27,8 @@ struct ConvProblem {
   PadMode pad_mode = PadMode::zeros;
   Activation activation = Activation::none;  ///< fprop only
   bool has_bias = false;                     ///< fprop: added; wgrad: the bias gradient is computed too
-  bool has_residual = false;                 ///< fprop, dgrad: a tensor shaped as the result is added; may be the result itself
-  double negative_slope = 0.01;              ///< leaky_relu only; printed (and compared) only there
+  bool has_residual = false;     ///< fprop, dgrad: a tensor shaped as the result is added; may be the result itself
+  double negative_slope = 0.01;  ///< leaky_relu only; printed (and compared) only there
 
   std::int64_t batch = 1;
   std::int64_t in_channels = 1;
@@ -44,9 +44,7 @@ struct ConvProblem {
   /// Samples spanned by one window: (kernel_size - 1) * dilation + 1.
   std::int64_t window_samples() const { return (kernel_size - 1) * dilation + 1; }
   /// Number of output samples: floor((length + pads - window) / stride) + 1. Call validate() first.
-  std::int64_t out_length() const {
-    return (length_samples + pad_left + pad_right - window_samples()) / stride + 1;
-  }
+  std::int64_t out_length() const { return (length_samples + pad_left + pad_right - window_samples()) / stride + 1; }
   std::int64_t in_channels_per_group() const { return in_channels / groups; }
   std::int64_t out_channels_per_group() const { return out_channels / groups; }
   bool is_depthwise() const { return in_channels == groups; }

@@ -25,7 +25,9 @@ struct TensorView {
   static TensorView contiguous(void* data, DType dtype, std::array<std::int64_t, 3> sizes) {
     return {data, dtype, 3, sizes, {sizes[1] * sizes[2], sizes[2], 1}};
   }
-  static TensorView vector(void* data, DType dtype, std::int64_t size) { return {data, dtype, 1, {size, 0, 0}, {1, 0, 0}}; }
+  static TensorView vector(void* data, DType dtype, std::int64_t size) {
+    return {data, dtype, 1, {size, 0, 0}, {1, 0, 0}};
+  }
 };
 
 /// The operands of one pass. fprop reads x, w, bias, residual and writes y; dgrad reads y (dL/dy), w and writes

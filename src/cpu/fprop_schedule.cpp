@@ -33,7 +33,7 @@ struct Sizes {
 /// Largest blocks within `pack_bytes`; at least one chain.
 void choose_blocks(const Sizes& sizes, std::int64_t pack_bytes, FpropSchedule& s) {
   const ChainSplit& chains = s.chains;
-  const std::int64_t chunk = ceil_div(chains.channels, chains.channel_chunks);
+  const std::int64_t chunk = chains.channels_per_chunk;
   const std::int64_t whole = chunk * sizes.channel_bytes(chains, chains.tap_pieces, s.time_samples);
   if (whole <= pack_bytes && chunk * chains.taps <= kMaxBlockRows) {
     const std::int64_t chunks = std::min(pack_bytes / whole, kMaxBlockRows / (chunk * chains.taps));
@@ -79,7 +79,8 @@ ChainSplit make_chain_split(std::int64_t channels, std::int64_t taps) {
   split.channels = channels;
   split.taps = taps;
   split.tap_pieces = ceil_div(taps, longest);
-  split.channel_chunks = taps >= longest ? channels : ceil_div(channels, longest / taps);
+  split.channels_per_chunk = std::min(channels, std::max<std::int64_t>(longest / taps, 1));
+  split.channel_chunks = ceil_div(channels, split.channels_per_chunk);
   return split;
 }
 

@@ -6,6 +6,7 @@
 /// result depend on in_channels / groups and kernel_size alone: not on tiles, threads, ISA lanes or caches.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "cpu/tap_rows.h"
@@ -13,13 +14,14 @@
 
 namespace longconv::cpu {
 
-/// A chain has at most 128 terms, or about the square root of their number n where that is more, but at most 512;
-/// chains differ by at most a channel or a tap. The error constant is the chain length + the number of chains.
+/// A chain has at most 128 terms, or about the square root of their number n where that is more, but at most 512; all
+/// but the last have at least 64. The error constant is the chain length + the number of chains.
 struct ChainSplit {
   std::int64_t channels = 1, taps = 1;  ///< per group
+  std::int64_t channels_per_chunk = 1;  ///< of all chunks but perhaps the last
   std::int64_t channel_chunks = 1, tap_pieces = 1;
 
-  std::int64_t chunk_begin(std::int64_t chunk) const { return block_begin(channels, channel_chunks, chunk); }
+  std::int64_t chunk_begin(std::int64_t chunk) const { return std::min(chunk * channels_per_chunk, channels); }
   std::int64_t piece_begin(std::int64_t piece) const { return block_begin(taps, tap_pieces, piece); }
   /// Index of the first row of chain (chunk, piece); piece may be tap_pieces.
   std::int64_t row(std::int64_t chunk, std::int64_t piece) const {

@@ -40,16 +40,19 @@ Plan plan_among(const std::vector<const Kernel*>& kernels, const ConvProblem& pr
   Plan plan;
   plan.problem = problem;
   plan.device = device;
+  // Kernels never see an empty batch, neither here nor in execute(): the plan is that of one item, without workspace.
+  ConvProblem asked = problem;
+  asked.batch = std::max<std::int64_t>(problem.batch, 1);
   std::vector<Plan::Candidate> candidates;
   for (const Kernel* kernel : kernels) {
-    Support support = kernel->supports(problem, device);
+    Support support = kernel->supports(asked, device);
     if (!support.ok) {
       plan.refused.push_back({kernel, std::move(support.reason)});
       continue;
     }
-    for (Config& config : kernel->configs(problem, device)) {
-      const Estimate estimate = kernel->estimate(problem, config, device);
-      const std::int64_t workspace = kernel->workspace_bytes(problem, config, device);
+    for (Config& config : kernel->configs(asked, device)) {
+      const Estimate estimate = kernel->estimate(asked, config, device);
+      const std::int64_t workspace = problem.batch == 0 ? 0 : kernel->workspace_bytes(asked, config, device);
       candidates.push_back({kernel, std::move(config), estimate, workspace});
     }
   }

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "cpu/fprop_schedule.h"
 #include "support/trial.h"
 
 namespace longconv::testing {
@@ -112,6 +113,28 @@ TEST(DenseFprop, ManyTermsInManyChains) {
       trial.values = values;
       trial.threads = 2;
       expect_right(trial);
+    }
+  }
+}
+
+TEST(DenseFprop, ChainsAreNeitherLongNorMany) {
+  for (const std::int64_t channels : {1, 2, 3, 4, 5, 7, 12, 63, 65, 100, 127, 128, 129, 513, 100000}) {
+    for (const std::int64_t taps :
+         {1, 2, 3, 5, 19, 26, 33, 43, 49, 64, 65, 96, 127, 128, 129, 251, 1025, 8192, 1000000}) {
+      const cpu::ChainSplit chains = cpu::make_chain_split(channels, taps);
+      std::int64_t row = 0, chain = 0;
+      for (std::int64_t chunk = 0; chunk < chains.channel_chunks; ++chunk) {
+        if (chunk > 3 && chunk < chains.channel_chunks - 3) continue;
+        for (std::int64_t piece = 0; piece < chains.tap_pieces; ++piece, ++chain) {
+          if (chunk <= 3) EXPECT_EQ(chains.row(chunk, piece), row);
+          const std::int64_t terms = chains.row(chunk, piece + 1) - chains.row(chunk, piece);
+          row += terms;
+          EXPECT_LE(terms, kMaxChainTerms) << channels << " channels, " << taps << " taps";
+          if (chunk + 1 < chains.channel_chunks)
+            EXPECT_GE(terms, kMinBlockTerms) << channels << " channels, " << taps << " taps";
+        }
+      }
+      EXPECT_EQ(chains.row(chains.channel_chunks - 1, chains.tap_pieces), channels * taps);
     }
   }
 }

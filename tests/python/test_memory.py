@@ -104,7 +104,7 @@ else:
 w = fill(torch.empty(o, c // g, k, dtype=dtype))
 t = (l + sum(case["p"]) - case["d"] * (k - 1) - 1) // case["s"] + 1
 y = fill(torch.empty(n, o, t, dtype=dtype))
-small = [torch.ones(1, c, k * case["d"] + 64, dtype=dtype, requires_grad=dtype.is_floating_point), w]
+small = [torch.ones(1, c, k * case["d"] + 64, dtype=dtype, requires_grad=case["backward"]), w]
 warm = conv1d(*small, stride=case["s"], dilation=case["d"], groups=g)
 if warm.requires_grad:
     warm.sum().backward()
@@ -120,24 +120,24 @@ result["control"] = grow(lambda: fill(torch.empty(result["output"] + result["inp
 print(json.dumps(result))
 """
 
-BASE = {"n": 1, "c": 32, "o": 32, "l": 1 << 20, "k": 3, "s": 1, "d": 1, "g": 1, "p": [0, 0], "dtype": "float32"}
+BASE = {"n": 1, "c": 32, "o": 32, "l": 1 << 19, "k": 3, "s": 1, "d": 1, "g": 1, "p": [0, 0], "dtype": "float32"}
 BASE = {**BASE, "mode": "zeros", "layout": "ncw", "backward": True}
 MEASURED = {
     "dense": {},
-    "strided, dilated": {"s": 3, "d": 4, "l": 3 << 20, "o": 64},
+    "strided, dilated": {"s": 3, "d": 4, "l": 3 << 19, "o": 64},
     "channels last": {"layout": "nwc", "backward": False},
     "time stride 2": {"layout": "every_second", "backward": False},
     "reflect": {"p": [1000, 1000], "mode": "reflect"},
-    "circular": {"p": [1 << 20, 5], "mode": "circular", "backward": False},
+    "circular": {"p": [1 << 19, 5], "mode": "circular", "backward": False},
     "causal": {"p": [8, 0], "d": 4},
-    "few inputs": {"c": 1, "o": 64, "k": 10, "s": 5, "l": 5 << 20},
+    "few inputs": {"c": 1, "o": 64, "k": 10, "s": 5, "l": 5 << 18},
     "depthwise": {"g": 32, "k": 7},
     "grouped": {"g": 4},
-    "bfloat16": {"dtype": "bfloat16", "l": 2 << 20},
-    "float64": {"dtype": "float64"},
-    "complex64": {"dtype": "complex64", "backward": False},
-    "int64": {"dtype": "int64", "backward": False},
-    "long filter": {"c": 2, "o": 2, "l": 16 << 20, "k": 129, "backward": False},
+    "bfloat16": {"dtype": "bfloat16", "l": 1 << 20},
+    "float64": {"dtype": "float64", "l": 1 << 18},
+    "complex64": {"dtype": "complex64", "l": 1 << 18, "backward": False},
+    "int64": {"dtype": "int64", "l": 1 << 18, "backward": False},
+    "long filter": {"c": 2, "o": 2, "l": 8 << 20, "k": 129, "backward": False},
 }
 # Code that is paged in, thread stacks, the allocator's own: what a call may take beside its workspace.
 SLACK = 4 * MIB
@@ -154,10 +154,9 @@ def test_measured_memory(name):
     )
     assert run.returncode == 0, run.stderr
     result = json.loads(run.stdout)
-    smaller = min(result["input"], result["output"])
-    assert smaller >= 2 * WORKSPACE, "too small a problem to tell"
-    assert result["control"] >= 0.9 * (result["input"] + result["output"]), "the measurement sees nothing"
     allowed = WORKSPACE + 4 * result["weights"] + SLACK
+    assert max(result["input"], result["output"]) >= 1.5 * allowed, "too small a problem to tell"
+    assert result["control"] >= 0.9 * (result["input"] + result["output"]), "the measurement sees nothing"
     assert result["fprop"] <= allowed, result
     if "dgrad" in result:
         assert result["wgrad"] <= allowed, result

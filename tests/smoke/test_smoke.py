@@ -86,9 +86,9 @@ def test_backward(name):
 
 
 def test_gradcheck():
-    x = torch.randn(2, 4, 13, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(6, 2, 3, dtype=torch.float64, requires_grad=True)
-    bias = torch.randn(6, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(1, 4, 7, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
 
     def convolve(x, weight, bias):
         return longconv.functional.conv1d(x, weight, bias, stride=2, padding="causal", groups=2, activation="gelu")
