@@ -63,7 +63,7 @@ at::Tensor through_activation(const at::Tensor& grad_y, const at::Tensor& y, con
 }
 
 /// y = act(F(x, w) + bias + residual). With g = dL/d(pre-activation):
-///   dL/dx = D(g, conj w), dL/dw = W(conj x, g), dL/dbias = sum of g over batch and time, dL/dresidual = g.
+///   dL/dx = D(g, w), dL/dw = W(x, g), dL/dbias = sum of g over batch and time, dL/dresidual = g.
 struct FpropBackward final : Node {
   enum Input { kX, kWeight, kBias, kResidual };
 
@@ -74,11 +74,11 @@ struct FpropBackward final : Node {
     if (!grads[0].defined()) return result;
     at::Tensor grad = grads[0];
     if (epilogue.activation != Activation::none) grad = through_activation(grad, y.unpack(pointer_to(this)), epilogue);
-    if (task_should_compute_output(kX)) result[kX] = dgrad(grad, weight.unpack().conj(), length, geometry);
+    if (task_should_compute_output(kX)) result[kX] = dgrad(grad, weight.unpack(), length, geometry);
     const bool bias_grad = task_should_compute_output(kBias);
     if (task_should_compute_output(kWeight)) {
       at::Tensor grad_bias;
-      std::tie(result[kWeight], grad_bias) = wgrad(x.unpack().conj(), grad, kernel_size, bias_grad, geometry);
+      std::tie(result[kWeight], grad_bias) = wgrad(x.unpack(), grad, kernel_size, bias_grad, geometry);
       if (bias_grad) result[kBias] = grad_bias;
     } else if (bias_grad) {
       result[kBias] = at::sum(grad, at::IntArrayRef({0, 2}));

@@ -1,5 +1,6 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// Autograd of the two gradient passes: what double backward, and every order beyond it, is made of.
+/// Autograd of the two gradient passes: what double backward, and every order beyond it, is made of. In complex numbers
+/// D conjugates w and W conjugates x (they are gradients in PyTorch's convention); their adjoints then need no more.
 #include <ATen/core/grad_mode.h>
 #include <torch/library.h>
 
@@ -14,7 +15,7 @@ namespace {
 
 OptionalTensor none() { return OptionalTensor(); }
 
-/// gx = D(gy, w). With v = dL/dgx: dL/dgy = F(v, conj w), dL/dw = W(v, conj gy).
+/// gx = D(gy, w). With v = dL/dgx: dL/dgy = F(v, w), dL/dw = W(v, gy).
 struct DgradBackward final : Node {
   enum Input { kGradY, kWeight };
 
@@ -24,9 +25,9 @@ struct DgradBackward final : Node {
     variable_list result(2);
     const at::Tensor& v = grads[0];
     if (!v.defined()) return result;
-    if (task_should_compute_output(kGradY)) result[kGradY] = fprop(v, weight.unpack().conj(), none(), none(), geometry);
+    if (task_should_compute_output(kGradY)) result[kGradY] = fprop(v, weight.unpack(), none(), none(), geometry);
     if (task_should_compute_output(kWeight)) {
-      result[kWeight] = std::get<0>(wgrad(v, grad_y.unpack().conj(), kernel_size, /*bias_grad=*/false, geometry));
+      result[kWeight] = std::get<0>(wgrad(v, grad_y.unpack(), kernel_size, /*bias_grad=*/false, geometry));
     }
     return result;
   }
@@ -75,7 +76,7 @@ at::Tensor dgrad_autograd(c10::DispatchKeySet keys, const at::Tensor& grad_y, co
 }
 
 /// (gw, gb) = (W(x, gy), sum of gy over batch and time). With u = dL/dgw, b = dL/dgb:
-///   dL/dx = D(conj gy, u), dL/dgy = F(conj x, u) + b.
+///   dL/dx = D(gy, u), dL/dgy = F(x, u) + b.
 struct WgradBackward final : Node {
   enum Input { kX, kGradY };
 
@@ -85,10 +86,10 @@ struct WgradBackward final : Node {
     variable_list result(2);
     const at::Tensor& u = grads[0];
     const at::Tensor b = grads.size() > 1 ? grads[1] : at::Tensor();
-    if (u.defined() && task_should_compute_output(kX)) result[kX] = dgrad(grad_y.unpack().conj(), u, length, geometry);
+    if (u.defined() && task_should_compute_output(kX)) result[kX] = dgrad(grad_y.unpack(), u, length, geometry);
     if (task_should_compute_output(kGradY)) {
       if (u.defined()) {
-        result[kGradY] = fprop(x.unpack().conj(), u, b.defined() ? OptionalTensor(b) : none(), none(), geometry);
+        result[kGradY] = fprop(x.unpack(), u, b.defined() ? OptionalTensor(b) : none(), none(), geometry);
       } else if (b.defined()) {
 #if LONGCONV_TORCH_AT_LEAST(2, 0)
         result[kGradY] = b.unsqueeze(1).expand_symint({batch, b.sym_size(0), out_length});

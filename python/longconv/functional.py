@@ -121,6 +121,7 @@ def conv1d(
     number of threads. Nothing outside the signal is multiplied: an infinite weight makes no NaN from a padding zero.
 
     Differentiable in input, weight, bias and residual, any number of times, in reverse and forward mode.
+    Where a gradient is wanted, gelu and silu are PyTorch's own, behind the convolution: their last bits may differ.
 
     Examples
     --------

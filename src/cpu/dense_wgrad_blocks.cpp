@@ -42,6 +42,7 @@ Config dense_wgrad_config(const ConvProblem& p, std::int64_t lanes) {
   b.taps = even_piece(p.kernel_size, most_products);
   b.tiles = make_time_tiles(p.batch, p.out_length(), kTileBytes / element_bytes(p), kMaxRows);
   while (b.tiles.rows > 4 && x_rows_bytes(p, b) * 16 > kXRowsBytes) b.tiles.rows /= 2;
+  while (b.taps > 1 && x_rows_bytes(p, b) > kXRowsBytes) b.taps = ceil_div(b.taps, 2);  // taps far apart
   const std::int64_t affordable = std::max<std::int64_t>(1, kXRowsBytes / x_rows_bytes(p, b));
   b.inputs = even_piece(inputs, std::min(affordable, most_products / b.taps));
   return Config{{{"oc", b.outputs},

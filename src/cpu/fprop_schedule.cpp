@@ -9,7 +9,7 @@
 namespace longconv::cpu {
 namespace {
 
-constexpr std::int64_t kChain = 128, kLongestChain = 512;
+constexpr std::int64_t kChain = 64, kLongestChain = 512;
 constexpr std::int64_t kMaxBlockRows = 4096;  // offsets of a packed block: 16 KiB
 constexpr std::int64_t kSmallestScratch = 64 << 10;
 

@@ -264,7 +264,10 @@ TEST(DenseDgrad, WorkspaceStaysWithinItsPromise) {
   constexpr std::int64_t kPromisedBytes = std::int64_t{32} << 20;
   for (const char* text :
        {"n1 c512->512 l24000 k3 s2 f32", "n1 c64->64 l100000 k20000 f32", "n1 c3->64 l100000 k320 s320 f64",
-        "n1 c1->1 l9000000 k1000000 s999 d3 f32", "n1 c2048->2048 l4096 k3 bf16 p1 circular"}) {
+        "n1 c1->1 l9000000 k1000000 s999 d3 f32", "n1 c2048->2048 l4096 k3 bf16 p1 circular",
+        "n1 c100000->8 l1000 k3 f32", "n1 c8->100000 l1000 k3 f32", "n1 c1->1 l4000000000000 k1000000 d1000000 s7 f64",
+        "n1 c3->3 l4000000000000 k1000 d1000000000 f64", "n1 c512->512 l10000000 k4097 d1000 s999 bf16 residual",
+        "n1000000 c2->2 l1 k1 f32 residual"}) {
     Trial trial = dgrad(text);
     const std::int64_t accumulator_bytes = trial.problem.dtype == DType::f64 ? 8 : 4;
     const std::int64_t weight_bytes = trial.problem.out_channels * trial.problem.in_channels_per_group() *

@@ -246,9 +246,12 @@ TEST(DenseWgrad, IndicesBeyond31Bits) {
 
 TEST(DenseWgrad, WorkspaceStaysWithinItsPromise) {
   constexpr std::int64_t kPromisedBytes = std::int64_t{32} << 20;
-  for (const char* text : {"n1 c512->512 l24000 k3 s2 f32", "n1 c64->64 l100000 k20000 f32",
-                           "n1 c3->64 l100000 k320 s320 f64", "n1 c1->1 l9000000 k1000000 s999 d3 f32",
-                           "n64 c64->128 l524280 k3 s3 d4 f32 bias", "n1 c4096->4096 l100 k3 f64 bias"}) {
+  for (const char* text :
+       {"n1 c512->512 l24000 k3 s2 f32", "n1 c64->64 l100000 k20000 f32", "n1 c3->64 l100000 k320 s320 f64",
+        "n1 c1->1 l9000000 k1000000 s999 d3 f32", "n64 c64->128 l524280 k3 s3 d4 f32 bias",
+        "n1 c4096->4096 l100 k3 f64 bias", "n1 c100000->8 l1000 k3 f32", "n1 c8->100000 l1000 k3 f32 bias",
+        "n1 c1->1 l4000000000000 k1000000 d1000000 s7 f64", "n1 c3->3 l4000000000000 k1000 d1000000000 f64",
+        "n1 c512->512 l10000000 k4097 d1000 s999 bf16", "n1000000 c2->2 l1 k1 f32 bias"}) {
     Trial trial = wgrad(text);
     for (const int threads : {1, 2, 64, 1000}) {
       Device device = Device::host_cpu(1);

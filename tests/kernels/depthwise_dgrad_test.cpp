@@ -191,7 +191,8 @@ TEST(DepthwiseDgrad, IndicesBeyond31Bits) {
 TEST(DepthwiseDgrad, WorkspaceStaysWithinItsPromise) {
   constexpr std::int64_t kPromisedBytes = std::int64_t{32} << 20;
   for (const char* text :
-       {"n1 c4096->4096 g4096 l8192 k4 f32", "n1 c96->96 g96 l16384 k8192 f32", "n1 c1->1 l3000000 k1000000 f64"}) {
+       {"n1 c4096->4096 g4096 l8192 k4 f32", "n1 c96->96 g96 l16384 k8192 f32", "n1 c1->1 l3000000 k1000000 f64",
+        "n1 c100000->100000 l1000000 k9 g100000 f32", "n1 c1->1 l4000000000000 k1000000 d1000000 s7 f64"}) {
     Trial trial = dgrad(text);
     const std::int64_t accumulator_bytes = trial.problem.dtype == DType::f64 ? 8 : 4;
     const std::int64_t weight_bytes = trial.problem.out_channels * trial.problem.in_channels_per_group() *

@@ -222,7 +222,8 @@ TEST(DepthwiseWgrad, IndicesBeyond31Bits) {
 TEST(DepthwiseWgrad, WorkspaceStaysWithinItsPromise) {
   constexpr std::int64_t kPromisedBytes = std::int64_t{32} << 20;
   for (const char* text :
-       {"n1 c4096->4096 g4096 l8192 k4 f32", "n1 c96->96 g96 l16384 k8192 f32", "n1 c1->1 l3000000 k1000000 d2 f64"}) {
+       {"n1 c4096->4096 g4096 l8192 k4 f32", "n1 c96->96 g96 l16384 k8192 f32", "n1 c1->1 l3000000 k1000000 d2 f64",
+        "n1 c100000->100000 l1000000 k9 g100000 f32 bias", "n1 c1->1 l4000000000000 k1000000 d1000000 s7 f64"}) {
     Trial trial = wgrad(text);
     for (const int threads : {1, 2, 64, 1000}) {
       Device device = Device::host_cpu(1);

@@ -1,5 +1,8 @@
 # Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-"""The two gradient passes, written from their definition in NumPy, and how far from them a result may lie."""
+"""The two gradient passes, written from their definition in NumPy, and how far from them a result may lie.
+
+Complex numbers follow PyTorch's convention for gradients: dL/dx has conj(w), dL/dw has conj(x).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def expected_dgrad(
 ) -> Expected:
     """dL/dx, (N, C, L), from dL/dy, (N, O, T)."""
     geometry = (length, stride, left, padding_mode, dilation, groups)
-    dy, w = to_numpy(grad_y), to_numpy(weight)
+    dy, w = to_numpy(grad_y), np.conj(to_numpy(weight))
     with np.errstate(over="ignore", invalid="ignore"):
         dx = _scatter(dy, w, *geometry)
         magnitude = _scatter(abs_(dy), abs_(w), *geometry)
@@ -43,7 +46,7 @@ def expected_wgrad(
 ) -> tuple[Expected, Expected]:
     """dL/dw, (O, C / groups, K), and dL/dbias, (O,), from dL/dy, (N, O, T)."""
     geometry = (kernel_size, stride, left, padding_mode, dilation, groups)
-    xs, dy = to_numpy(x), to_numpy(grad_y)
+    xs, dy = np.conj(to_numpy(x)), to_numpy(grad_y)
     with np.errstate(over="ignore", invalid="ignore"):
         dw = _correlate_taps(xs, dy, *geometry)
         magnitude = _correlate_taps(abs_(xs), abs_(dy), *geometry)

@@ -358,8 +358,7 @@ def test_floor_is_the_larger_of_bytes_and_flops():
 def test_meter_measures_each_rate_once(monkeypatch):
     monkeypatch.setitem(roofline._COPY_BYTES, "cpu", 1 << 16)
     monkeypatch.setitem(roofline._GEMM_SIZE, "cpu", 32)
-    monkeypatch.setattr(roofline, "_MOST_SECONDS", 0.2)
-    meter = roofline.RooflineMeter(torch.device("cpu"), clocks.CpuClock())
+    meter = roofline.RooflineMeter(torch.device("cpu"), clocks.CpuClock(), most_seconds=0.2)
     first = meter.roofline("f32", "fp32")
     assert first == meter.roofline("c64", "fp32")
     assert first.copy_bytes_per_second > 0

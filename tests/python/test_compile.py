@@ -87,13 +87,7 @@ class Block(torch.nn.Module):
 
     def forward(self, x):
         y = self.first(x)
-        return self.second(y, residual=y) if _takes_residual(self.second) else self.second(y) + y
-
-
-def _takes_residual(module):
-    import inspect
-
-    return "residual" in inspect.signature(type(module).forward).parameters
+        return self.second(y, residual=y)
 
 
 def train(f, x):
@@ -111,7 +105,8 @@ def test_training_step_compiles_once_for_every_batch_and_length(backend):
         x = torch.randn(batch, 4, length)
         for got, expected in zip(train(compiled, x), train(module, x)):
             torch.testing.assert_close(got, expected)
-    assert counter.frame_count == 1
+    working = [g for g in counter.graphs if any(node.op == "call_function" for node in g.graph.nodes)]
+    assert len(working) == 1  # Dynamo may try an empty one first
 
 
 def test_autocast_inside_a_compiled_function():
@@ -176,3 +171,16 @@ def test_jit_script_and_freeze():
 
     x, w = torch.randn(2, 4, 20), torch.randn(6, 4, 3)
     assert torch.equal(f(x, w), conv1d(x, w, stride=2, padding=1, activation="relu"))
+
+
+def test_out_is_written_by_a_compiled_function():
+    def f(x, weight, out):
+        conv1d(x, weight, out=out)
+        conv1d(x, weight, residual=out, out=out)
+        return out.sum()
+
+    x, weight, out = torch.randn(2, 4, 20), torch.randn(6, 4, 3), torch.randn(2, 6, 18)
+    expected, written = out.clone(), out.clone()
+    total = f(x, weight, expected)
+    torch.testing.assert_close(torch.compile(f, fullgraph=True, backend="aot_eager")(x, weight, written), total)
+    assert torch.equal(written, expected)

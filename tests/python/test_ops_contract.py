@@ -268,7 +268,7 @@ def test_calls_from_many_threads_share_the_plans():
 
 def test_more_shapes_than_the_cache_holds():
     weight = torch.ones(1, 1, 1)
-    for length in (*range(1, 1200), 1, 2, 3):
+    for length in (*range(1, 1100), 1, 2, 3):
         assert fprop(torch.ones(1, 1, length), weight).shape == (1, 1, length)
 
 

@@ -54,7 +54,7 @@ class Bench:
         self.clock: Clock = (
             CudaClock(self.device, self.flush_l2) if self.device.type == "cuda" else CpuClock(self.clock_name == "cpu")
         )
-        self.meter = RooflineMeter(self.device, self.clock)
+        self.meter = RooflineMeter(self.device, self.clock, self.budget.most_seconds)
         self._device_info = environment.device_info(self.device)
         self._versions = environment.versions(self.device)
         self._source = environment.source(self.commit)
