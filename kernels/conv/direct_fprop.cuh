@@ -14,7 +14,7 @@
 //
 // Sums are blocked: products of a stage (at most kStageTerms) in one chain, stages added to a total. Nothing outside
 // the signal is multiplied when weights are not finite (kExact); otherwise zeros are, which adds nothing.
-// f32 for bf16/f16/f32 (subnormals kept), f64 for f64. Bound: docs/design/numerics.md.
+// f32 for bf16/f16/f32 (subnormals kept), f64 for f64. LC_TF32: f32 operands are rounded to TF32 first. Bound: docs/design/numerics.md.
 #include "tile/common.cuh"
 #include "tile/activation.cuh"
 #include "tile/signal.cuh"
@@ -67,9 +67,12 @@ struct Params {
 };
 
 LC_DEVICE Sum widen(double v) { return static_cast<Sum>(v); }
-LC_DEVICE float widen(float v) { return v; }
+// LC_TF32: operands as the TF32 kernels take them, so that a result does not depend on which kernel was chosen.
+LC_DEVICE float widen(float v) { return LC_TF32 ? __uint_as_float(round_tf32(v) & 0xffffe000u) : v; }
 LC_DEVICE float widen(bf16 v) { return to_float(v); }
 LC_DEVICE float widen(f16 v) { return to_float(v); }
+LC_DEVICE double to_sum(double v) { return v; }
+template <class E> LC_DEVICE float to_sum(E v) { return to_float(v); }
 LC_DEVICE void narrow(double v, double& out) { out = v; }
 template <class E> LC_DEVICE void narrow(float v, E& out) { from_float(v, out); }
 LC_DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
@@ -184,8 +187,8 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(con
         const int64_t first = t * kStride - p.pad_left;
         if (LC_MODE == 2 && first >= 0 && first + (kKernel - 1) * kDilation < p.length) continue;
         Sum v = total[o][j];
-        if (LC_BIAS) v += widen(p.bias[channel]);
-        if (LC_RESIDUAL) v += widen(p.residual[tile.batch * p.residual_batch + channel * p.residual_channel + t * p.residual_time]);
+        if (LC_BIAS) v += to_sum(p.bias[channel]);
+        if (LC_RESIDUAL) v += to_sum(p.residual[tile.batch * p.residual_batch + channel * p.residual_channel + t * p.residual_time]);
         v = activate<kActivation>(v, p.negative_slope);
         narrow(v, p.y[tile.batch * p.y_batch + channel * p.y_channel + t * p.y_time]);
       }

@@ -71,12 +71,15 @@ __device__ __forceinline__ bool barrier_test_wait(uint32_t barrier, uint32_t par
 }
 
 /// Waits until the phase of this parity has ended. The loop is C++: a label inside inline PTX would be defined twice when
-/// the function is inlined twice. With -DLONGCONV_WAIT_LIMIT=n a wait of more than n tries traps: while a kernel is being
-/// written, a deadlock then ends as an error.
+/// the function is inlined twice. With -DLONGCONV_WAIT_LIMIT_NS=n a wait of more than n nanoseconds traps: while a kernel
+/// is being written, a deadlock then ends as an error.
 __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) {
-#ifdef LONGCONV_WAIT_LIMIT
-  for (uint32_t tries = 0; !barrier_try_wait(barrier, parity); ++tries) {
-    if (tries > LONGCONV_WAIT_LIMIT) asm volatile("trap;");
+#ifdef LONGCONV_WAIT_LIMIT_NS
+  uint64_t start, now;
+  asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(start));
+  while (!barrier_try_wait(barrier, parity)) {
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+    if (now - start > LONGCONV_WAIT_LIMIT_NS) asm volatile("trap;");
   }
 #else
   while (!barrier_try_wait(barrier, parity)) {

@@ -3,6 +3,8 @@
 
 #include <sys/stat.h>
 
+#include <cstdlib>
+#include <sstream>
 #include <utility>
 
 #include "longconv/error.h"
@@ -51,6 +53,10 @@ Compiler& Compiler::instance() {
   static Compiler* compiler = [] {
     Options options;
     options.cache = CubinCache::Options::from_environment();
+    if (const char* extra = std::getenv("LONGCONV_NVRTC_OPTIONS")) {
+      std::istringstream words(extra);
+      for (std::string word; words >> word;) options.extra_options.push_back(word);
+    }
     std::lock_guard lock(folders_mutex);
     options.nvrtc.folders = nvrtc_folders();
     return new Compiler(std::move(options));

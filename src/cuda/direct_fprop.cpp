@@ -140,7 +140,8 @@ KernelSpec direct_spec(const ConvProblem& problem, int mode) {
   spec.entry = "longconv_direct_fprop";
   spec.defines = problem_defines(problem);
   const std::int64_t element = problem.dtype == DType::f32 ? 0 : problem.dtype == DType::bf16 ? 1 : problem.dtype == DType::f16 ? 2 : 3;
-  for (const Define& define : {Define{"LC_ELEMENT", element}, Define{"LC_MODE", std::int64_t{mode}}, Define{"LC_THREAD_OUT", t.thread_out},
+  for (const Define& define : {Define{"LC_ELEMENT", element}, Define{"LC_MODE", std::int64_t{mode}},
+                               Define{"LC_TF32", std::int64_t{problem.dtype == DType::f32 && problem.precision == Precision::tf32}}, Define{"LC_THREAD_OUT", t.thread_out},
                                Define{"LC_THREAD_TIME", t.thread_time}, Define{"LC_OUT_THREADS", t.out_threads},
                                Define{"LC_STAGE_CHANNELS", t.stage_channels}, Define{"LC_STAGE_TAPS", t.stage_taps}}) {
     spec.defines.push_back(define);

@@ -1,6 +1,7 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 /// Device side of tests/gpu/ptx_test.cpp: each entry runs one wrapper of kernels/ptx on data whose result the host knows
-/// exactly. Matrices hold small integers, so that sums are exact in every precision and order.
+/// exactly. Matrices hold small integers, so that sums are exact in every precision and order. Deadlocks trap.
+#define LONGCONV_WAIT_LIMIT_NS 2000000000
 #include "ptx/bulk_copy.cuh"
 #include "ptx/control.cuh"
 #include "ptx/cp_async.cuh"

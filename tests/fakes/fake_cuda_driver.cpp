@@ -3,7 +3,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
 
 #include "cuda/driver_abi.h"
 #include "fakes/fakes.h"
@@ -23,6 +27,9 @@ int contexts[16];
 struct Module {
   std::string image;
 };
+/// Modules that are loaded. The library never unloads a good one; here they are owned, which a leak checker wants.
+std::mutex modules_mutex;
+std::map<Module*, std::unique_ptr<Module>> modules;
 thread_local CUcontext current_context = nullptr;
 thread_local CUcontext context_stack[64];
 thread_local int context_depth = 0;
@@ -128,12 +135,17 @@ FAKE cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned, int*, voi
   if (current_context == nullptr) return called(CUDA_ERROR_INVALID_CONTEXT);
   if (state.load_result != 0) return called(state.load_result);
   state.capture_mode_during_load = state.capture_mode.load();
-  *module = reinterpret_cast<CUmodule>(new Module{static_cast<const char*>(image)});
+  auto made = std::make_unique<Module>(Module{static_cast<const char*>(image)});
+  *module = reinterpret_cast<CUmodule>(made.get());
+  std::lock_guard lock(modules_mutex);
+  Module* key = made.get();
+  modules.emplace(key, std::move(made));
   ++state.modules_loaded;
   return called();
 }
 FAKE cuModuleUnload(CUmodule module) {
-  delete reinterpret_cast<Module*>(module);
+  std::lock_guard lock(modules_mutex);
+  modules.erase(reinterpret_cast<Module*>(module));
   ++state.modules_unloaded;
   return called();
 }

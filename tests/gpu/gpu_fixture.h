@@ -66,8 +66,7 @@ class TestModule {
     request.name = file;
     request.text = text;
     request.headers = included_files(text, file);
-    request.options = {compiler.target_for(compiler.device(ordinal).compute_capability).option(), "--std=c++17",
-                       "-DLONGCONV_WAIT_LIMIT=10000000"};
+    request.options = {compiler.target_for(compiler.device(ordinal).compute_capability).option(), "--std=c++17"};
     const std::string image = compiler.nvrtc().compile(request).image;
     const ContextScope current(compiler.driver(), compiler.context(ordinal));
     compiler.driver().module_load_data_ex(&module_, image.data(), 0, nullptr, nullptr);

@@ -44,14 +44,17 @@ std::uint32_t to_tf32(float value) {
 
 class PtxTest : public GpuTest {
  protected:
-  PtxTest() : module_(compiler_, 0, "ptx_checks.cuh") {}
   bool is_hopper() const { return device().compute_capability == 90; }
   template <typename... Arguments>
   void run(const std::string& entry, LaunchShape shape, const Arguments&... arguments) {
-    launch(driver(), module_.function(entry, shape.dynamic_shared_bytes), shape, stream_.get(), arguments...);
+    launch(driver(), module().function(entry, shape.dynamic_shared_bytes), shape, stream_.get(), arguments...);
     stream_.synchronize();
   }
-  TestModule module_;
+  /// Compiled once, by whichever test is first; takes seconds. Lives as long as the process, as the context does.
+  const TestModule& module() {
+    static const auto* module = new TestModule(compiler_, 0, "ptx_checks.cuh");
+    return *module;
+  }
 };
 
 TEST_F(PtxTest, Conversions) {

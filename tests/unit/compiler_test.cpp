@@ -234,6 +234,18 @@ TEST_F(CompilerTest, ACurrentContextIsLeftAlone) {
   EXPECT_EQ(gpu().contexts_pushed, pushed);
 }
 
+TEST_F(CompilerTest, TheProcessesCompilerReadsTheEnvironment) {
+  EXPECT_EQ(in_child([&]() -> std::string {
+              ::setenv("LONGCONV_CACHE_DIR", folder_.path().c_str(), 1);
+              ::setenv("LONGCONV_NVRTC_OPTIONS", " --generate-line-info  -DX=1 ", 1);
+              Compiler& compiler = Compiler::instance();
+              const std::string image = compiler.get_image(Target::parse("sm_80"), self_test(), "");
+              if (!contains(image, "--generate-line-info\n-DX=1")) return image;
+              return compiler.cache().status().folder == folder_.path() ? "good" : compiler.cache().status().folder;
+            }),
+            "good");
+}
+
 // Compiling ahead of time for another machine: no driver here.
 TEST_F(CompilerTest, CompilesWithoutADriver) {
   EXPECT_EQ(in_child([&]() -> std::string {
@@ -255,7 +267,8 @@ TEST_F(CompilerTest, CompilesWithoutADriver) {
 
 TEST(KernelSpec, DefinesTakeEveryKindOfNumber) {
   enum class Mode : std::uint8_t { off, on };
-  const KernelSpec spec{"a.cuh", "a", {{"ZERO", 0}, {"FLAG", true}, {"MODE", Mode::on}, {"BIG", std::int64_t{1} << 40}}};
+  const KernelSpec spec{
+      "a.cuh", "a", {{"ZERO", 0}, {"FLAG", true}, {"MODE", Mode::on}, {"BIG", std::int64_t{1} << 40}}};
   EXPECT_EQ(spec.to_string(), "a.cuh:a ZERO=0 FLAG=1 MODE=1 BIG=1099511627776");
 }
 
