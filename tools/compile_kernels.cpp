@@ -3,8 +3,9 @@
 /// takes. Needs NVRTC, but neither a GPU nor a driver.
 ///
 ///   longconv_compile_kernels [--arch sm_80,sm_90a] [--file kernel.cuh]... [--problem "fprop ..."]... [--filter text]
-///                            [--timeout seconds] [--jobs n] [--verbose]
+///                            [--timeout seconds] [--jobs n] [--configs n] [--verbose]
 ///
+/// --configs compiles the first n configs of each kernel and problem, as its estimate orders them (0, the default: all).
 /// --file compiles a source outside kernels/ too (it may include kernel files). Without --problem a list is used that
 /// reaches every kernel family. Each compilation runs in a child process with a timeout: a compiler that crashes or
 /// hangs fails one case, with its name, and not the run. Exit status 1: a kernel does not compile, spills registers or
@@ -43,6 +44,7 @@ struct Arguments {
   std::string filter;
   int timeout_seconds = 120;
   int jobs = 1;
+  int configs = 0;  ///< of a kernel and problem, best first; 0: all
   bool verbose = false;
 };
 
@@ -121,7 +123,11 @@ std::vector<Case> collect_cases(const Arguments& arguments, const std::vector<st
       for (const Kernel* kernel : all_kernels()) {
         const auto* cuda_kernel = dynamic_cast<const CudaKernel*>(kernel);
         if (cuda_kernel == nullptr || !cuda_kernel->supports(problem, device).ok) continue;
-        for (const Config& config : cuda_kernel->configs(problem, device)) {
+        std::vector<Config> configs = cuda_kernel->configs(problem, device);
+        if (arguments.configs > 0 && configs.size() > static_cast<std::size_t>(arguments.configs)) {
+          configs.resize(static_cast<std::size_t>(arguments.configs));
+        }
+        for (const Config& config : configs) {
           for (const KernelSpec& spec : cuda_kernel->specs(problem, config, device)) {
             CompileRequest request = Compiler::make_request(target, spec);
             request.problem = text;
@@ -274,6 +280,8 @@ Arguments parse_arguments(int argc, char** argv) {
       arguments.filter = value;
     } else if (option == "--timeout") {
       arguments.timeout_seconds = std::stoi(value);
+    } else if (option == "--configs") {
+      arguments.configs = std::stoi(value);
     } else if (option == "--jobs") {
       arguments.jobs = std::stoi(value);
     } else {

@@ -230,8 +230,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_
             v[i] = activate<kActivation>(v[i], p.negative_slope);
           }
           if (paired && column + 1 < columns) {
-            if constexpr (C::kBytes == 2) *reinterpret_cast<uint32_t*>(row + column) = pack2<Element>(v[0], v[1]);
-            else *reinterpret_cast<float2*>(row + column) = make_float2(v[0], v[1]);
+            store_pair(row + column, v[0], v[1]);
           } else {
 #pragma unroll
             for (int i = 0; i < 2; ++i)

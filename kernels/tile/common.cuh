@@ -25,6 +25,10 @@ template <class E> LC_DEVICE uint32_t pack2(float low, float high);
 template <> LC_DEVICE uint32_t pack2<bf16>(float low, float high) { return pack_bf16(low, high); }
 template <> LC_DEVICE uint32_t pack2<f16>(float low, float high) { return pack_f16(low, high); }
 
+// Two neighbours at an address that is a multiple of their size.
+LC_DEVICE void store_pair(float* p, float a, float b) { *reinterpret_cast<float2*>(p) = make_float2(a, b); }
+template <class E> LC_DEVICE void store_pair(E* p, float a, float b) { *reinterpret_cast<uint32_t*>(p) = pack2<E>(a, b); }
+
 LC_DEVICE uint32_t bits_of(float v) { return __float_as_uint(v); }
 LC_DEVICE uint32_t bits_of(bf16 v) { return v.bits; }
 LC_DEVICE uint32_t bits_of(f16 v) { return v.bits; }

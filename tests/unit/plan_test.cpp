@@ -66,9 +66,19 @@ TEST(Registry, EveryKernelKeepsItsInterfacesPromises) {
               EXPECT_GE(kernel->workspace_bytes(p, config, device), 0);
             }
           }
-          Device cuda;
-          cuda.kind = Device::Kind::cuda;
-          EXPECT_FALSE(kernel->supports(p, cuda).ok) << kernel->name() << " runs on the CPU only";
+          for (const char* gpu : {"a100", "rtx4090", "h100", "b200"}) {
+            const Device device = Device::known(gpu);
+            const Support support = kernel->supports(p, device);
+            EXPECT_EQ(support.ok, support.reason.empty()) << kernel->name() << ": " << p.to_string();
+            if (!support.ok) continue;
+            EXPECT_EQ(pass, Pass::fprop) << kernel->name() << ": there is no backward pass on GPUs yet";
+            const auto configs = kernel->configs(p, device);
+            EXPECT_FALSE(configs.empty()) << kernel->name() << ": " << p.to_string();
+            for (const Config& config : configs) {
+              EXPECT_GT(kernel->estimate(p, config, device).seconds, 0) << kernel->name() << ": " << p.to_string();
+              EXPECT_LE(kernel->packed_weights_bytes(p, config, device), kernel->workspace_bytes(p, config, device));
+            }
+          }
         }
       }
     }
