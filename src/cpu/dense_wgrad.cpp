@@ -358,14 +358,15 @@ class DenseWgrad final : public Kernel {
 
   Estimate estimate(const ConvProblem& p, const Config& config, const Device& device) const override {
     const DenseWgradBlocks b = dense_wgrad_blocks(p, config);
-    const double outputs = static_cast<double>(ceil_div(p.out_channels_per_group(), b.width) * b.width);
-    const double taps = static_cast<double>(p.in_channels_per_group() * p.kernel_size);
-    const double samples = static_cast<double>(p.batch) * static_cast<double>(p.out_length());
+    const auto product = [](auto... sizes) { return (static_cast<double>(sizes) * ...); };
+    const double outputs = product(ceil_div(p.out_channels_per_group(), b.width), b.width);
+    const double taps = product(p.in_channels_per_group(), p.kernel_size);
+    const double samples = product(p.batch, p.out_length());
     const double groups = static_cast<double>(p.groups);
     // Reading a sample of dy or x into a tile costs about two multiply-adds of a vector.
     const double reads = 2.0 * static_cast<double>(lanes(p, device)) *
-                         (outputs * static_cast<double>(b.input_blocks * b.tap_blocks) / 4 +
-                          static_cast<double>(p.in_channels_per_group() * p.stride * b.output_blocks) / 4);
+                         (outputs * product(b.input_blocks, b.tap_blocks) / 4 +
+                          product(p.in_channels_per_group(), p.stride, b.output_blocks) / 4);
     const double flops = 2 * samples * groups * (outputs * taps + reads);
     return wgrad_estimate(p, device, flops, lanes(p, device));
   }

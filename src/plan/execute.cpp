@@ -184,6 +184,15 @@ void fill_zeros(const TensorView& view) {
   }
 }
 
+/// The same memory with stride 0 where a dimension has one element: such a stride may be any number, and kernels compute
+/// with strides before they know that they need none.
+TensorView plain(TensorView view) {
+  for (int i = 0; i < view.rank; ++i) {
+    if (view.sizes[i] <= 1) view.strides[i] = 0;
+  }
+  return view;
+}
+
 }  // namespace
 
 void execute(const Plan& plan, const ConvTensors& tensors, const LaunchContext& context) {
@@ -199,7 +208,9 @@ void execute(const Plan& plan, const ConvTensors& tensors, const LaunchContext& 
   }
   LaunchContext launch = context;
   launch.parallel = &parallel;
-  plan.chosen.kernel->launch(plan.problem, plan.chosen.config, plan.device, tensors, launch);
+  plan.chosen.kernel->launch(
+      plan.problem, plan.chosen.config, plan.device,
+      {plain(tensors.x), plain(tensors.w), plain(tensors.y), plain(tensors.bias), plain(tensors.residual)}, launch);
 }
 
 }  // namespace longconv

@@ -7,6 +7,7 @@
 #include <array>
 #include <functional>
 #include <limits>
+#include <string>
 #include <vector>
 
 #include "longconv/error.h"
@@ -127,6 +128,24 @@ TEST(Execute, StridesOfSizeOneDimensionsDoNotMatter) {
   views.w.strides = {0, 0, 0};
   execute(make_plan(problem, {}), views, {});
   EXPECT_EQ(y, std::vector<std::int64_t>(10, 6));
+}
+
+TEST(Execute, KernelsNeverComputeWithStridesOfSizeOneDimensions) {
+  // Found by the fuzzer under UBSan: dgrad multiplied the stride of a single tap.
+  constexpr std::int64_t kHuge = std::numeric_limits<std::int64_t>::max() - 1;
+  for (const char* pass : {"fprop", "dgrad", "wgrad"}) {
+    const ConvProblem problem = ConvProblem::parse(std::string(pass) + " n1 c1->1 l1 k1 f32");
+    float x = 3, w = 3, y = 3;
+    const auto view = [](float& value) { return TensorView{&value, DType::f32, 3, {1, 1, 1}, {kHuge, kHuge, kHuge}}; };
+    const Plan plan = make_plan(problem, Device{});
+    std::vector<float> workspace(static_cast<std::size_t>(plan.workspace_bytes()) / 4 + 32);
+    LaunchContext context;
+    const auto address = reinterpret_cast<std::uintptr_t>(workspace.data());
+    context.workspace = reinterpret_cast<void*>((address + 63) / 64 * 64);
+    context.workspace_bytes = plan.workspace_bytes();
+    execute(plan, {view(x), view(w), view(y), {}, {}}, context);
+    EXPECT_EQ(x * w * y, 81) << pass;  // one of them became the product of the others
+  }
 }
 
 TEST(Execute, EmptyBatch) {
