@@ -5,7 +5,8 @@
 ///   longconv_compile_kernels [--arch sm_80,sm_90a] [--file kernel.cuh]... [--problem "fprop ..."]... [--filter text]
 ///                            [--timeout seconds] [--jobs n] [--configs n] [--verbose]
 ///
-/// --configs compiles the first n configs of each kernel and problem, as its estimate orders them (0, the default: all).
+/// --configs compiles the first n configs of each kernel and problem, as its estimate orders them (0, the default:
+/// all).
 /// --file compiles a source outside kernels/ too (it may include kernel files). Without --problem a list is used that
 /// reaches every kernel family. Each compilation runs in a child process with a timeout: a compiler that crashes or
 /// hangs fails one case, with its name, and not the run. Exit status 1: a kernel does not compile, spills registers or

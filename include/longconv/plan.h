@@ -83,8 +83,8 @@ struct LaunchContext {
   Parallel* parallel = nullptr;        ///< CPU; num_threads() as in the plan's device. Null: serial()
   void* stream = nullptr;              ///< CUDA: the CUstream (cudaStream_t) to launch on; null: the default stream
   cuda::Compiler* compiler = nullptr;  ///< CUDA: where kernels come from. Null: the process's own
-  /// CUDA: memory of the plan's packed_weights_bytes() that the caller keeps with the weights, 256-byte aligned; then the
-  /// workspace needs only workspace_bytes() - packed_weights_bytes(). Null: packed weights go into the workspace.
+  /// CUDA: memory of the plan's packed_weights_bytes() that the caller keeps with the weights, 256-byte aligned; then
+  /// the workspace needs only workspace_bytes() - packed_weights_bytes(). Null: packed weights go into the workspace.
   void* packed_weights = nullptr;
   bool weights_are_packed = false;  ///< packed_weights already holds these weights, packed by a launch of an equal plan
 };

@@ -1,5 +1,6 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// CUDA kernels: the forward pass; one clear refusal for what has no kernel yet. Never a silent detour through the host.
+/// CUDA kernels: the forward pass; one clear refusal for what has no kernel yet. Never a silent detour through the
+/// host.
 #include <ATen/MemoryOverlap.h>
 #include <ATen/native/Resize.h>
 #include <ATen/ops/empty.h>
@@ -17,7 +18,8 @@ using Request64 = Request<std::int64_t>;
 
 /// The kernels write rows of consecutive samples, and read a residual that is not the result.
 bool written_in_place(const at::Tensor& y, const OptionalTensor& residual) {
-  return (y.size(2) <= 1 || y.stride(2) == 1) && !(residual && residual->defined() && residual->data_ptr() == y.data_ptr());
+  return (y.size(2) <= 1 || y.stride(2) == 1) &&
+         !(residual && residual->defined() && residual->data_ptr() == y.data_ptr());
 }
 
 void run_fprop(Request64 request, PrecisionRequest precision, const at::Tensor& x, const at::Tensor& weight,
@@ -26,7 +28,8 @@ void run_fprop(Request64 request, PrecisionRequest precision, const at::Tensor& 
   // Vectors and tensors whose layout the kernels do not read: dense copies, small or asked for by the caller's layout.
   const at::Tensor bias_vector = request.problem.has_bias ? bias->contiguous() : at::Tensor();
   at::Tensor residual_rows;
-  if (request.problem.has_residual) residual_rows = residual->size(2) <= 1 || residual->stride(2) == 1 ? *residual : residual->contiguous();
+  if (request.problem.has_residual)
+    residual_rows = residual->size(2) <= 1 || residual->stride(2) == 1 ? *residual : residual->contiguous();
   with_torch_errors([&] {
     ConvProblem& problem = request.problem;
     problem.precision = precision_on_cuda(precision, problem.dtype);
@@ -42,11 +45,12 @@ void run_fprop(Request64 request, PrecisionRequest precision, const at::Tensor& 
 }
 
 at::Tensor fprop_cuda(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
-                      const OptionalTensor& residual, std::int64_t stride, std::int64_t pad_left, std::int64_t pad_right,
-                      StringView pad_mode, std::int64_t dilation, std::int64_t groups, StringView activation,
-                      double negative_slope, StringView precision) {
+                      const OptionalTensor& residual, std::int64_t stride, std::int64_t pad_left,
+                      std::int64_t pad_right, StringView pad_mode, std::int64_t dilation, std::int64_t groups,
+                      StringView activation, double negative_slope, StringView precision) {
   const auto geometry = make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision);
-  const auto request = request_fprop<std::int64_t>(x, weight, bias, residual, geometry, {parse_activation(activation), negative_slope});
+  const auto request =
+      request_fprop<std::int64_t>(x, weight, bias, residual, geometry, {parse_activation(activation), negative_slope});
   at::Tensor y = at::empty({request.batch, request.problem.out_channels, request.out_length}, x.options());
   run_fprop(request, geometry.precision, x, weight, bias, residual, y);
   return y;
@@ -57,7 +61,8 @@ at::Tensor& fprop_out_cuda(const at::Tensor& x, const at::Tensor& weight, const 
                            std::int64_t pad_right, StringView pad_mode, std::int64_t dilation, std::int64_t groups,
                            StringView activation, double negative_slope, StringView precision, at::Tensor& out) {
   const auto geometry = make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision);
-  const auto request = request_fprop<std::int64_t>(x, weight, bias, residual, geometry, {parse_activation(activation), negative_slope});
+  const auto request =
+      request_fprop<std::int64_t>(x, weight, bias, residual, geometry, {parse_activation(activation), negative_slope});
   prepare_out(request, x, weight, bias, residual, out);
   if (written_in_place(out, residual)) {
     run_fprop(request, geometry.precision, x, weight, bias, residual, out);

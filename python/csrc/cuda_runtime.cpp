@@ -15,7 +15,8 @@ namespace longconv::torch_binding {
 namespace {
 
 /// c10::cuda::CUDAStream is a c10::Stream and nothing else, and both are returned in registers.
-static_assert(sizeof(c10::Stream) == 16 && std::is_trivially_copyable_v<c10::Stream>, "the layout of c10::Stream changed");
+static_assert(sizeof(c10::Stream) == 16 && std::is_trivially_copyable_v<c10::Stream>,
+              "the layout of c10::Stream changed");
 
 void* current_stream(int ordinal) {
   struct Functions {
@@ -32,7 +33,8 @@ void* current_stream(int ordinal) {
     return found;
   }();
   TORCH_CHECK(functions.current != nullptr && functions.handle != nullptr,
-              "longconv: this build of PyTorch has no libc10_cuda.so with getCurrentCUDAStream, which longconv needs for CUDA tensors");
+              "longconv: this build of PyTorch has no libc10_cuda.so with getCurrentCUDAStream, which longconv needs "
+              "for CUDA tensors");
   const c10::Stream stream = functions.current(static_cast<c10::DeviceIndex>(ordinal));
   return functions.handle(&stream);
 }
@@ -64,8 +66,9 @@ void execute_on_cuda(const Plan& plan, const ConvTensors& tensors) {
   context.workspace_bytes = plan.workspace_bytes();
   at::Tensor workspace;
   if (context.workspace_bytes > 0) {
-    workspace = at::empty({context.workspace_bytes},
-                          at::TensorOptions().dtype(at::kByte).device(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(plan.device.ordinal))));
+    workspace =
+        at::empty({context.workspace_bytes}, at::TensorOptions().dtype(at::kByte).device(at::Device(
+                                                 at::kCUDA, static_cast<c10::DeviceIndex>(plan.device.ordinal))));
     context.workspace = workspace.data_ptr();
   }
   execute(plan, tensors, context);

@@ -38,7 +38,9 @@ std::string plan(StringView problem, std::int64_t threads) {
 
 std::string plan_on(StringView problem, StringView device) {
   return with_torch_errors([&] {
-    return make_plan(ConvProblem::parse({problem.data(), problem.size()}), Device::known({device.data(), device.size()})).to_string();
+    return make_plan(ConvProblem::parse({problem.data(), problem.size()}),
+                     Device::known({device.data(), device.size()}))
+        .to_string();
   });
 }
 

@@ -80,14 +80,16 @@ Support supports_dense(const ConvProblem& problem, const Device& device) {
 void check_layout(const ConvProblem& problem, const ConvTensors& tensors, bool repairs) {
   const auto time_stride_is_1 = [&](const TensorView& view) { return view.sizes[2] == 1 || view.strides[2] == 1; };
   if (!time_stride_is_1(tensors.y)) {
-    throw Error(ErrorCode::not_supported, "y: expected time stride 1 for this kernel, but got " + std::to_string(tensors.y.strides[2]));
+    throw Error(ErrorCode::not_supported,
+                "y: expected time stride 1 for this kernel, but got " + std::to_string(tensors.y.strides[2]));
   }
   if (problem.has_bias && tensors.bias.sizes[0] > 1 && tensors.bias.strides[0] != 1) {
-    throw Error(ErrorCode::not_supported, "bias: expected stride 1 for this kernel, but got " + std::to_string(tensors.bias.strides[0]));
+    throw Error(ErrorCode::not_supported,
+                "bias: expected stride 1 for this kernel, but got " + std::to_string(tensors.bias.strides[0]));
   }
   if (problem.has_residual && !time_stride_is_1(tensors.residual)) {
-    throw Error(ErrorCode::not_supported,
-                "residual: expected time stride 1 for this kernel, but got " + std::to_string(tensors.residual.strides[2]));
+    throw Error(ErrorCode::not_supported, "residual: expected time stride 1 for this kernel, but got " +
+                                              std::to_string(tensors.residual.strides[2]));
   }
   if (repairs && problem.has_residual && tensors.residual.data == tensors.y.data) {
     throw Error(ErrorCode::not_supported, "residual: expected memory other than y's for this kernel");

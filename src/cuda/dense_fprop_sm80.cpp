@@ -58,7 +58,8 @@ class DenseFpropSm80 final : public CudaKernel {
     std::vector<Config> configs;
     const std::int64_t chunk = 16 / size_bytes(problem.dtype), out = problem.out_channels_per_group();
     const std::int64_t all_chunks = round_up(ceil_div(problem.in_channels_per_group(), chunk), 2);
-    const std::int64_t limit = std::min<std::int64_t>(device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : 98304, 98304);
+    const std::int64_t limit =
+        std::min<std::int64_t>(device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : 98304, 98304);
     for (const std::int64_t warps_out : {1, 2, 4}) {
       if (warps_out > 1 && out <= 16 * warps_out) continue;
       for (const std::int64_t chunks : {2, 4}) {
@@ -77,19 +78,25 @@ class DenseFpropSm80 final : public CudaKernel {
     const Geometry g(problem, t);
     const Rates rates(device);
     const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
-    const double tiles = static_cast<double>(problem.batch * problem.groups) * static_cast<double>(ceil_div(problem.out_length(), g.step));
+    const double tiles = static_cast<double>(problem.batch * problem.groups) *
+                         static_cast<double>(ceil_div(problem.out_length(), g.step));
     const double passes = static_cast<double>(g.passes);
     const double items = tiles * passes / (device.sm_count * 2.0), waves = std::ceil(items) / items;
     Estimate e;
-    e.bytes = tiles * static_cast<double>(problem.in_channels_per_group() * g.tap_groups * g.pack.raw_needed * size_bytes(problem.dtype)) *
-                  (1 + (passes - 1) / 3) +
-              static_cast<double>(problem.batch * problem.out_channels * problem.out_length() * size_bytes(problem.dtype));
+    e.bytes =
+        tiles *
+            static_cast<double>(problem.in_channels_per_group() * g.tap_groups * g.pack.raw_needed *
+                                size_bytes(problem.dtype)) *
+            (1 + (passes - 1) / 3) +
+        static_cast<double>(problem.batch * problem.out_channels * problem.out_length() * size_bytes(problem.dtype));
     e.flops = (splits(problem) ? 6 : 2) * tiles * static_cast<double>(g.step * g.padded_rows()) *
               static_cast<double>(g.channel_blocks * t.stage_chunks * g.chunk * problem.kernel_size);
-    const double rate = rates.tensor_flops_per_second * (problem.dtype == DType::f32 ? 0.5 : 1.0) * (device.compute_capability >= 90 ? 0.35 : 0.6);
+    const double rate = rates.tensor_flops_per_second * (problem.dtype == DType::f32 ? 0.5 : 1.0) *
+                        (device.compute_capability >= 90 ? 0.35 : 0.6);
     // Loads and arithmetic of a block alternate; two blocks share a multiprocessor.
-    const double pack = tiles * passes * static_cast<double>(g.channel_blocks * g.tap_groups * t.stage_chunks * g.pack.chunk_rows()) / 32 * 40 /
-                        (clock * device.sm_count);
+    const double pack = tiles * passes *
+                        static_cast<double>(g.channel_blocks * g.tap_groups * t.stage_chunks * g.pack.chunk_rows()) /
+                        32 * 40 / (clock * device.sm_count);
     e.seconds = (0.7 * e.bytes / rates.bytes_per_second + e.flops / rate + pack) * waves + 4e-6;
     return e;
   }
@@ -121,7 +128,8 @@ class DenseFpropSm80 final : public CudaKernel {
     {
       const ContextScope scope(compiler.driver(), compiler.context(device.ordinal));
       const auto clear = [&](char* data, std::int64_t bytes) {
-        compiler.driver().memset_d8_async(reinterpret_cast<CUdeviceptr>(data), 0, static_cast<std::size_t>(bytes), static_cast<CUstream>(context.stream));
+        compiler.driver().memset_d8_async(reinterpret_cast<CUdeviceptr>(data), 0, static_cast<std::size_t>(bytes),
+                                          static_cast<CUstream>(context.stream));
       };
       if (memory.must_pack) clear(memory.packed, PackedLayout::kFlagBytes);
       if (splits(problem)) clear(memory.state, where.redo_bytes());
@@ -135,7 +143,8 @@ class DenseFpropSm80 final : public CudaKernel {
       LaunchShape shape;
       shape.blocks = problem.groups * g.padded_rows() / 16;
       shape.threads = static_cast<int>(kThreads);
-      cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, pack_spec(problem, t), &problem), shape, context.stream, p);
+      cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, pack_spec(problem, t), &problem), shape,
+                   context.stream, p);
     }
     struct Sm80Params : FpropParams {
       void* redo;
@@ -145,11 +154,14 @@ class DenseFpropSm80 final : public CudaKernel {
     const KernelSpec spec = main_spec(problem, t);
     const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
     LaunchShape shape;
-    shape.blocks = std::min<std::int64_t>(problem.batch * problem.groups * tiles_per_row * g.passes, std::int64_t{device.sm_count} * (splits(problem) ? 1 : 2));
+    shape.blocks = std::min<std::int64_t>(problem.batch * problem.groups * tiles_per_row * g.passes,
+                                          std::int64_t{device.sm_count} * (splits(problem) ? 1 : 2));
     shape.threads = static_cast<int>(kThreads);
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
     cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
-    if (splits(problem)) launch_direct(compiler, problem, device, tensors, context.stream, {1, memory.state, memory.packed, g.step, g.step, tiles_per_row});
+    if (splits(problem))
+      launch_direct(compiler, problem, device, tensors, context.stream,
+                    {1, memory.state, memory.packed, g.step, g.step, tiles_per_row});
     if (zero_padding) launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed});
   }
 
@@ -157,7 +169,8 @@ class DenseFpropSm80 final : public CudaKernel {
   static PackedLayout layout(const ConvProblem& problem, const Tile& t) {
     const Geometry g(problem, t);
     PackedLayout layout;
-    layout.weight_bytes = problem.groups * g.padded_rows() / 16 * g.channel_blocks * problem.kernel_size * (t.stage_chunks / 2) * (splits(problem) ? 1024 : 512);
+    layout.weight_bytes = problem.groups * g.padded_rows() / 16 * g.channel_blocks * problem.kernel_size *
+                          (t.stage_chunks / 2) * (splits(problem) ? 1024 : 512);
     layout.redo_tiles = splits(problem) ? problem.batch * problem.groups * ceil_div(problem.out_length(), g.step) : 0;
     return layout;
   }

@@ -17,12 +17,19 @@ struct Tile {
   std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full;
 
   static Tile read(const Config& c) {
-    return {c.get("ways"), c.get("slots"), c.get("raw"),        c.get("taps"),     c.get("interval"),
+    return {c.get("ways"), c.get("slots"),      c.get("raw"),      c.get("taps"), c.get("interval"),
             c.get("w"),    c.get("stationary"), c.get("resident"), c.get("full")};
   }
   Config config() const {
-    return Config{{{"ways", channel_ways}, {"slots", slots}, {"raw", raw_stages}, {"taps", taps}, {"interval", interval},
-                   {"w", w_stages}, {"stationary", stationary}, {"resident", resident}, {"full", full}}};
+    return Config{{{"ways", channel_ways},
+                   {"slots", slots},
+                   {"raw", raw_stages},
+                   {"taps", taps},
+                   {"interval", interval},
+                   {"w", w_stages},
+                   {"stationary", stationary},
+                   {"resident", resident},
+                   {"full", full}}};
   }
 };
 
@@ -72,12 +79,21 @@ class DenseFpropSplitSm90 final : public CudaKernel {
   std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
     std::vector<std::pair<double, Config>> found;
     const std::int64_t k = problem.kernel_size;
-    for (const std::int64_t taps : {k, std::int64_t{16}, std::int64_t{8}, std::int64_t{4}, std::int64_t{2}, std::int64_t{1}}) {
+    for (const std::int64_t taps :
+         {k, std::int64_t{16}, std::int64_t{8}, std::int64_t{4}, std::int64_t{2}, std::int64_t{1}}) {
       if (taps > k) continue;
       for (const std::int64_t resident : {0, 1})
         for (const std::int64_t stationary : {0, 1})
           for (const std::int64_t full : {0, 1}) {
-            Tile t{problem.out_channels_per_group() <= 64 ? 1 : 2, 3, 1, taps, std::min<std::int64_t>(taps, 3), 2, stationary, resident, full};
+            Tile t{problem.out_channels_per_group() <= 64 ? 1 : 2,
+                   3,
+                   1,
+                   taps,
+                   std::min<std::int64_t>(taps, 3),
+                   2,
+                   stationary,
+                   resident,
+                   full};
             add_best_fit(problem, device, t, found);
           }
     }
@@ -85,7 +101,8 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     std::vector<Config> configs;
     for (auto& [seconds, config] : found) {
       if (configs.size() == 8) break;
-      if (std::none_of(configs.begin(), configs.end(), [&](const Config& c) { return c.values == config.values; })) configs.push_back(config);
+      if (std::none_of(configs.begin(), configs.end(), [&](const Config& c) { return c.values == config.values; }))
+        configs.push_back(config);
     }
     return configs;
   }
@@ -102,7 +119,8 @@ class DenseFpropSplitSm90 final : public CudaKernel {
   }
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
     const Tile t = Tile::read(config);
-    std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, t, gathers(problem, 1), problem.out_length() % 4 == 0),
+    std::vector<KernelSpec> specs{pack_spec(problem, t),
+                                  main_spec(problem, t, gathers(problem, 1), problem.out_length() % 4 == 0),
                                   direct_spec(problem, 1)};
     if (pad_code(problem) == 1) specs.push_back(direct_spec(problem, 2));
     return specs;
@@ -115,11 +133,13 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     const Tile t = Tile::read(config);
     const PackedLayout where = layout(problem, t);
     const PackedMemory memory(where, context);
-    char *const weights = memory.packed + where.weight_offset(), *const inverse = memory.packed + where.inverse_offset();
+    char *const weights = memory.packed + where.weight_offset(), *const inverse =
+                                                                     memory.packed + where.inverse_offset();
     {
       const ContextScope scope(compiler.driver(), compiler.context(device.ordinal));
       const auto clear = [&](char* data, std::int64_t bytes) {
-        compiler.driver().memset_d8_async(reinterpret_cast<CUdeviceptr>(data), 0, static_cast<std::size_t>(bytes), static_cast<CUstream>(context.stream));
+        compiler.driver().memset_d8_async(reinterpret_cast<CUdeviceptr>(data), 0, static_cast<std::size_t>(bytes),
+                                          static_cast<CUstream>(context.stream));
       };
       if (memory.must_pack) clear(memory.packed, PackedLayout::kFlagBytes);
       clear(memory.state, where.redo_bytes());
@@ -129,11 +149,13 @@ class DenseFpropSplitSm90 final : public CudaKernel {
         const void* w;
         void *packed, *inverse, *flags;
         std::int64_t w_out, w_in, w_tap;
-      } p{tensors.w.data, weights, inverse, memory.packed, tensors.w.strides[0], tensors.w.strides[1], tensors.w.strides[2]};
+      } p{tensors.w.data,      weights, inverse, memory.packed, tensors.w.strides[0], tensors.w.strides[1],
+          tensors.w.strides[2]};
       LaunchShape shape;
       shape.blocks = problem.groups * Geometry(problem, t, false).padded_rows(t);
       shape.threads = 128;
-      cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, pack_spec(problem, t), &problem), shape, context.stream, p);
+      cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, pack_spec(problem, t), &problem), shape,
+                   context.stream, p);
     }
     const bool gather = gathers(problem, tensors.x.sizes[2] == 1 ? 1 : tensors.x.strides[2]);
     const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 && tensors.y.strides[0] % 4 == 0 &&
@@ -148,12 +170,15 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     const Geometry g(problem, t, gather);
     const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
     LaunchShape shape;
-    shape.blocks = std::min<std::int64_t>(problem.batch * problem.groups * tiles_per_row * (t.resident ? 1 : g.passes), device.sm_count);
+    shape.blocks = std::min<std::int64_t>(problem.batch * problem.groups * tiles_per_row * (t.resident ? 1 : g.passes),
+                                          device.sm_count);
     shape.threads = static_cast<int>(kThreads);
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
     cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
-    launch_direct(compiler, problem, device, tensors, context.stream, {1, memory.state, memory.packed, g.step, g.span, tiles_per_row});
-    if (pad_code(problem) == 1) launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed});
+    launch_direct(compiler, problem, device, tensors, context.stream,
+                  {1, memory.state, memory.packed, g.step, g.span, tiles_per_row});
+    if (pad_code(problem) == 1)
+      launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed});
   }
 
  private:
@@ -186,9 +211,12 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     for (const Define& define :
          {Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_SLOTS", t.slots}, Define{"LC_RAW_STAGES", t.raw_stages},
           Define{"LC_TAPS", t.taps}, Define{"LC_INTERVAL", t.interval}, Define{"LC_W_STAGES", t.w_stages},
-          Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident}, Define{"LC_WALK", std::int64_t{0}},
-          Define{"LC_STORE", std::int64_t{!t.full ? 0 : aligned_output ? 2 : 1}}, Define{"LC_PACK", std::int64_t{gather ? 2 : 0}},
-          Define{"LC_STAGE_ROWS", std::int64_t{4}}}) {
+          Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident},
+          Define{"LC_WALK", std::int64_t{0}},
+          Define{"LC_STORE", std::int64_t{!t.full          ? 0
+                                          : aligned_output ? 2
+                                                           : 1}},
+          Define{"LC_PACK", std::int64_t{gather ? 2 : 0}}, Define{"LC_STAGE_ROWS", std::int64_t{4}}}) {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;
@@ -196,7 +224,8 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     return spec;
   }
 
-  static void add_best_fit(const ConvProblem& problem, const Device& device, Tile t, std::vector<std::pair<double, Config>>& found) {
+  static void add_best_fit(const ConvProblem& problem, const Device& device, Tile t,
+                           std::vector<std::pair<double, Config>>& found) {
     const bool gather = gathers(problem, 1);
     const Geometry base(problem, t, gather);
     if (t.resident) {
@@ -204,7 +233,8 @@ class DenseFpropSplitSm90 final : public CudaKernel {
       if (base.passes == 1 || t.slots > 32) return;
     }
     if (t.stationary) t.w_stages = base.pass_stages;
-    for (const auto& [slots, raw, w] : {std::array<std::int64_t, 3>{4, 2, 4}, {4, 2, 2}, {3, 2, 4}, {3, 2, 2}, {3, 1, 4}, {3, 1, 2}}) {
+    for (const auto& [slots, raw, w] :
+         {std::array<std::int64_t, 3>{4, 2, 4}, {4, 2, 2}, {3, 2, 4}, {3, 2, 2}, {3, 1, 4}, {3, 1, 2}}) {
       Tile fit = t;
       if (!t.resident) fit.slots = slots;
       fit.raw_stages = raw;
@@ -220,18 +250,22 @@ class DenseFpropSplitSm90 final : public CudaKernel {
   static Estimate estimate(const ConvProblem& problem, const Tile& t, const Geometry& g, const Device& device) {
     const Rates rates(device);
     const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
-    const double tiles = static_cast<double>(problem.batch * problem.groups) * static_cast<double>(ceil_div(problem.out_length(), g.step));
+    const double tiles = static_cast<double>(problem.batch * problem.groups) *
+                         static_cast<double>(ceil_div(problem.out_length(), g.step));
     const double passes = static_cast<double>(g.passes), x_passes = t.resident ? 1 : passes;
     const double items = tiles * (t.resident ? 1 : passes) / device.sm_count, waves = std::ceil(items) / items;
     Estimate e;
-    const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) * static_cast<double>(g.pack.raw_needed) * 4;
-    const double y_bytes = static_cast<double>(problem.batch * problem.out_channels) * static_cast<double>(problem.out_length()) * 4;
+    const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) *
+                          static_cast<double>(g.pack.raw_needed) * 4;
+    const double y_bytes =
+        static_cast<double>(problem.batch * problem.out_channels) * static_cast<double>(problem.out_length()) * 4;
     e.bytes = tiles * x_tile * (1 + (x_passes - 1) / 3) + y_bytes * (t.full ? 1.04 : 1.0);
     e.flops = 6 * tiles * static_cast<double>(g.span) * static_cast<double>(g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * 16 * problem.kernel_size);
     const double memory = e.bytes / rates.bytes_per_second * 1.05;
     // An interval ends with a promotion that the other warpgroup's products hide only in part.
-    const double multiply = e.flops / (rates.tensor_flops_per_second * 0.8) * (1 + 0.25 * (3.0 / static_cast<double>(t.interval) - 1));
+    const double multiply =
+        e.flops / (rates.tensor_flops_per_second * 0.8) * (1 + 0.25 * (3.0 / static_cast<double>(t.interval) - 1));
     const double rows = static_cast<double>(g.pack.chunk_rows()) / 32 + (t.raw_stages < 2 ? 6 : 3);
     const double pack = tiles * x_passes * static_cast<double>(g.channel_blocks * g.tap_groups) * rows * 420 /
                         (clock * static_cast<double>(device.sm_count * kPackers));

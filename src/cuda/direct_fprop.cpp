@@ -22,22 +22,30 @@ constexpr std::int64_t kMaxStageTerms = 256;
 DirectTile tile_of(const ConvProblem& problem) {
   const std::int64_t out = problem.out_channels_per_group();
   DirectTile t{};
-  if (out >= 32) t = {8, problem.dtype == DType::f64 ? 4 : 8, 8, 8, 32};
-  else if (out >= 8) t = {4, 8, 4, 8, 32};
-  else if (out >= 2) t = {2, 8, 1, 8, 32};
-  else t = {1, 8, 1, 8, 64};
+  if (out >= 32)
+    t = {8, problem.dtype == DType::f64 ? 4 : 8, 8, 8, 32};
+  else if (out >= 8)
+    t = {4, 8, 4, 8, 32};
+  else if (out >= 2)
+    t = {2, 8, 1, 8, 32};
+  else
+    t = {1, 8, 1, 8, 64};
   t.stage_channels = std::min(t.stage_channels, problem.in_channels_per_group());
   t.stage_taps = std::min({t.stage_taps, problem.kernel_size, kMaxStageTerms / t.stage_channels});
   const std::int64_t element_bytes = problem.dtype == DType::f64 ? 8 : 4;
   const auto shared_bytes = [&] {
     const std::int64_t time = t.thread_time * (kThreads / t.out_threads);
     const std::int64_t dense = (time - 1) * problem.stride + (t.stage_taps - 1) * problem.dilation + 1;
-    return (std::min(dense, time * t.stage_taps) + t.stage_taps * t.thread_out * t.out_threads) * t.stage_channels * element_bytes;
+    return (std::min(dense, time * t.stage_taps) + t.stage_taps * t.thread_out * t.out_threads) * t.stage_channels *
+           element_bytes;
   };
   while (shared_bytes() > 48 * 1024) {
-    if (t.stage_channels > 1) t.stage_channels /= 2;
-    else if (t.stage_taps > 1) t.stage_taps /= 2;
-    else t.thread_time /= 2;
+    if (t.stage_channels > 1)
+      t.stage_channels /= 2;
+    else if (t.stage_taps > 1)
+      t.stage_taps /= 2;
+    else
+      t.thread_time /= 2;
   }
   return t;
 }
@@ -79,7 +87,8 @@ void launch_with(Compiler& compiler, const ConvProblem& problem, const Device& d
   p.batch = static_cast<std::int32_t>(problem.batch), p.groups = static_cast<std::int32_t>(problem.groups);
   p.negative_slope = static_cast<Slope>(problem.negative_slope);
   const DirectTile t = tile_of(problem);
-  const std::int64_t items = problem.batch * problem.groups * ceil_div(problem.out_length(), t.thread_time * (kThreads / t.out_threads)) *
+  const std::int64_t items = problem.batch * problem.groups *
+                             ceil_div(problem.out_length(), t.thread_time * (kThreads / t.out_threads)) *
                              ceil_div(problem.out_channels_per_group(), t.thread_out * t.out_threads);
   LaunchShape shape;
   shape.blocks = std::min<std::int64_t>(items, std::int64_t{device.sm_count} * 16);
@@ -106,18 +115,23 @@ class DirectFprop final : public CudaKernel {
   }
   std::vector<Config> configs(const ConvProblem& problem, const Device&) const override {
     const DirectTile t = tile_of(problem);
-    return {Config{{{"out", t.thread_out * t.out_threads}, {"time", t.thread_time * (kThreads / t.out_threads)},
-                    {"channels", t.stage_channels}, {"taps", t.stage_taps}}}};
+    return {Config{{{"out", t.thread_out * t.out_threads},
+                    {"time", t.thread_time * (kThreads / t.out_threads)},
+                    {"channels", t.stage_channels},
+                    {"taps", t.stage_taps}}}};
   }
   Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
     Estimate e;
     const double out_tiles = static_cast<double>(ceil_div(problem.out_channels_per_group(), config.get("out")));
     e.bytes = problem.compulsory_bytes() * (1 + 0.3 * (out_tiles - 1));
     e.flops = problem.flops();
-    // Ordinary multiply-adds (f64: half as many units), of which a thread tile's share of shared-memory reads leaves a part.
+    // Ordinary multiply-adds (f64: half as many units), of which a thread tile's share of shared-memory reads leaves a
+    // part.
     const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
     const double peak = clock * device.sm_count * (problem.dtype == DType::f64 ? 128 : 256);
-    const double tile = static_cast<double>(config.get("out")) >= 32 ? 0.4 : static_cast<double>(config.get("out")) >= 8 ? 0.25 : 0.12;
+    const double tile = static_cast<double>(config.get("out")) >= 32  ? 0.4
+                        : static_cast<double>(config.get("out")) >= 8 ? 0.25
+                                                                      : 0.12;
     e.seconds = std::max(e.bytes / Rates(device).bytes_per_second * 1.5, e.flops / (peak * tile)) + 5e-6;
     return e;
   }
@@ -139,11 +153,16 @@ KernelSpec direct_spec(const ConvProblem& problem, int mode) {
   spec.file = "conv/direct_fprop.cuh";
   spec.entry = "longconv_direct_fprop";
   spec.defines = problem_defines(problem);
-  const std::int64_t element = problem.dtype == DType::f32 ? 0 : problem.dtype == DType::bf16 ? 1 : problem.dtype == DType::f16 ? 2 : 3;
-  for (const Define& define : {Define{"LC_ELEMENT", element}, Define{"LC_MODE", std::int64_t{mode}},
-                               Define{"LC_TF32", std::int64_t{problem.dtype == DType::f32 && problem.precision == Precision::tf32}}, Define{"LC_THREAD_OUT", t.thread_out},
-                               Define{"LC_THREAD_TIME", t.thread_time}, Define{"LC_OUT_THREADS", t.out_threads},
-                               Define{"LC_STAGE_CHANNELS", t.stage_channels}, Define{"LC_STAGE_TAPS", t.stage_taps}}) {
+  const std::int64_t element = problem.dtype == DType::f32    ? 0
+                               : problem.dtype == DType::bf16 ? 1
+                               : problem.dtype == DType::f16  ? 2
+                                                              : 3;
+  for (const Define& define :
+       {Define{"LC_ELEMENT", element}, Define{"LC_MODE", std::int64_t{mode}},
+        Define{"LC_TF32", std::int64_t{problem.dtype == DType::f32 && problem.precision == Precision::tf32}},
+        Define{"LC_THREAD_OUT", t.thread_out}, Define{"LC_THREAD_TIME", t.thread_time},
+        Define{"LC_OUT_THREADS", t.out_threads}, Define{"LC_STAGE_CHANNELS", t.stage_channels},
+        Define{"LC_STAGE_TAPS", t.stage_taps}}) {
     spec.defines.push_back(define);
   }
   return spec;
@@ -151,8 +170,10 @@ KernelSpec direct_spec(const ConvProblem& problem, int mode) {
 
 void launch_direct(Compiler& compiler, const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
                    void* stream, const Repair& repair) {
-  if (problem.dtype == DType::f64) launch_with<double>(compiler, problem, device, tensors, stream, repair);
-  else launch_with<float>(compiler, problem, device, tensors, stream, repair);
+  if (problem.dtype == DType::f64)
+    launch_with<double>(compiler, problem, device, tensors, stream, repair);
+  else
+    launch_with<float>(compiler, problem, device, tensors, stream, repair);
 }
 
 }  // namespace cuda

@@ -1,6 +1,6 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// Where a launch's packed weights and its small state lie. Packed weights depend on the weights only, so a caller may keep
-/// them (LaunchContext::packed_weights); the rest is rewritten by every launch.
+/// Where a launch's packed weights and its small state lie. Packed weights depend on the weights only, so a caller may
+/// keep them (LaunchContext::packed_weights); the rest is rewritten by every launch.
 ///
 ///   packed: [flags: 256 bytes][inverse scales, f32, 256-byte aligned][weights in the kernel's order]
 ///   state:  [redo bits]

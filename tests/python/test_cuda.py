@@ -12,6 +12,7 @@ import os
 import numpy as np
 import pytest
 import torch
+
 from longconv import functional
 from reference import UNIT, Expected, accumulation_factor, expected_conv1d, to_numpy
 from strategies import Case
@@ -93,7 +94,9 @@ def skip_unless_supported(dtype: str, precision: str) -> None:
         pytest.skip("tensor-core kernels do not multiply float64")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.in_channels}-{c.out_channels}-k{c.kernel_size}-s{c.stride}-{c.activation}")
+@pytest.mark.parametrize(
+    "case", CASES, ids=lambda c: f"{c.in_channels}-{c.out_channels}-k{c.kernel_size}-s{c.stride}-{c.activation}"
+)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
 def test_every_shape_within_the_bound(case: Case, dtype: str) -> None:
     skip_unless_supported(dtype, "fp32")
@@ -102,7 +105,9 @@ def test_every_shape_within_the_bound(case: Case, dtype: str) -> None:
     check(case, "fp32", chained(expected, case) if dtype in ("bfloat16", "float16") else expected)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.in_channels}-{c.out_channels}-k{c.kernel_size}-s{c.stride}-{c.activation}")
+@pytest.mark.parametrize(
+    "case", CASES, ids=lambda c: f"{c.in_channels}-{c.out_channels}-k{c.kernel_size}-s{c.stride}-{c.activation}"
+)
 def test_tf32_within_the_bound(case: Case) -> None:
     skip_unless_supported("float32", "tf32")
     if FORCED == "" and "direct_fprop" in str(case):
@@ -220,7 +225,9 @@ def test_more_than_2_to_the_31_elements() -> None:
     tail = torch.randn(1, 64, 2000, device="cuda").bfloat16()
     x[..., -2000:] = tail
     got = functional.conv1d(x, w)[..., -1998:]
-    assert torch.equal(got, functional.conv1d(tail, w)) or torch.allclose(got.float(), functional.conv1d(tail, w).float(), rtol=2 * UNIT["bfloat16"])
+    assert torch.equal(got, functional.conv1d(tail, w)) or torch.allclose(
+        got.float(), functional.conv1d(tail, w).float(), rtol=2 * UNIT["bfloat16"]
+    )
 
 
 def test_backward_says_that_it_does_not_exist_yet() -> None:

@@ -122,8 +122,9 @@ TEST(Plan, AnEmptyBatchIsPlannedInEveryPassAndNeedsNothing) {
 
 TEST(Plan, EstimatesOfSizesBeyond63BitsInTheirProductsAreNumbers) {
   // Found by the fuzzer under UBSan: channels times stride overflowed in wgrad's estimate.
-  for (const char* sizes : {"n1 c562949953421311->2 l1 k1 s134217729", "n3 c1->1048577 l5 k2 s1 d1073741824 p1073741823",
-                            "n1 c2->2 l4 k1073741824 p1073741824 s1073741824"}) {
+  for (const char* sizes :
+       {"n1 c562949953421311->2 l1 k1 s134217729", "n3 c1->1048577 l5 k2 s1 d1073741824 p1073741823",
+        "n1 c2->2 l4 k1073741824 p1073741824 s1073741824"}) {
     for (const char* pass : {"fprop", "dgrad", "wgrad"}) {
       const ConvProblem problem = ConvProblem::parse(std::string(pass) + " " + sizes + " f32");
       const Plan plan = make_plan(problem, small_device());
