@@ -40,7 +40,7 @@ bench: build ## the judged shapes, ours and PyTorch's interleaved (BENCH_ARGS="-
 	@$(BIN)/longconv bench --json build/bench.jsonl $(BENCH_ARGS)
 
 .PHONY: test
-test: report-start format-check lint test-cpp test-python test-wheel test-oldest-torch ## format, lint, C++ and Python tests, installed wheel, oldest PyTorch
+test: report-start format-check lint test-cpp test-kernels test-python test-wheel test-oldest-torch ## format, lint, C++ and Python tests, CUDA kernels compiled, installed wheel, oldest PyTorch
 	@tools/report print
 
 .PHONY: report-start
@@ -65,6 +65,16 @@ test-cpp: setup ## C++ tests and the C++ example
 	@tools/bootstrap test
 	$(call cmake_build,build/dev,-DLONGCONV_TORCH=ON -DLONGCONV_TESTS=ON -DLONGCONV_EXAMPLES=ON,)
 	@tools/report run "C++ tests" ctest --test-dir build/dev --output-on-failure
+
+.PHONY: test-kernels
+test-kernels: test-cpp ## compiles every CUDA kernel for every architecture, with the oldest and the newest NVRTC (no GPU)
+	@tools/report run "CUDA kernels compiled" tools/test-kernels build/dev
+
+.PHONY: gpu-test
+gpu-test: setup ## tests on this machine's GPU
+	@tools/bootstrap test
+	$(call cmake_build,build/dev,-DLONGCONV_TORCH=ON -DLONGCONV_TESTS=ON,--target longconv_gpu_tests)
+	@build/dev/tests/longconv_gpu_tests
 
 .PHONY: test-python
 test-python: build ## Python tests (PYTEST_ARGS="-k name")

@@ -14,6 +14,10 @@
 
 namespace longconv {
 
+namespace cuda {
+class Compiler;
+}
+
 /// Instruction sets with a CPU translation unit of their own.
 enum class Isa : std::uint8_t { portable, avx2, avx512 };
 std::string_view name(Isa);
@@ -25,10 +29,26 @@ struct Device {
   Isa isa = Isa::portable;
   int threads = 1;
   std::int64_t l1_bytes = 32 << 10;  ///< data cache of a core
-  std::int64_t l2_bytes = 1 << 20;   ///< second-level cache of a core
+  std::int64_t l2_bytes = 1 << 20;   ///< second-level cache of a core; of the whole GPU
+
+  // Kind::cuda only.
+  std::string model{};                      ///< as the driver names it: "NVIDIA H100 80GB HBM3"
+  int ordinal = 0;                          ///< index among the GPUs that the process sees
+  int compute_capability = 0;               ///< 10 * major + minor: 90 for an H100
+  int sm_count = 0;                         ///< streaming multiprocessors
+  std::int64_t shared_bytes_per_block = 0;  ///< shared memory that a block may opt in to
+  std::int64_t shared_bytes_per_sm = 0;
+  std::int64_t memory_bytes = 0;
+  double memory_bytes_per_second = 0;  ///< theoretical peak
+  double clock_hz = 0;                 ///< of the multiprocessors, the highest
 
   /// The machine this runs on. Environment LONGCONV_ISA=portable|avx2|avx512 lowers (never raises) the ISA.
   static Device host_cpu(int threads);
+  /// A GPU of this machine. Throws Error{unavailable} without driver or GPU, Error{invalid_value} for a wrong ordinal.
+  static Device cuda(int ordinal);
+  /// A GPU model by a short name ("h100", "a100", "l4", "rtx4090", "b200", ...): plans need no GPU. Throws
+  /// Error{invalid_value} with the names that there are.
+  static Device known(std::string_view name);
   std::string to_string() const;
   bool operator==(const Device&) const;
 };
@@ -57,9 +77,16 @@ struct Support {
 
 /// Caller's resources for one launch.
 struct LaunchContext {
-  void* workspace = nullptr;  ///< at least plan.workspace_bytes() bytes, 64-byte aligned; contents irrelevant
+  /// At least plan.workspace_bytes() bytes, 64-byte (CUDA: 256-byte) aligned; contents irrelevant.
+  void* workspace = nullptr;
   std::int64_t workspace_bytes = 0;
-  Parallel* parallel = nullptr;  ///< CPU; num_threads() as in the plan's device. Null: serial()
+  Parallel* parallel = nullptr;        ///< CPU; num_threads() as in the plan's device. Null: serial()
+  void* stream = nullptr;              ///< CUDA: the CUstream (cudaStream_t) to launch on; null: the default stream
+  cuda::Compiler* compiler = nullptr;  ///< CUDA: where kernels come from. Null: the process's own
+  /// CUDA: memory of the plan's packed_weights_bytes() that the caller keeps with the weights, 256-byte aligned; then
+  /// the workspace needs only workspace_bytes() - packed_weights_bytes(). Null: packed weights go into the workspace.
+  void* packed_weights = nullptr;
+  bool weights_are_packed = false;  ///< packed_weights already holds these weights, packed by a launch of an equal plan
 };
 
 /// One way to do a convolution. Stateless; adding a kernel is one file and one line in the registry. Asked about valid
@@ -73,6 +100,8 @@ class Kernel {
   virtual std::vector<Config> configs(const ConvProblem&, const Device&) const = 0;
   virtual Estimate estimate(const ConvProblem&, const Config&, const Device&) const = 0;
   virtual std::int64_t workspace_bytes(const ConvProblem&, const Config&, const Device&) const = 0;
+  /// The part of the workspace that depends on the weights alone (LaunchContext::packed_weights).
+  virtual std::int64_t packed_weights_bytes(const ConvProblem&, const Config&, const Device&) const { return 0; }
   /// Tensors were checked against the problem.
   virtual void launch(const ConvProblem&, const Config&, const Device&, const ConvTensors&,
                       const LaunchContext&) const = 0;
@@ -98,6 +127,9 @@ struct Plan {
   std::vector<Refusal> refused;
 
   std::int64_t workspace_bytes() const { return chosen.workspace_bytes; }
+  std::int64_t packed_weights_bytes() const {
+    return chosen.kernel->packed_weights_bytes(problem, chosen.config, device);
+  }
   /// Several lines: problem, device, choice with its estimate and workspace, runners-up, refusals with reasons.
   std::string to_string() const;
 };

@@ -1,6 +1,9 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 #include "arguments.h"
 
+#include <ATen/MemoryOverlap.h>
+#include <ATen/native/Resize.h>
+
 #include <c10/util/Exception.h>
 
 #include <algorithm>
@@ -171,8 +174,11 @@ void rethrow(const Error& error) {
   switch (error.code()) {
     case ErrorCode::invalid_value: TORCH_CHECK_VALUE(false, error.what());
     case ErrorCode::not_supported: TORCH_CHECK_NOT_IMPLEMENTED(false, error.what());
+    case ErrorCode::out_of_memory: TORCH_CHECK_WITH(OutOfMemoryError, false, error.what());
     case ErrorCode::invalid_argument:
     case ErrorCode::overflow:
+    case ErrorCode::unavailable:
+    case ErrorCode::device:
     case ErrorCode::internal: break;
   }
   TORCH_CHECK(false, error.what());
@@ -211,6 +217,21 @@ Request<Int> request_fprop(const at::Tensor& x, const at::Tensor& weight, const 
     check_size<Int>(op, "residual", "samples", size_of<Int>(*tensor, 2), request.out_length);
   }
   return request;
+}
+
+void prepare_out(const Request<std::int64_t>& request, const at::Tensor& x, const at::Tensor& weight,
+                 const OptionalTensor& bias, const OptionalTensor& residual, const at::Tensor& out) {
+  TORCH_CHECK(out.device() == x.device(), "Expected out tensor to be on ", x.device(), ", but got ", out.device(),
+              " instead");
+  TORCH_CHECK(out.scalar_type() == x.scalar_type(), "Expected out tensor to have dtype ", x.scalar_type(), ", but got ",
+              out.scalar_type(), " instead");
+  at::native::resize_output(out, {request.batch, request.problem.out_channels, request.out_length});
+  at::assert_no_internal_overlap(out);
+  at::assert_no_overlap(out, x);
+  at::assert_no_overlap(out, weight);
+  if (request.problem.has_bias) at::assert_no_overlap(out, *bias);
+  // The residual may be the result itself, element for element.
+  if (request.problem.has_residual) at::assert_no_partial_overlap(out, *residual);
 }
 
 template <class Int>

@@ -77,6 +77,10 @@ struct Request {
 template <class Int>
 Request<Int> request_fprop(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
                            const OptionalTensor& residual, const Geometry<Int>& geometry, const Epilogue& epilogue);
+/// Checks `out` against the request (device, dtype, no overlap with an input; the residual may be `out` itself, element
+/// for element), and resizes it as PyTorch's out= does.
+void prepare_out(const Request<std::int64_t>& request, const at::Tensor& x, const at::Tensor& weight,
+                 const OptionalTensor& bias, const OptionalTensor& residual, const at::Tensor& out);
 template <class Int>
 Request<Int> request_dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const Int& length,
                            const Geometry<Int>& geometry);

@@ -1,7 +1,5 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 /// CPU kernels: tensors to views, a plan, and off.
-#include <ATen/MemoryOverlap.h>
-#include <ATen/native/Resize.h>
 #include <torch/library.h>
 
 #include <tuple>
@@ -50,17 +48,7 @@ at::Tensor& fprop_out_cpu(const at::Tensor& x, const at::Tensor& weight, const O
       x, weight, bias, residual,
       make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision),
       {parse_activation(activation), negative_slope});
-  TORCH_CHECK(out.device() == x.device(), "Expected out tensor to be on ", x.device(), ", but got ", out.device(),
-              " instead");
-  TORCH_CHECK(out.scalar_type() == x.scalar_type(), "Expected out tensor to have dtype ", x.scalar_type(), ", but got ",
-              out.scalar_type(), " instead");
-  at::native::resize_output(out, {request.batch, request.problem.out_channels, request.out_length});
-  at::assert_no_internal_overlap(out);
-  at::assert_no_overlap(out, x);
-  at::assert_no_overlap(out, weight);
-  if (request.problem.has_bias) at::assert_no_overlap(out, *bias);
-  // The residual may be the result itself, element for element.
-  if (request.problem.has_residual) at::assert_no_partial_overlap(out, *residual);
+  prepare_out(request, x, weight, bias, residual, out);
   run_fprop(request, x, weight, bias, residual, out);
   return out;
 }

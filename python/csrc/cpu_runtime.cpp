@@ -7,10 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <list>
-#include <mutex>
-#include <unordered_map>
-#include <utility>
+#include "plan_cache.h"
 
 namespace longconv::torch_binding {
 namespace {
@@ -49,49 +46,6 @@ int available_threads() {
   return at::in_parallel_region() ? 1 : at::get_num_threads();
 }
 
-/// Least recently used plans leave first.
-class PlanCache {
- public:
-  std::shared_ptr<const Plan> get(const ConvProblem& problem, int threads) {
-    const Key key{problem, threads};
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      if (const auto found = index_.find(key); found != index_.end()) {
-        entries_.splice(entries_.begin(), entries_, found->second);
-        return found->second->second;
-      }
-    }
-    auto plan = std::make_shared<const Plan>(make_plan(problem, Device::host_cpu(threads)));
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (const auto found = index_.find(key); found != index_.end()) return found->second->second;
-    entries_.emplace_front(key, plan);
-    index_.emplace(key, entries_.begin());
-    if (entries_.size() > kCapacity) {
-      index_.erase(entries_.back().first);
-      entries_.pop_back();
-    }
-    return plan;
-  }
-
- private:
-  static constexpr std::size_t kCapacity = 1024;
-  struct Key {
-    ConvProblem problem;
-    int threads;
-    bool operator==(const Key& other) const { return threads == other.threads && problem == other.problem; }
-  };
-  struct Hash {
-    std::size_t operator()(const Key& key) const {
-      return key.problem.hash() ^ (static_cast<std::size_t>(key.threads) * 0x9E3779B97F4A7C15ull);
-    }
-  };
-  using Entries = std::list<std::pair<Key, std::shared_ptr<const Plan>>>;
-
-  std::mutex mutex_;
-  Entries entries_;  // most recently used first
-  std::unordered_map<Key, Entries::iterator, Hash> index_;
-};
-
 }  // namespace
 
 TensorView view_of(const at::Tensor& tensor, DType dtype) {
@@ -114,7 +68,8 @@ at::Tensor empty_on_cpu(at::IntArrayRef sizes, at::ScalarType type) {
 
 std::shared_ptr<const Plan> plan_on_cpu(const ConvProblem& problem) {
   static PlanCache* const cache = new PlanCache;  // never destroyed: kernels may run while the process exits
-  return cache->get(problem, available_threads());
+  return cache->get(problem, available_threads(),
+                    [](const ConvProblem& asked, int threads) { return make_plan(asked, Device::host_cpu(threads)); });
 }
 
 void execute_on_cpu(const Plan& plan, const ConvTensors& tensors) {

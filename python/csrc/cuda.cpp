@@ -1,10 +1,78 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// CUDA tensors: one clear refusal until the GPU engine exists. Never a silent detour through the host.
-#include <ATen/core/dispatch/Dispatcher.h>
+/// CUDA kernels: the forward pass; one clear refusal for what has no kernel yet. Never a silent detour through the
+/// host.
+#include <ATen/MemoryOverlap.h>
+#include <ATen/native/Resize.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/DeviceGuard.h>
 #include <torch/library.h>
+
+#include "cpu_runtime.h"
+#include "cuda_runtime.h"
+#include "ops.h"
 
 namespace longconv::torch_binding {
 namespace {
+
+using Request64 = Request<std::int64_t>;
+
+/// The kernels write rows of consecutive samples, and read a residual that is not the result.
+bool written_in_place(const at::Tensor& y, const OptionalTensor& residual) {
+  return (y.size(2) <= 1 || y.stride(2) == 1) &&
+         !(residual && residual->defined() && residual->data_ptr() == y.data_ptr());
+}
+
+void run_fprop(Request64 request, PrecisionRequest precision, const at::Tensor& x, const at::Tensor& weight,
+               const OptionalTensor& bias, const OptionalTensor& residual, const at::Tensor& y) {
+  const c10::DeviceGuard guard(x.device());
+  // Vectors and tensors whose layout the kernels do not read: dense copies, small or asked for by the caller's layout.
+  const at::Tensor bias_vector = request.problem.has_bias ? bias->contiguous() : at::Tensor();
+  at::Tensor residual_rows;
+  if (request.problem.has_residual)
+    residual_rows = residual->size(2) <= 1 || residual->stride(2) == 1 ? *residual : residual->contiguous();
+  with_torch_errors([&] {
+    ConvProblem& problem = request.problem;
+    problem.precision = precision_on_cuda(precision, problem.dtype);
+    const auto plan = plan_on_cuda(problem, x.get_device());
+    ConvTensors tensors;
+    tensors.x = view_of(x, problem.dtype);
+    tensors.w = view_of(weight, problem.dtype);
+    tensors.y = view_of(y, problem.dtype);
+    if (problem.has_bias) tensors.bias = view_of(bias_vector, problem.dtype);
+    if (problem.has_residual) tensors.residual = view_of(residual_rows, problem.dtype);
+    execute_on_cuda(*plan, tensors);
+  });
+}
+
+at::Tensor fprop_cuda(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+                      const OptionalTensor& residual, std::int64_t stride, std::int64_t pad_left,
+                      std::int64_t pad_right, StringView pad_mode, std::int64_t dilation, std::int64_t groups,
+                      StringView activation, double negative_slope, StringView precision) {
+  const auto geometry = make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision);
+  const auto request =
+      request_fprop<std::int64_t>(x, weight, bias, residual, geometry, {parse_activation(activation), negative_slope});
+  at::Tensor y = at::empty({request.batch, request.problem.out_channels, request.out_length}, x.options());
+  run_fprop(request, geometry.precision, x, weight, bias, residual, y);
+  return y;
+}
+
+at::Tensor& fprop_out_cuda(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+                           const OptionalTensor& residual, std::int64_t stride, std::int64_t pad_left,
+                           std::int64_t pad_right, StringView pad_mode, std::int64_t dilation, std::int64_t groups,
+                           StringView activation, double negative_slope, StringView precision, at::Tensor& out) {
+  const auto geometry = make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision);
+  const auto request =
+      request_fprop<std::int64_t>(x, weight, bias, residual, geometry, {parse_activation(activation), negative_slope});
+  prepare_out(request, x, weight, bias, residual, out);
+  if (written_in_place(out, residual)) {
+    run_fprop(request, geometry.precision, x, weight, bias, residual, out);
+  } else {
+    at::Tensor y = at::empty({request.batch, request.problem.out_channels, request.out_length}, x.options());
+    run_fprop(request, geometry.precision, x, weight, bias, residual, y);
+    out.copy_(y);
+  }
+  return out;
+}
 
 void refuse(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto count = op.schema().arguments().size();
@@ -18,13 +86,13 @@ void refuse(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     device = other;
   }
   TORCH_CHECK_NOT_IMPLEMENTED(false, "longconv has no CUDA kernels for ", op.schema().name(),
-                              " yet: move the tensors to the CPU, or keep torch.nn.Conv1d for CUDA");
+                              " yet: move the tensors to the CPU, or keep torch.nn.Conv1d for training on CUDA");
 }
 
 TORCH_LIBRARY_IMPL(longconv, CUDA, m) {
-  for (const char* op : {"fprop", "fprop.out", "dgrad", "wgrad"}) {
-    m.impl(op, torch::CppFunction::makeFromBoxedFunction<&refuse>());
-  }
+  m.impl("fprop", fprop_cuda);
+  m.impl("fprop.out", fprop_out_cuda);
+  for (const char* op : {"dgrad", "wgrad"}) m.impl(op, torch::CppFunction::makeFromBoxedFunction<&refuse>());
 }
 
 }  // namespace

@@ -1,10 +1,13 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// The operators' schemas, and the two that have no tensors.
+/// The operators' schemas, and those that have no tensors.
 #include <ATen/Parallel.h>
 #include <torch/library.h>
 
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "longconv/cuda.h"
 #include "longconv/plan.h"
 #include "ops.h"
 
@@ -32,6 +35,18 @@ std::string plan(StringView problem, std::int64_t threads) {
     return make_plan(ConvProblem::parse({problem.data(), problem.size()}), Device::host_cpu(count)).to_string();
   });
 }
+
+std::string plan_on(StringView problem, StringView device) {
+  return with_torch_errors([&] {
+    return make_plan(ConvProblem::parse({problem.data(), problem.size()}),
+                     Device::known({device.data(), device.size()}))
+        .to_string();
+  });
+}
+
+void add_nvrtc_folders(std::vector<std::string> folders) { cuda::add_nvrtc_folders(folders); }
+
+std::string diagnose_cuda() { return cuda::diagnose().text; }
 
 std::string build_info() {
   return "longconv " LONGCONV_VERSION "\ntorch " LONGCONV_TORCH_VERSION "\ncompiler " LONGCONV_COMPILER "\ndevice " +
@@ -64,6 +79,9 @@ TORCH_LIBRARY(longconv, m) {
         " pad_right, str pad_mode, int dilation, int groups, bool bias_grad, str precision) -> (Tensor, "
         "Tensor)" LONGCONV_TAGS);
   m.def("plan(str problem, int threads) -> str", plan);
+  m.def("plan_on(str problem, str device) -> str", plan_on);
+  m.def("add_nvrtc_folders(str[] folders) -> ()", add_nvrtc_folders);
+  m.def("diagnose_cuda() -> str", diagnose_cuda);
   m.def("build_info() -> str", build_info);
 }
 

@@ -11,7 +11,7 @@ from typing import Any, Optional, cast
 import torch
 from torch import Tensor
 
-__all__ = ["build_info", "plan"]
+__all__ = ["build_info", "diagnose_cuda", "plan", "plan_on"]
 
 _LIBRARY = Path(__file__).with_name("_C.so")
 
@@ -48,7 +48,14 @@ def _load() -> None:
         ) from error
 
 
+def _nvrtc_folders() -> list[str]:
+    """Where PyTorch's wheels keep the run-time compiler: site-packages/nvidia/*/lib."""
+    packages = Path(torch.__file__).parents[1] / "nvidia"
+    return sorted(str(library.parent) for library in packages.glob("*/lib/libnvrtc.so.*"))
+
+
 _load()
+torch.ops.longconv.add_nvrtc_folders(_nvrtc_folders())
 
 
 def plan(problem: str, threads: int = 0) -> str:
@@ -69,6 +76,24 @@ def plan(problem: str, threads: int = 0) -> str:
         The sizes describe no convolution.
     """
     return cast(str, torch.ops.longconv.plan(problem, threads))
+
+
+def plan_on(problem: str, device: str) -> str:
+    """The same for a GPU model, "h100", "a100", "l4", ...: no GPU is needed.
+
+    Raises
+    ------
+    ValueError
+        A word of the problem, or the device, is not known; the message lists those that are.
+    NotImplementedError
+        No kernel does this problem there; the message says why.
+    """
+    return cast(str, torch.ops.longconv.plan_on(problem, device))
+
+
+def diagnose_cuda() -> str:
+    """Driver, run-time compiler, kernel cache and each GPU with a self-test, or what is wrong and what to do."""
+    return cast(str, torch.ops.longconv.diagnose_cuda())
 
 
 def build_info() -> str:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 import longconv
+from longconv._ops import diagnose_cuda
 from longconv.functional import conv1d
 
 __all__ = ["Finding", "examine"]
@@ -69,11 +70,9 @@ def _huge_pages() -> str:
 
 
 def _cuda() -> str:
-    engine = "this longconv has no CUDA engine: a CUDA tensor raises NotImplementedError"
     if not torch.cuda.is_available():
-        return f"no device in reach of PyTorch; {engine}"
-    names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
-    return f"{names}; {engine}"
+        return "no device in reach of PyTorch"
+    return diagnose_cuda()
 
 
 def _self_test(dtype: torch.dtype) -> Finding:

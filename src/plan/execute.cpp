@@ -184,8 +184,8 @@ void fill_zeros(const TensorView& view) {
   }
 }
 
-/// The same memory with stride 0 where a dimension has one element: such a stride may be any number, and kernels compute
-/// with strides before they know that they need none.
+/// The same memory with stride 0 where a dimension has one element: such a stride may be any number, and kernels
+/// compute with strides before they know that they need none.
 TensorView plain(TensorView view) {
   for (int i = 0; i < view.rank; ++i) {
     if (view.sizes[i] <= 1) view.strides[i] = 0;

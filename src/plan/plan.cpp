@@ -80,14 +80,22 @@ std::string Config::to_string() const {
 }
 
 std::string Device::to_string() const {
-  if (kind == Kind::cuda) return "cuda";
+  if (kind == Kind::cuda) {
+    return "cuda " + std::to_string(ordinal) + " " + model + " cc" + std::to_string(compute_capability / 10) + "." +
+           std::to_string(compute_capability % 10) + " sms" + std::to_string(sm_count) + " shared" +
+           std::to_string(shared_bytes_per_block >> 10) + "KiB l2_" + std::to_string(l2_bytes >> 20) + "MiB";
+  }
   return "cpu " + std::string(name(isa)) + " threads" + std::to_string(threads) + " l1_" +
          std::to_string(l1_bytes >> 10) + "KiB l2_" + std::to_string(l2_bytes >> 10) + "KiB";
 }
 
 bool Device::operator==(const Device& other) const {
   return kind == other.kind && isa == other.isa && threads == other.threads && l1_bytes == other.l1_bytes &&
-         l2_bytes == other.l2_bytes;
+         l2_bytes == other.l2_bytes && model == other.model && ordinal == other.ordinal &&
+         compute_capability == other.compute_capability && sm_count == other.sm_count &&
+         shared_bytes_per_block == other.shared_bytes_per_block && shared_bytes_per_sm == other.shared_bytes_per_sm &&
+         memory_bytes == other.memory_bytes && memory_bytes_per_second == other.memory_bytes_per_second &&
+         clock_hz == other.clock_hz;
 }
 
 std::string Plan::to_string() const {

@@ -1,5 +1,6 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// One line per kernel, defined in the file of the same name (integer_direct: src/cpu/integer_direct.cpp).
+/// One line per kernel, defined in the file of the same name (integer_direct: src/cpu/integer_direct.cpp,
+/// direct_fprop: src/cuda/direct_fprop.cpp).
 /// Each returns a stateless object that lives as long as the program. all_kernels() lists them in registry.cpp.
 #pragma once
 
@@ -15,5 +16,9 @@ const Kernel& depthwise_dgrad();
 const Kernel& dense_dgrad();
 const Kernel& depthwise_wgrad();
 const Kernel& dense_wgrad();
+const Kernel& dense_fprop_sm90();
+const Kernel& dense_fprop_split_sm90();
+const Kernel& dense_fprop_sm80();
+const Kernel& direct_fprop();
 
 }  // namespace longconv

@@ -66,9 +66,19 @@ TEST(Registry, EveryKernelKeepsItsInterfacesPromises) {
               EXPECT_GE(kernel->workspace_bytes(p, config, device), 0);
             }
           }
-          Device cuda;
-          cuda.kind = Device::Kind::cuda;
-          EXPECT_FALSE(kernel->supports(p, cuda).ok) << kernel->name() << " runs on the CPU only";
+          for (const char* gpu : {"a100", "rtx4090", "h100", "b200"}) {
+            const Device device = Device::known(gpu);
+            const Support support = kernel->supports(p, device);
+            EXPECT_EQ(support.ok, support.reason.empty()) << kernel->name() << ": " << p.to_string();
+            if (!support.ok) continue;
+            EXPECT_EQ(pass, Pass::fprop) << kernel->name() << ": there is no backward pass on GPUs yet";
+            const auto configs = kernel->configs(p, device);
+            EXPECT_FALSE(configs.empty()) << kernel->name() << ": " << p.to_string();
+            for (const Config& config : configs) {
+              EXPECT_GT(kernel->estimate(p, config, device).seconds, 0) << kernel->name() << ": " << p.to_string();
+              EXPECT_LE(kernel->packed_weights_bytes(p, config, device), kernel->workspace_bytes(p, config, device));
+            }
+          }
         }
       }
     }
@@ -112,8 +122,9 @@ TEST(Plan, AnEmptyBatchIsPlannedInEveryPassAndNeedsNothing) {
 
 TEST(Plan, EstimatesOfSizesBeyond63BitsInTheirProductsAreNumbers) {
   // Found by the fuzzer under UBSan: channels times stride overflowed in wgrad's estimate.
-  for (const char* sizes : {"n1 c562949953421311->2 l1 k1 s134217729", "n3 c1->1048577 l5 k2 s1 d1073741824 p1073741823",
-                            "n1 c2->2 l4 k1073741824 p1073741824 s1073741824"}) {
+  for (const char* sizes :
+       {"n1 c562949953421311->2 l1 k1 s134217729", "n3 c1->1048577 l5 k2 s1 d1073741824 p1073741823",
+        "n1 c2->2 l4 k1073741824 p1073741824 s1073741824"}) {
     for (const char* pass : {"fprop", "dgrad", "wgrad"}) {
       const ConvProblem problem = ConvProblem::parse(std::string(pass) + " " + sizes + " f32");
       const Plan plan = make_plan(problem, small_device());

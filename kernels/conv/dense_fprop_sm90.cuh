@@ -1,0 +1,286 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Dense forward convolution on Hopper: pack once, multiply from shared memory. TF32, bf16, f16; f32 accumulation.
+//
+//   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
+//
+// As matrices, for one tile of time: D[o, t] += W_k[o, i] * X_k[t, i]^T, where X_k is the tile's packed signal read
+// from row offset (k*dilation)/stride of polyphase plane (k*dilation) mod stride. A tap is only an address.
+//
+//   global x (NCW)           shared                                            registers         global y (NCW)
+//   rows i, time e   --bulk-->  raw ring     --pack-->  slots of packed rows
+//                               per packer              [chunk of channels][plane][row] x 16 B  \
+//   packed weights   --bulk-------------------------->  W ring  [o][k-step]                      wgmma --> acc --stage--> bulk
+//
+// Roles (384 threads, one persistent block per multiprocessor):
+//   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns each: over output channels (kChannelWays 2) or time (1)
+//   warps 8-10  packers; each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
+//   warp 11     loads packed weights
+// A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
+// one window. Barriers: slot full (kChunks packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
+// empty (MMA warps). Slots and W stages are released one wgmma group late.
+//
+// Limits: time stride 1 or the gather packer; kernel, channels, stride, dilation and tile sizes are compile-time.
+// Bytes: x once per output-channel pass (kResident: once), y once, weights from L2. FLOPs: 2*kRingRows*ways*N*ICpad*K per tile.
+// Accumulation: one f32 chain per output on the tensor core (which truncates); see docs/design/numerics.md.
+// Zero padding is zero data in the packed rows; the launcher repairs outputs of non-finite weights (see there).
+#include "ptx/wgmma.cuh"
+#include "tile/pack_rows.cuh"
+#include "tile/raw_ring.cuh"
+#include "tile/schedule.cuh"
+#include "tile/store_rows.cuh"
+#include "tile/weight_ring.cuh"
+
+// --- the problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16; channels are per group
+constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
+constexpr int kStride = LC_STRIDE, kDilation = LC_DILATION;
+constexpr Pad kPad = static_cast<Pad>(LC_PAD);
+constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
+#if LC_ELEMENT == 0
+using Element = float;
+using MmaType = tf32;
+#elif LC_ELEMENT == 1
+using Element = bf16;
+using MmaType = bf16;
+#else
+using Element = f16;
+using MmaType = f16;
+#endif
+
+// --- the configuration
+constexpr int kN = LC_COLUMNS, kChannelWays = LC_CHANNEL_WAYS, kTimeWays = 2 / kChannelWays;
+constexpr int kMBlocks = LC_M_BLOCKS, kRingRows = 64 * kMBlocks;  // output channels of a warpgroup
+constexpr int kChunks = LC_CHUNKS, kTaps = LC_TAPS, kWSteps = LC_W_STEPS;
+constexpr Store kStore = static_cast<Store>(LC_STORE);
+enum class Pack { any, transposed, gather };
+constexpr Pack kPack = static_cast<Pack>(LC_PACK);
+
+struct StorePolicy {
+  using Element = ::Element;
+  static constexpr int kColumns = kN, kStageRows = LC_STAGE_ROWS;
+  static constexpr Store kStore = ::kStore;
+};
+using Rows = RowStore<StorePolicy>;
+
+// Everything that follows from the problem and the configuration; the tile movers read it.
+struct C {
+  using Element = ::Element;
+  static constexpr int kInChannels = ::kInChannels, kStride = ::kStride, kDilation = ::kDilation, kTaps = ::kTaps;
+  static constexpr Pad kPad = ::kPad;
+  static constexpr bool kResident = LC_X_RESIDENT, kWalk = LC_WALK, kStationary = LC_W_STATIONARY, kGather = kPack == Pack::gather;
+  static constexpr int kPackers = 3, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
+
+  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
+  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk, kUnitsPerSlot = kChunks;
+  static constexpr int kResidueStep = gcd_of(kDilation % kStride ? kDilation % kStride : kStride, kStride);
+  static constexpr bool kAllResidues = kTaps >= kStride / kResidueStep;
+  static constexpr int kPlanes = kAllResidues ? kStride / kResidueStep : kTaps;
+  static LC_CONSTEXPR int plane(int tap) { return kAllResidues ? tap * kDilation % kStride / kResidueStep : tap; }
+  static LC_CONSTEXPR int residue(int plane) { return kAllResidues ? plane * kResidueStep : plane * kDilation % kStride; }
+  static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;  // time steps that a block computes
+  static constexpr int kStep = Rows::kStep * kTimeWays;
+  static constexpr int kPlaneRows = plane_rows(kSpan + (kTaps - 1) * kDilation / kStride, kStride);
+  static constexpr int kRawNeeded = kStride == 1 ? kPlaneRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
+  // + kChunk - 1: a row may begin anywhere in its first 16 bytes. Odd multiple of 16 bytes: ldmatrix without conflicts.
+  static constexpr int kRawPitch = (ceil_div((kRawNeeded + kChunk - 1) * kBytes, 16) | 1) * 16;
+  static constexpr int kRawBytes = kGather ? 0 : kChunk * kRawPitch;
+  static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * kChunks;
+
+  static constexpr int kSlotChannels = kChunks * kChunk, kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
+  static constexpr bool kWholeSlots = kInChannels % kSlotChannels == 0;  // no slot holds channels that do not exist
+  static constexpr int kTapGroups = ceil_div(kKernel, kTaps), kItemSlots = kChannelBlocks * kTapGroups;
+  static constexpr int kUnits = kItemSlots * kUnitsPerSlot;  // of an item: what one packer does at a time
+  static constexpr int kPasses = ceil_div(kOutChannels, kRingRows * kChannelWays);
+
+  static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
+  static constexpr int kTapStages = kChunks / 2 / kWSteps;
+  static constexpr int kPassStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
+  static constexpr int64_t kPassBytes = static_cast<int64_t>(kPassStages) * kWStageBytes;
+  static LC_CONSTEXPR int stage_bytes(int) { return kWStageBytes; }
+
+  static constexpr int kSharedX = 0, kSharedW = kSharedX + kSlots * kSlotBytes;
+  static constexpr int kSharedRaw = kSharedW + kRings * kWStages * kWStageBytes;
+  static constexpr int kSharedOut = kSharedRaw + kPackers * kRawStages * kRawBytes;
+  static constexpr int kSharedBarriers = kSharedOut + 8 * Rows::kStageBytes;
+  static constexpr int kSharedBytes = kSharedBarriers + 8 * (2 * kSlots + kPackers * kRawStages + 2 * kRings * kWStages);
+};
+static_assert(C::kSharedBytes <= 232448, "shared memory");
+static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
+static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
+static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
+static_assert(C::kSlots >= 2, "slots are released one group late; a packer is never two uses of a slot ahead");
+static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
+constexpr int kThreads = 384, kMmaRegisters = 200, kPackerRegisters = 104;
+static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
+
+extern "C" __device__ const int longconv_shared_bytes = C::kSharedBytes;
+
+using Params = FpropParams<Element>;
+using Raw = RawRing<C, Params>;
+
+// --- packer warps ------------------------------------------------------------------------------------------------
+LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, uint32_t slot_full, uint32_t slot_empty, uint32_t raw_full,
+                         int packer, int lane) {
+  Raw ring(p, schedule, shared + C::kSharedRaw, raw_full, packer, lane);
+  int unit = packer, slot_base = 0, stage = 0, phase = 0;
+  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
+    const Item item = schedule.item(index);
+    for (; unit < C::kUnits; unit += C::kPackers) {
+      const int sequence = slot_base + unit / kChunks, s = sequence % C::kSlots, use = sequence / C::kSlots;
+      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % kChunks * (C::kChunkRows * 16);
+      const Window<Element> w = Raw::window(p, item, unit);
+      const bool edge = Raw::crosses_edge(w.first, p.length);
+      barrier_wait(slot_empty + 8 * s, (use & 1) ^ 1);
+      if (!C::kGather) barrier_wait(ring.full + 8 * stage, phase);
+      if (!C::kWholeSlots && w.channels <= 0) {
+        for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
+      } else if (C::kGather || (kPad >= Pad::reflect && edge)) {
+        pack_gather<C, kPad>(w.row, p.x_channel, p.x_time, w.channels, w.first, p.length, dst, lane);
+      } else {
+        const uint32_t raw = ring.memory + stage * C::kRawBytes;
+        if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros
+          for (int j = w.channels; j < C::kChunk; ++j)
+            for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+          __syncwarp();
+        }
+        const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+        uint32_t offset[C::kChunk], misaligned = 0;
+#pragma unroll
+        for (int j = 0; j < C::kChunk; ++j) {
+          const uint32_t shift = (low + j * static_cast<uint32_t>(ring.pitch)) & 15;
+          misaligned |= shift;
+          offset[j] = j * C::kRawPitch + shift;
+        }
+        if (kPad == Pad::zeros && edge)
+          pack_any<C, true>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
+        else if (kPack == Pack::transposed && !misaligned)
+          pack_transposed<C>(raw, dst, lane);
+        else
+          pack_any<C, false>(raw, offset, dst, lane, 0, 0);
+      }
+      fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
+      __syncwarp();
+      if (lane == 0) barrier_arrive(slot_full + 8 * s);
+      ring.issue();
+      if (++stage == C::kRawStages) { stage = 0; phase ^= 1; }
+    }
+    unit -= C::kUnits;
+    slot_base += C::kItemSlots;
+  }
+}
+
+// --- MMA warpgroups ----------------------------------------------------------------------------------------------
+LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, uint32_t slot_full, uint32_t slot_empty, uint32_t w_full,
+                             uint32_t w_empty, int warpgroup, int warp, int lane) {
+  const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
+  const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
+  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
+  const uint32_t full = w_full + 8 * C::kWStages * ring, empty = w_empty + 8 * C::kWStages * ring;
+  const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
+  int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
+  float acc[kMBlocks][kN / 2];
+
+  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
+    const Item item = schedule.item(index);
+#pragma unroll 1
+    for (int pass = 0; pass < Schedule<C>::kPassesPerItem; ++pass) {
+      int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
+      auto release = [&] {
+        if (lane == 0) {
+          if (!C::kStationary && old_w >= 0) barrier_arrive(empty + 8 * old_w);
+          if (old_slot >= 0) barrier_arrive(slot_empty + 8 * old_slot);
+        }
+      };
+      int accumulate = 0;
+#pragma unroll 1
+      for (int block = 0; block < C::kChannelBlocks; ++block) {
+#pragma unroll 1
+        for (int group = 0; group < C::kTapGroups; ++group) {
+          if (pass == 0) barrier_wait(slot_full + 8 * slot, slot_phase);
+          const int taps = C::kTapGroups == 1 ? kKernel : min(kTaps, kKernel - group * kTaps);
+#pragma unroll 1
+          for (int k = 0; k < taps; ++k) {
+            const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4) + (kStride == 1 ? k * kDilation : C::plane(k) * C::kPlaneRows + k * kDilation / kStride);
+#pragma unroll
+            for (int s = 0; s < C::kTapStages; ++s) {
+              barrier_wait(full + 8 * ws, w_phase);
+              const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
+              wgmma_fence();
+#pragma unroll
+              for (int q = 0; q < kWSteps; ++q) {
+#pragma unroll
+                for (int m = 0; m < kMBlocks; ++m)
+                  wgmma<MmaType, kN>(acc[m], a + q * (C::kStepBytes / 16) + m * 64,
+                                               b + (s * kWSteps + q) * (2 * C::kChunkRows), accumulate);
+                accumulate = 1;
+              }
+              wgmma_commit();
+              wgmma_wait<1>();
+              release();
+              old_w = ws;
+              old_slot = -1;
+              if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
+            }
+          }
+          if (pass == Schedule<C>::kPassesPerItem - 1) old_slot = slot;
+          if (++slot == C::kSlots) { slot = 0; if (!C::kResident || pass == Schedule<C>::kPassesPerItem - 1) slot_phase ^= 1; }
+        }
+      }
+      wgmma_wait<0>();
+      release();
+#pragma unroll
+      for (int m = 0; m < kMBlocks; ++m) {
+        keep_registers(acc[m]);
+        const int channel0 = ((C::kResident ? pass : item.pass) * kChannelWays + ring) * kRingRows + m * 64 + warp * 16;
+        const int64_t row0 = static_cast<int64_t>(item.group) * kOutChannels + channel0;
+        const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep + way * Rows::kStep;
+        RowsOut<Element> out;
+        out.y = p.y + item.batch * p.y_batch + row0 * p.y_channel + t0;
+        out.pitch = p.y_channel;
+        out.rows = kOutChannels - channel0;
+        out.columns = static_cast<int>(min(p.out_length - t0, static_cast<int64_t>(1 << 30)));
+        out.first = t0 == 0;
+        out.last = out.columns <= Rows::kStep;
+        if (LC_BIAS || LC_RESIDUAL || kActivation != Activation::none)
+          apply_epilogue<Element, kActivation, kN>(
+              acc[m], out, LC_BIAS ? p.bias + row0 : nullptr,
+              LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + row0 * p.residual_channel + t0 : nullptr,
+              p.residual_channel, p.negative_slope, lane);
+        if (out.columns > 0) Rows::store(acc[m], out, stage_out, lane);
+      }
+    }
+  }
+  Rows::finish();
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const __grid_constant__ Params p) {
+  extern __shared__ __align__(1024) uint8_t memory[];
+  const uint32_t shared = shared_address(memory);
+  const uint32_t slot_full = shared + C::kSharedBarriers, slot_empty = slot_full + 8 * C::kSlots, raw_full = slot_empty + 8 * C::kSlots;
+  const uint32_t w_full = raw_full + 8 * C::kPackers * C::kRawStages, w_empty = w_full + 8 * C::kRings * C::kWStages;
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  if (threadIdx.x == 0) {
+    for (int i = 0; i < C::kSlots; ++i) {
+      barrier_init(slot_full + 8 * i, kChunks);
+      barrier_init(slot_empty + 8 * i, 8);
+    }
+    for (int i = 0; i < C::kPackers * C::kRawStages; ++i) barrier_init(raw_full + 8 * i, 1);
+    for (int i = 0; i < C::kRings * C::kWStages; ++i) {
+      barrier_init(w_full + 8 * i, 1);
+      barrier_init(w_empty + 8 * i, 8 / C::kRings);
+    }
+    fence_barrier_init();
+  }
+  __syncthreads();
+  const Schedule<C> schedule(p);
+  if (warp >= 8) {
+    decrease_registers<kPackerRegisters>();
+    if (warp == 11) {
+      if (lane == 0) weight_role<C>(p, schedule, shared, w_full, w_empty);
+    } else {
+      pack_role(p, schedule, shared, slot_full, slot_empty, raw_full, warp - 8, lane);
+    }
+  } else {
+    increase_registers<kMmaRegisters>();
+    multiply_role(p, schedule, shared, slot_full, slot_empty, w_full, w_empty, warp >> 2, warp & 3, lane);
+  }
+}

@@ -1,0 +1,197 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Direct forward convolution with ordinary multiply-adds: every dtype, stride, padding, group count and tensor layout.
+//
+//   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
+//
+// It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
+// cannot do exactly:
+//   LC_MODE 0  all outputs
+//   LC_MODE 1  tiles whose bit is set in `redo` (see dense_fprop_split_sm90.cuh), or all when flags has bit 1
+//   LC_MODE 2  outputs whose window touches zero padding, when flags has bit 0 (a weight is Inf or NaN)
+//
+//   block tile: kOutTile channels x kTimeTile steps        thread (a, b): channels a*kThreadOut .. +kThreadOut,
+//   shared: w [i, k][o] and x [i][window]                                 times b + j*kTimeThreads, j < kThreadTime
+//
+// Sums are blocked: products of a stage (at most kStageTerms) in one chain, stages added to a total. Nothing outside
+// the signal is multiplied when weights are not finite (kExact); otherwise zeros are, which adds nothing.
+// f32 for bf16/f16/f32 (subnormals kept), f64 for f64. LC_TF32: f32 operands are rounded to TF32 first. Bound: docs/design/numerics.md.
+#include "tile/common.cuh"
+#include "tile/activation.cuh"
+#include "tile/signal.cuh"
+
+// --- problem: LC_ELEMENT 0 f32, 1 bf16, 2 f16, 3 f64; channels are per group
+constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
+constexpr int64_t kKernel = LC_KERNEL_SIZE, kStride = LC_STRIDE, kDilation = LC_DILATION;
+constexpr Pad kPad = static_cast<Pad>(LC_PAD);
+constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
+#if LC_ELEMENT == 0
+using Element = float;
+#elif LC_ELEMENT == 1
+using Element = bf16;
+#elif LC_ELEMENT == 2
+using Element = f16;
+#else
+using Element = double;
+#endif
+template <class E> struct SumType { using Type = float; };
+template <> struct SumType<double> { using Type = double; };
+using Sum = SumType<Element>::Type;
+
+// --- configuration
+constexpr int kThreadOut = LC_THREAD_OUT, kThreadTime = LC_THREAD_TIME, kOutThreads = LC_OUT_THREADS, kThreads = 128;
+constexpr int kTimeThreads = kThreads / kOutThreads;
+constexpr int kOutTile = kThreadOut * kOutThreads, kTimeTile = kThreadTime * kTimeThreads;
+constexpr int kStageChannels = LC_STAGE_CHANNELS, kStageTaps = LC_STAGE_TAPS;
+// The window of a stage; when dilation makes it sparse, taps are stored one after the other instead.
+constexpr int64_t kDenseWindow = (kTimeTile - 1) * kStride + (kStageTaps - 1) * kDilation + 1;
+constexpr int64_t kTapwiseWindow = static_cast<int64_t>(kTimeTile) * kStageTaps;
+constexpr bool kTapwise = kTapwiseWindow < kDenseWindow;
+constexpr int kWindow = static_cast<int>(kTapwise ? kTapwiseWindow : kDenseWindow);
+static_assert((kWindow + kStageTaps * kOutTile) * kStageChannels * sizeof(Sum) <= 48 * 1024, "static shared memory");
+
+struct Params {
+  const Element* x;
+  const Element* w;
+  Element* y;
+  const Element* bias;
+  const Element* residual;
+  const uint32_t* redo;
+  const uint32_t* flags;
+  int64_t x_batch, x_channel, x_time, w_out, w_in, w_tap, y_batch, y_channel, y_time;  // strides in elements
+  int64_t residual_batch, residual_channel, residual_time;
+  int64_t length, out_length, pad_left;
+  int64_t redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
+  int64_t redo_tiles;
+  int batch, groups;
+  Sum negative_slope;
+};
+
+LC_DEVICE Sum widen(double v) { return static_cast<Sum>(v); }
+// LC_TF32: operands as the TF32 kernels take them, so that a result does not depend on which kernel was chosen.
+LC_DEVICE float widen(float v) { return LC_TF32 ? __uint_as_float(round_tf32(v) & 0xffffe000u) : v; }
+LC_DEVICE float widen(bf16 v) { return to_float(v); }
+LC_DEVICE float widen(f16 v) { return to_float(v); }
+LC_DEVICE double to_sum(double v) { return v; }
+template <class E> LC_DEVICE float to_sum(E v) { return to_float(v); }
+LC_DEVICE void narrow(double v, double& out) { out = v; }
+template <class E> LC_DEVICE void narrow(float v, E& out) { from_float(v, out); }
+LC_DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
+LC_DEVICE double fused(double a, double b, double c) { return fma(a, b, c); }
+
+__shared__ Sum shared_x[kStageChannels][kWindow];
+__shared__ Sum shared_w[kStageChannels][kStageTaps][kOutTile];
+
+struct Tile {
+  int batch, group, out0;
+  int64_t t0;
+};
+
+// Must this tile be computed at all?
+LC_DEVICE bool wanted(const Params& p, const Tile& tile) {
+#if LC_MODE == 1
+  if (*p.flags & 2u) return true;
+  const int64_t row = (static_cast<int64_t>(tile.batch) * p.groups + tile.group) * p.redo_tiles;
+  int64_t first = (tile.t0 - p.redo_span + 1) / p.redo_step, last = (tile.t0 + kTimeTile - 1) / p.redo_step;
+  first = first < 0 ? 0 : first;
+  last = last < p.redo_tiles ? last : p.redo_tiles - 1;
+  for (int64_t i = row + first; i <= row + last; ++i)
+    if (p.redo[i >> 5] >> (i & 31) & 1u) return true;
+  return false;
+#elif LC_MODE == 2
+  const int64_t begin = tile.t0 * kStride - p.pad_left;
+  const int64_t end = (tile.t0 + kTimeTile - 1) * kStride - p.pad_left + (kKernel - 1) * kDilation;
+  return (*p.flags & 1u) && (begin < 0 || end >= p.length);
+#else
+  return true;
+#endif
+}
+
+template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile, Sum (&total)[kThreadOut][kThreadTime]) {
+  const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
+  const Element* x = p.x + tile.batch * p.x_batch + tile.group * static_cast<int64_t>(kInChannels) * p.x_channel;
+  const Element* w = p.w + (tile.group * static_cast<int64_t>(kOutChannels) + tile.out0) * p.w_out;
+  const int64_t first = tile.t0 * kStride - p.pad_left;
+  for (int i0 = 0; i0 < kInChannels; i0 += kStageChannels) {
+    for (int64_t k0 = 0; k0 < kKernel; k0 += kStageTaps) {
+      const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kKernel - k0));
+      __syncthreads();
+      for (int i = threadIdx.x; i < kStageChannels * kWindow; i += kThreads) {
+        const int channel = i / kWindow, e = i % kWindow;
+        const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
+        const int64_t position = padded_index<kPad>(first + k0 * kDilation + offset, p.length);
+        shared_x[channel][e] = channel < channels && position >= 0
+                                   ? widen(x[(i0 + channel) * p.x_channel + position * p.x_time]) : Sum(0);
+      }
+      for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
+        const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
+        shared_w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels
+                                        ? widen(w[o * p.w_out + (i0 + channel) * p.w_in + (k0 + tap) * p.w_tap]) : Sum(0);
+      }
+      __syncthreads();
+      Sum part[kThreadOut][kThreadTime] = {};
+#pragma unroll 1
+      for (int channel = 0; channel < channels; ++channel) {
+#pragma unroll 1
+        for (int tap = 0; tap < taps; ++tap) {
+          Sum xv[kThreadTime], wv[kThreadOut];
+#pragma unroll
+          for (int j = 0; j < kThreadTime; ++j) {
+            const int t = b + j * kTimeThreads;
+            xv[j] = shared_x[channel][kTapwise ? tap * kTimeTile + t : static_cast<int>(t * kStride + tap * kDilation)];
+          }
+#pragma unroll
+          for (int o = 0; o < kThreadOut; ++o) wv[o] = shared_w[channel][tap][a * kThreadOut + o];
+#pragma unroll
+          for (int j = 0; j < kThreadTime; ++j) {
+            const int64_t position = first + (b + j * kTimeThreads) * kStride + (k0 + tap) * kDilation;
+            if (kExact && (position < 0 || position >= p.length)) continue;
+#pragma unroll
+            for (int o = 0; o < kThreadOut; ++o) part[o][j] = fused(wv[o], xv[j], part[o][j]);
+          }
+        }
+      }
+#pragma unroll
+      for (int o = 0; o < kThreadOut; ++o)
+#pragma unroll
+        for (int j = 0; j < kThreadTime; ++j) total[o][j] += part[o][j];
+    }
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
+  const int out_tiles = ceil_div(kOutChannels, kOutTile);
+  const int64_t time_tiles = (p.out_length + kTimeTile - 1) / kTimeTile;
+  const int64_t items = time_tiles * out_tiles * p.batch * p.groups;
+  for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
+    const int64_t rest = item / out_tiles, row = rest / time_tiles;
+    const Tile tile{static_cast<int>(row / p.groups), static_cast<int>(row % p.groups),
+                    static_cast<int>(item % out_tiles) * kOutTile, rest % time_tiles * kTimeTile};
+    if (!wanted(p, tile)) continue;
+    Sum total[kThreadOut][kThreadTime] = {};
+    const int64_t begin = tile.t0 * kStride - p.pad_left;
+    const int64_t end = (min(tile.t0 + kTimeTile, p.out_length) - 1) * kStride - p.pad_left + (kKernel - 1) * kDilation;
+    const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
+    // Whether weights are finite is known where they were packed; elsewhere edges are always done exactly.
+    if (edge && (p.flags == nullptr || *p.flags)) compute<true>(p, tile, total);
+    else compute<false>(p, tile, total);
+
+    const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
+#pragma unroll
+    for (int o = 0; o < kThreadOut; ++o) {
+      const int out = tile.out0 + a * kThreadOut + o;
+      const int64_t channel = tile.group * static_cast<int64_t>(kOutChannels) + out;
+#pragma unroll
+      for (int j = 0; j < kThreadTime; ++j) {
+        const int64_t t = tile.t0 + b + j * kTimeThreads;
+        if (out >= kOutChannels || t >= p.out_length) continue;
+        const int64_t first = t * kStride - p.pad_left;
+        if (LC_MODE == 2 && first >= 0 && first + (kKernel - 1) * kDilation < p.length) continue;
+        Sum v = total[o][j];
+        if (LC_BIAS) v += to_sum(p.bias[channel]);
+        if (LC_RESIDUAL) v += to_sum(p.residual[tile.batch * p.residual_batch + channel * p.residual_channel + t * p.residual_time]);
+        v = activate<kActivation>(v, p.negative_slope);
+        narrow(v, p.y[tile.batch * p.y_batch + channel * p.y_channel + t * p.y_time]);
+      }
+    }
+  }
+}

@@ -1,0 +1,31 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Packed rows: a tap of a strided convolution reads every stride-th sample, so samples are kept by residue (polyphase):
+// plane p, row r holds raw element e = r*kStride + residue(p). Tap k is row k*dilation/stride of plane k*dilation mod stride.
+#pragma once
+#include "tile/common.cuh"
+
+// Which row of which plane lane-step `i` writes, and the raw element it comes from. When every residue is needed, lanes
+// run along raw time (loads without bank conflicts for any stride; kPlaneRows mod 8 is chosen so that the stores have
+// none either); otherwise plane by plane.
+template <class G> struct PackOrder {
+  static constexpr bool kAlongTime = G::kStride > 1 && G::kPlanes == G::kStride;
+  static constexpr int kPerPlane = ceil_div(G::kPlaneRows, 32);
+  static constexpr int kSteps = kAlongTime ? ceil_div(G::kRawNeeded, 32) : kPerPlane * G::kPlanes;
+  int element, row;  // row counted over all planes
+  LC_DEVICE PackOrder(int step, int lane) {
+    if (kAlongTime) {
+      element = min(step * 32 + lane, G::kRawNeeded - 1);
+      row = element % G::kStride * G::kPlaneRows + element / G::kStride;
+    } else {
+      const int plane = step % G::kPlanes, r = min(step / G::kPlanes * 32 + lane, G::kPlaneRows - 1);
+      element = min(r * G::kStride + G::residue(plane), G::kRawNeeded - 1);
+      row = plane * G::kPlaneRows + r;
+    }
+  }
+};
+// Rows of a plane: at least `needed`; see PackOrder for the residue mod 8 (stride 1: whole 8-row blocks).
+LC_CONSTEXPR int plane_rows(int needed, int stride) {
+  const int want = stride == 1 ? 0 : stride == 2 ? 4 : stride == 4 ? 2 : stride % 8 == 0 ? 1 : stride % 8;
+  return needed + ((want - needed) % 8 + 8) % 8;
+}
+

@@ -1,0 +1,89 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Packing: one 16-byte channel chunk of raw NCW rows becomes packed time rows of 16 bytes,
+//
+//   raw    [channel j of the chunk][time e]            packed [plane p][row r] = 16 bytes: channels 0..CE-1
+//   at     raw + j*kRawPitch + (shift[j] + e)*kBytes   at     dst + (p*kPlaneRows + r)*16,   e = r*kStride + residue(p)
+//
+// so that a tap is a row offset inside a plane (polyphase for strides). Every lane owns rows; a warp packs a chunk.
+#pragma once
+#include "ptx/ldmatrix.cuh"
+#include "ptx/shared_memory.cuh"
+#include "tile/pack_order.cuh"
+#include "tile/signal.cuh"
+
+// Geometry G: Element, kBytes, kChunk (elements of 16 bytes), kStride, kPlanes, kPlaneRows, residue(p), kRawPitch, kTf32.
+template <class G> LC_DEVICE void store_packed(uint32_t dst, const uint32_t (&v)[G::kChunk]) {
+  if constexpr (G::kBytes == 2)
+    store_shared_v4(dst, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
+  else
+    store_shared_v4(dst, round_tf32(v[0]), round_tf32(v[1]), round_tf32(v[2]), round_tf32(v[3]));
+}
+
+// Any stride and any alignment: the row of channel j starts `offset[j]` bytes into `raw`. With kMask, elements
+// outside [valid_begin, valid_end) become zero (zero padding); without, they are whatever lies there.
+template <class G, bool kMask>
+LC_DEVICE void pack_any(uint32_t raw, const uint32_t (&offset)[G::kChunk], uint32_t dst, int lane, int valid_begin, int valid_end) {
+  using Order = PackOrder<G>;
+  constexpr int kSteps = Order::kSteps;
+  constexpr int kBatch = kMask ? 2 : G::kBytes == 2 ? 3 : 5;  // loads of a batch before its stores: the latency is paid once a batch
+#pragma unroll
+  for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
+    uint32_t v[kBatch][G::kChunk];
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s) {
+      if (s0 + s < kSteps) {
+        const Order at(s0 + s, lane);
+        const uint32_t a = raw + at.element * G::kBytes;
+#pragma unroll
+        for (int j = 0; j < G::kChunk; ++j)
+          v[s][j] = G::kBytes == 2 ? load_shared_u16(a + offset[j]) : load_shared_u32(a + offset[j]);
+        if (kMask && (at.element < valid_begin || at.element >= valid_end)) {
+#pragma unroll
+          for (int j = 0; j < G::kChunk; ++j) v[s][j] = 0;
+        }
+      }
+    }
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s)
+      if (s0 + s < kSteps) store_packed<G>(dst + Order(s0 + s, lane).row * 16, v[s]);
+  }
+}
+
+// 16-bit elements, stride 1, rows on 16-byte boundaries: 8x8 transposes between ldmatrix and stmatrix, no bank conflict
+// when the raw pitch is an odd multiple of 16 bytes.
+template <class G> LC_DEVICE void pack_transposed(uint32_t raw, uint32_t dst, int lane) {
+  constexpr int kBlocks = G::kPlaneRows / 8, kSteps = ceil_div(kBlocks, 4), kBatch = 5;
+#pragma unroll
+  for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
+    uint32_t v[kBatch][4];
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s)
+      if (s0 + s < kSteps)
+        load_matrix_x4_transposed(v[s], raw + (lane & 7) * G::kRawPitch + min((s0 + s) * 4 + (lane >> 3), kBlocks - 1) * 16);
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s)
+      if (s0 + s < kSteps) store_matrix_x4(dst + (min((s0 + s) * 4 + (lane >> 3), kBlocks - 1) * 8 + (lane & 7)) * 16, v[s]);
+  }
+}
+
+// Straight from global memory, element by element: any time stride, any padding mode. x points at sample 0 of the
+// chunk's first channel; `first` is the padded position of raw element 0; channels from `channels` on are zero.
+template <class G, Pad kPad>
+LC_DEVICE void pack_gather(const typename G::Element* x, int64_t channel_stride, int64_t time_stride, int channels, int64_t first,
+                           int64_t length, uint32_t dst, int lane) {
+#pragma unroll 2
+  for (int step = 0; step < PackOrder<G>::kSteps; ++step) {
+    const PackOrder<G> at(step, lane);
+    const int64_t t = padded_index<kPad>(first + at.element, length);
+    uint32_t v[G::kChunk];
+#pragma unroll
+    for (int j = 0; j < G::kChunk; ++j) {
+      v[j] = 0;
+      if (j < channels && t >= 0) {
+        if constexpr (G::kBytes == 2) v[j] = reinterpret_cast<const uint16_t*>(x)[j * channel_stride + t * time_stride];
+        else v[j] = reinterpret_cast<const uint32_t*>(x)[j * channel_stride + t * time_stride];
+      }
+    }
+    store_packed<G>(dst + at.row * 16, v);
+  }
+}

@@ -1,0 +1,122 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// A packer warp's own loads: for each unit (slot, channel group of the slot) the raw rows of one window, by bulk copy
+// from the aligned-down address, so rows may begin on any element. A packer reissues a stage after it has packed it,
+// so no barrier leads back to the loader.
+#pragma once
+#include "ptx/bulk_copy.cuh"
+#include "ptx/mbarrier.cuh"
+#include "tile/schedule.cuh"
+#include "tile/signal.cuh"
+
+// Where a unit's raw window lies.
+template <class Element> struct Window {
+  const Element* row;  // position 0 of the unit's first channel
+  int64_t first;           // signal position of raw element 0; negative inside the left padding
+  int channels;        // channels that exist, may be <= 0 or above the unit's
+};
+
+// C: Element, kUnitChannels, kUnitsPerSlot, kSlotChannels, kTapGroups, kTaps, kUnits, kInChannels, kStride, kDilation, kStep,
+// kPad, kRawNeeded, kRawPitch, kRawBytes, kRawStages, kPackers, kGather, kWholeSlots.
+template <class C, class P> struct RawRing {
+  using Element = typename C::Element;
+  static constexpr int kBytes = sizeof(Element);
+  const P& p;
+  const Schedule<C>& schedule;
+  uint32_t memory, full;  // this packer's stages and their barriers
+  int lane, item, unit, stage = 0;
+  uint64_t pitch, base;   // bytes between channels; address of (batch, group, channel 0, sample 0) of `item`
+  int64_t first;         // raw element 0 of its tile, tap group 0
+
+  LC_DEVICE RawRing(const P& params, const Schedule<C>& s, uint32_t raw, uint32_t raw_full, int packer, int lane_index)
+      : p(params), schedule(s), memory(raw + packer * C::kRawStages * C::kRawBytes),
+        full(raw_full + 8 * packer * C::kRawStages), lane(lane_index), item(s.begin), unit(packer),
+        pitch(static_cast<uint64_t>(params.x_channel) * kBytes) {
+    locate();
+    settle();
+    for (int i = 0; i < C::kRawStages; ++i) issue();
+  }
+
+  static LC_DEVICE Window<Element> window(const P& p, const Item& at, int unit) {
+    const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
+    return {p.x + at.batch * p.x_batch + (at.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
+            static_cast<int64_t>(at.tile) * (static_cast<int64_t>(C::kStep) * C::kStride) - p.pad_left +
+                slot % C::kTapGroups * (static_cast<int64_t>(C::kTaps) * C::kDilation),
+            C::kInChannels - channel};
+  }
+  // Does the window leave the signal, so that padding has to be made?
+  static LC_DEVICE bool crosses_edge(int64_t first, int64_t length) {
+    return C::kPad != Pad::none && (first < 0 || first + C::kRawNeeded > length);
+  }
+  static LC_DEVICE int valid_begin(int64_t first) { return static_cast<int>(min(max(int64_t(0), -first), static_cast<int64_t>(C::kRawNeeded))); }
+  static LC_DEVICE int valid_end(int64_t first, int64_t length) {
+    return static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(C::kRawNeeded), length - first)));
+  }
+
+  // Starts the load of the next unit of this packer. Windows that padding modes fill element by element are skipped.
+  LC_DEVICE void issue() {
+    if (C::kGather || item >= schedule.end) return;
+    if (lane == 0) {
+      const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
+      const int64_t from = first + slot % C::kTapGroups * (static_cast<int64_t>(C::kTaps) * C::kDilation);
+      load(base + channel * pitch + from * kBytes, from, C::kInChannels - channel, memory + stage * C::kRawBytes, full + 8 * stage);
+    }
+    if (++stage == C::kRawStages) stage = 0;
+    unit += C::kPackers;
+    settle();
+  }
+
+ private:
+  static LC_DEVICE int first_channel(int unit) {
+    return unit / C::kUnitsPerSlot / C::kTapGroups * C::kSlotChannels + unit % C::kUnitsPerSlot * C::kUnitChannels;
+  }
+  LC_DEVICE void locate() {
+    if (item >= schedule.end) return;
+    const Item at = schedule.item(item);
+    base = reinterpret_cast<uint64_t>(p.x + at.batch * p.x_batch) + at.group * (C::kInChannels * pitch);
+    first = static_cast<int64_t>(at.tile) * (static_cast<int64_t>(C::kStep) * C::kStride) - p.pad_left;
+  }
+  // An item may have fewer units than there are packers.
+  LC_DEVICE void settle() {
+    while (unit >= C::kUnits) {
+      unit -= C::kUnits;
+      item += schedule.step;
+      locate();
+    }
+  }
+
+  // One lane, unrolled: a bulk copy from diverging lanes would become a loop over lanes. `a`: address of raw element 0.
+  LC_DEVICE void load(uint64_t a, int64_t from, int channels, uint32_t dst, uint32_t bar) const {
+    int begin = 0, end = C::kRawNeeded;
+    if (from < 0 || from + C::kRawNeeded > p.length) {
+      begin = valid_begin(from);
+      end = valid_end(from, p.length);
+      if (end <= begin || C::kPad >= Pad::reflect) {  // nothing, or gathered by the packer
+        barrier_arrive(bar);
+        return;
+      }
+    }
+    const int rows = C::kWholeSlots ? C::kUnitChannels : min(C::kUnitChannels, channels);
+    const uint32_t head = begin * kBytes, tail = end * kBytes + 15;
+    if ((pitch & 15) == 0) {  // every row begins on the same place of its 16 bytes
+      const uint32_t low = static_cast<uint32_t>(a) & 15, skip = (low + head) & ~15u, bytes = ((low + tail) & ~15u) - skip;
+      const uint64_t source = (a & ~15ul) + skip;
+      barrier_arrive_expect(bar, max(rows, 0) * bytes);
+#pragma unroll
+      for (int j = 0; j < C::kUnitChannels; ++j)
+        if (C::kWholeSlots || j < rows) bulk_load(dst + skip + j * C::kRawPitch, reinterpret_cast<const void*>(source + j * pitch), bytes, bar);
+    } else {
+      uint32_t total = 0, low = static_cast<uint32_t>(a);
+#pragma unroll
+      for (int j = 0; j < C::kUnitChannels; ++j, low += static_cast<uint32_t>(pitch))
+        if (C::kWholeSlots || j < rows) total += (((low & 15) + tail) & ~15u) - (((low & 15) + head) & ~15u);
+      barrier_arrive_expect(bar, total);
+#pragma unroll 4
+      for (int j = 0; j < C::kUnitChannels; ++j, a += pitch) {
+        if (C::kWholeSlots || j < rows) {
+          const uint32_t shift = static_cast<uint32_t>(a) & 15, skip = (shift + head) & ~15u;
+          bulk_load(dst + skip + j * C::kRawPitch, reinterpret_cast<const void*>((a & ~15ul) + skip), ((shift + tail) & ~15u) - skip, bar);
+        }
+      }
+    }
+  }
+};

@@ -1,0 +1,48 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Which tiles a persistent block does, in which order; and the parameters every dense forward kernel takes.
+#pragma once
+#include "tile/common.cuh"
+
+template <class Element> struct FpropParams {
+  const Element* x;
+  const uint8_t* weights;  // packed by pack_weights.cuh in the order of consumption
+  Element* y;
+  const Element* bias;
+  const Element* residual;
+  int64_t x_batch, x_channel, x_time;  // strides in elements
+  int64_t y_batch, y_channel;
+  int64_t residual_batch, residual_channel;
+  int64_t length, out_length, pad_left;
+  int batch, groups;
+  float negative_slope;
+};
+
+// A tile of time of one (batch, group): all output-channel passes (kResident) or one.
+struct Item {
+  int batch, group, tile, pass;
+};
+
+// C: kStep (time steps between tiles), kPasses, kResident (x stays for all passes), kWalk (a block's tiles are
+// consecutive; otherwise dealt round-robin).
+template <class C> struct Schedule {
+  static constexpr int kItemsPerTile = C::kResident ? 1 : C::kPasses, kPassesPerItem = C::kResident ? C::kPasses : 1;
+  int tiles_per_row, groups, begin, end, step;
+  template <class P> LC_DEVICE explicit Schedule(const P& p) : groups(p.groups) {
+    tiles_per_row = static_cast<int>((p.out_length + C::kStep - 1) / C::kStep);
+    const int items = tiles_per_row * p.batch * p.groups * kItemsPerTile, blocks = gridDim.x;
+    if (C::kWalk) {
+      const int each = (items + blocks - 1) / blocks;
+      begin = min(items, static_cast<int>(blockIdx.x) * each);
+      end = min(items, begin + each);
+      step = 1;
+    } else {
+      begin = blockIdx.x;
+      end = items;
+      step = blocks;
+    }
+  }
+  LC_DEVICE Item item(int index) const {
+    const int tile = index / kItemsPerTile, row = tile / tiles_per_row;
+    return {row / groups, row % groups, tile % tiles_per_row, C::kResident ? 0 : index % kItemsPerTile};
+  }
+};

@@ -1,0 +1,186 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Epilogue of a 64 x N accumulator tile (wgmma layout): bias, residual, activation, one rounding, NCW rows out.
+//
+//   thread (warp w, g = lane/4, c = lane%4) of a warpgroup holds rows 16w+g and 16w+g+8, columns 8j+2c and 8j+2c+1:
+//   acc[4j + 2h + i] = D[16w + g + 8h][8j + 2c + i]
+//
+// Each warp stages a few rows in its own shared memory and lets the copy engine write them; no other warp waits.
+// Store modes:
+//   windows  memory-bound problems. Each row writes the part of its N columns that begins on its own 32-byte sector:
+//            columns [s, s + N - sector). Tiles advance by N - sector; no partial sectors between tiles.
+//   ends     compute-bound problems with unaligned rows. Tiles advance by N; the aligned middle goes by bulk store, the
+//            two ragged ends (together one sector) by plain stores.
+//   direct   rows on 16-byte boundaries (8 for f32): straight from registers, no staging.
+#pragma once
+#include "ptx/bulk_copy.cuh"
+#include "ptx/control.cuh"
+#include "ptx/mbarrier.cuh"
+#include "ptx/shared_memory.cuh"
+#include "tile/activation.cuh"
+
+enum class Store { windows, ends, direct };
+
+template <class E> LC_DEVICE void store_element(E* p, uint32_t bits);
+template <> LC_DEVICE void store_element<float>(float* p, uint32_t bits) { *reinterpret_cast<uint32_t*>(p) = bits; }
+template <> LC_DEVICE void store_element<bf16>(bf16* p, uint32_t bits) { p->bits = static_cast<uint16_t>(bits); }
+template <> LC_DEVICE void store_element<f16>(f16* p, uint32_t bits) { p->bits = static_cast<uint16_t>(bits); }
+
+// Where a warp's 16 rows go. Row r of the warp is y + r*pitch elements, valid for r < rows; columns are valid below `columns`
+// (and never below 0).
+template <class E> struct RowsOut {
+  E* y;              // row 0, column 0 of this window
+  int64_t pitch;         // elements between rows
+  int rows;          // valid rows, may be <= 0
+  int columns;       // valid columns of the window, may exceed N or be <= 0
+  bool first, last;  // first / last window of the row
+};
+
+// P: Element, kColumns (N), kStore, kStageRows (4 or 8).
+template <class P> struct RowStore {
+  using E = typename P::Element;
+  static constexpr int kBytes = sizeof(E), kN = P::kColumns, kSector = 32 / kBytes, kAlign = 16 / kBytes;
+  static constexpr int kStep = P::kStore == Store::windows ? kN - kSector : kN;
+  static constexpr int kRows = P::kStageRows;
+  static constexpr int kPitchBytes = kN * kBytes + (kBytes == 2 ? 16 : 32);  // conflict-free for the fragment's stores
+  static constexpr int kStageBytes = P::kStore == Store::direct ? 0 : kRows * kPitchBytes;  // of one warp
+
+  static LC_DEVICE uint32_t misalignment(const E* p) { return static_cast<uint32_t>(reinterpret_cast<uint64_t>(p) & 15) / kBytes; }
+  // Columns to the next sector boundary.
+  static LC_DEVICE int to_sector(const E* p) { return static_cast<int>(0u - static_cast<uint32_t>(reinterpret_cast<uint64_t>(p)) & 31u) / kBytes; }
+
+  static LC_DEVICE void store(const float (&acc)[kN / 2], const RowsOut<E>& out, uint32_t stage, int lane) {
+    if constexpr (P::kStore == Store::direct) store_direct(acc, out, lane);
+    else store_staged(acc, out, stage, lane);
+  }
+  // Before the kernel ends: shared memory must outlive the copies that read it.
+  static LC_DEVICE void finish() {
+    if constexpr (P::kStore != Store::direct) bulk_wait<0>();
+  }
+
+ private:
+  static LC_DEVICE void stage_row(const float (&acc)[kN / 2], int h, uint32_t a, bool odd) {
+#pragma unroll
+    for (int j = 0; j < kN / 8; ++j) {
+      const float v0 = acc[4 * j + 2 * h], v1 = acc[4 * j + 2 * h + 1];
+      if constexpr (kBytes == 2) {
+        const uint32_t v = pack2<E>(v0, v1);
+        if (!odd) store_shared_u32(a + j * 16, v);
+        else { store_shared_u16(a + j * 16, v); store_shared_u16(a + j * 16 + 2, v >> 16); }
+      } else if (!odd) {
+        store_shared_v2(a + j * 32, v0, v1);
+      } else {
+        store_shared_u32(a + j * 32, __float_as_uint(v0));
+        store_shared_u32(a + j * 32 + 4, __float_as_uint(v1));
+      }
+    }
+  }
+
+  static LC_DEVICE void store_staged(const float (&acc)[kN / 2], const RowsOut<E>& out, uint32_t stage, int lane) {
+    const int g = lane >> 2, c = lane & 3;
+    const bool edge = P::kStore == Store::windows ? out.first || out.last || out.columns < kN : out.columns < kN;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+#pragma unroll
+      for (int q = 0; q < 8 / kRows; ++q) {
+        const int row0 = h * 8 + q * kRows;
+        if (lane < kRows) bulk_wait_read<0>();
+        __syncwarp();
+        if (kRows == 8 || g / kRows == q) {
+          const uint32_t pad = misalignment(out.y + (h * 8 + g) * out.pitch);
+          stage_row(acc, h, stage + (g % kRows) * kPitchBytes + (pad + 2 * c) * kBytes, pad & 1);
+        }
+        fence_proxy_async();
+        __syncwarp();
+        if (!edge) {
+          if (lane < kRows && row0 + lane < out.rows) {
+            E* row = out.y + (row0 + lane) * out.pitch;
+            const int s = to_sector(row);
+            bulk_store(row + s, stage + lane * kPitchBytes + (misalignment(row) + s) * kBytes, (kN - kSector) * kBytes);
+          }
+          if constexpr (P::kStore == Store::ends) {
+#pragma unroll
+            for (int i = 0; i < kRows * kSector / 32; ++i) {
+              const int r = (i * 32 + lane) / kSector, e = (i * 32 + lane) % kSector;
+              E* row = out.y + (row0 + r) * out.pitch;
+              const int column = e < to_sector(row) ? e : kN - kSector + e;
+              if (row0 + r < out.rows) store_element(row + column, staged(stage, r, row, column));
+            }
+          }
+        } else {
+#pragma unroll 1
+          for (int r = 0; r < kRows && row0 + r < out.rows; ++r) {
+            E* row = out.y + (row0 + r) * out.pitch;
+            const int s = to_sector(row);
+            const int begin = P::kStore == Store::windows && !out.first ? s : 0;
+            const int end = min(out.columns, P::kStore == Store::windows && !out.last ? kStep + s : kN);
+            for (int column = begin + lane; column < end; column += 32)
+              store_element(row + column, staged(stage, r, row, column));
+          }
+        }
+        if (lane < kRows) bulk_commit();
+      }
+    }
+  }
+
+  static LC_DEVICE uint32_t staged(uint32_t stage, int r, const E* row, int column) {
+    const uint32_t a = stage + r * kPitchBytes + (misalignment(row) + column) * kBytes;
+    return kBytes == 2 ? load_shared_u16(a) : load_shared_u32(a);
+  }
+
+  static LC_DEVICE void store_direct(const float (&acc)[kN / 2], const RowsOut<E>& out, int lane) {
+    const int g = lane >> 2, c = lane & 3;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      if (h * 8 + g < out.rows) {
+        E* row = out.y + (h * 8 + g) * out.pitch;
+        if constexpr (kBytes == 4) {
+#pragma unroll
+          for (int j = 0; j < kN / 8; ++j)
+            if (8 * j + 2 * c < out.columns)
+              *reinterpret_cast<float2*>(row + 8 * j + 2 * c) = make_float2(acc[4 * j + 2 * h], acc[4 * j + 2 * h + 1]);
+        }
+      }
+      if constexpr (kBytes == 2) {
+        // The four lanes of a quad exchange pairs so that each holds 8 consecutive columns (a 4x4 transpose of words).
+        const bool odd = c & 1, high = c & 2;
+#pragma unroll
+        for (int m = 0; m < kN / 32; ++m) {
+          uint32_t p[4];
+#pragma unroll
+          for (int i = 0; i < 4; ++i) p[i] = pack2<E>(acc[4 * (4 * m + i) + 2 * h], acc[4 * (4 * m + i) + 2 * h + 1]);
+          const uint32_t r0 = __shfl_xor_sync(~0u, odd ? p[0] : p[1], 1), r1 = __shfl_xor_sync(~0u, odd ? p[2] : p[3], 1);
+          const uint32_t a0 = odd ? r0 : p[0], a1 = odd ? p[1] : r0, b0 = odd ? r1 : p[2], b1 = odd ? p[3] : r1;
+          const uint32_t q0 = __shfl_xor_sync(~0u, high ? a0 : b0, 2), q1 = __shfl_xor_sync(~0u, high ? a1 : b1, 2);
+          const uint4 v = high ? make_uint4(q0, q1, b0, b1) : make_uint4(a0, a1, q0, q1);
+          const int column = (4 * m + c) * 8;
+          if (h * 8 + g < out.rows && column < out.columns)
+            *reinterpret_cast<uint4*>(out.y + (h * 8 + g) * out.pitch + column) = v;
+        }
+      }
+    }
+  }
+};
+
+// Bias, residual and activation on the fragment, in f32. residual: row 0, column 0 of the window, or null.
+template <class E, Activation kActivation, int kN>
+LC_DEVICE void apply_epilogue(float (&acc)[kN / 2], const RowsOut<E>& out, const E* bias, const E* residual,
+                              int64_t residual_pitch, float negative_slope, int lane) {
+  const int g = lane >> 2, c = lane & 3;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int r = h * 8 + g;
+    const bool valid = r < out.rows;
+    const float b = bias && valid ? to_float(bias[r]) : 0.f;
+#pragma unroll
+    for (int j = 0; j < kN / 8; ++j) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        float& v = acc[4 * j + 2 * h + i];
+        const int column = 8 * j + 2 * c + i;
+        v += b;
+        if (residual && valid && column < out.columns) v += to_float(residual[r * residual_pitch + column]);
+        v = activate<kActivation>(v, negative_slope);
+      }
+    }
+  }
+}

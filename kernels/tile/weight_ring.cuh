@@ -1,0 +1,58 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// The weight warp: packed weights stream from L2 through rings of shared-memory stages, one ring for each group of
+// MMA warpgroups that share output channels. One lane serves all rings in turn, so that none holds up another.
+#pragma once
+#include "ptx/bulk_copy.cuh"
+#include "ptx/mbarrier.cuh"
+#include "tile/schedule.cuh"
+
+// C: kRings, kWStages, kWStageBytes, kPassStages (stages of one 64-channel block), kPasses, kResident, kStationary
+// (everything fits: loaded once), kSharedW, last_stage_bytes(position): a ragged stage, kPassBytes.
+template <class C, class P>
+LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t shared, uint32_t w_full, uint32_t w_empty) {
+  constexpr int kRings = C::kRings, kStages = C::kWStages;
+  auto source = [&](int ring, const Item& item, int pass) {
+    const int block = (C::kResident ? pass : item.pass) * kRings + ring;
+    return p.weights + (static_cast<int64_t>(item.group) * (C::kPasses * kRings) + block) * C::kPassBytes;
+  };
+  if (C::kStationary) {  // one pass, one group
+    for (int ring = 0; ring < kRings; ++ring) {
+      const uint8_t* from = source(ring, {0, 0, 0, 0}, 0);
+      for (int i = 0; i < C::kPassStages; ++i) {
+        const uint32_t full = w_full + 8 * (ring * kStages + i);
+        barrier_arrive_expect(full, C::stage_bytes(i));
+        bulk_load(shared + C::kSharedW + (ring * kStages + i) * C::kWStageBytes, from, C::stage_bytes(i), full);
+        from += C::stage_bytes(i);
+      }
+    }
+    return;
+  }
+  int stage[kRings] = {}, phase[kRings], item[kRings], pass[kRings] = {}, position[kRings] = {};
+  const uint8_t* from[kRings];
+#pragma unroll
+  for (int r = 0; r < kRings; ++r) {
+    phase[r] = 1;
+    item[r] = schedule.begin;
+    if (schedule.begin < schedule.end) from[r] = source(r, schedule.item(schedule.begin), 0);
+  }
+  for (bool busy = true; busy;) {
+    busy = false;
+#pragma unroll
+    for (int r = 0; r < kRings; ++r) {
+      if (item[r] >= schedule.end) continue;
+      busy = true;
+      const uint32_t full = w_full + 8 * (r * kStages + stage[r]);
+      if (!barrier_test_wait(w_empty + 8 * (r * kStages + stage[r]), phase[r])) continue;
+      const int bytes = C::stage_bytes(position[r]);
+      barrier_arrive_expect(full, bytes);
+      bulk_load(shared + C::kSharedW + (r * kStages + stage[r]) * C::kWStageBytes, from[r], bytes, full);
+      from[r] += bytes;
+      if (++stage[r] == kStages) { stage[r] = 0; phase[r] ^= 1; }
+      if (++position[r] == C::kPassStages) {
+        position[r] = 0;
+        if (++pass[r] == Schedule<C>::kPassesPerItem) { pass[r] = 0; item[r] += schedule.step; }
+        if (item[r] < schedule.end) from[r] = source(r, schedule.item(item[r]), pass[r]);
+      }
+    }
+  }
+}

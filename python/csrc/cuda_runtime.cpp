@@ -1,0 +1,77 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+#include "cuda_runtime.h"
+
+#include <ATen/Context.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/Stream.h>
+#include <dlfcn.h>
+
+#include <cstdlib>
+
+#include "longconv/error.h"
+#include "plan_cache.h"
+
+namespace longconv::torch_binding {
+namespace {
+
+/// c10::cuda::CUDAStream is a c10::Stream and nothing else, and both are returned in registers.
+static_assert(sizeof(c10::Stream) == 16 && std::is_trivially_copyable_v<c10::Stream>,
+              "the layout of c10::Stream changed");
+
+void* current_stream(int ordinal) {
+  struct Functions {
+    c10::Stream (*current)(c10::DeviceIndex);
+    void* (*handle)(const c10::Stream*);
+  };
+  static const Functions functions = [] {
+    void* library = dlopen("libc10_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
+    Functions found{};
+    if (library != nullptr) {
+      found.current = reinterpret_cast<decltype(found.current)>(dlsym(library, "_ZN3c104cuda20getCurrentCUDAStreamEa"));
+      found.handle = reinterpret_cast<decltype(found.handle)>(dlsym(library, "_ZNK3c104cuda10CUDAStream6streamEv"));
+    }
+    return found;
+  }();
+  TORCH_CHECK(functions.current != nullptr && functions.handle != nullptr,
+              "longconv: this build of PyTorch has no libc10_cuda.so with getCurrentCUDAStream, which longconv needs "
+              "for CUDA tensors");
+  const c10::Stream stream = functions.current(static_cast<c10::DeviceIndex>(ordinal));
+  return functions.handle(&stream);
+}
+
+}  // namespace
+
+Precision precision_on_cuda(PrecisionRequest request, DType dtype) {
+  if (dtype != DType::f32 || request == PrecisionRequest::fp32) return Precision::fp32;
+  if (request == PrecisionRequest::tf32) return Precision::tf32;
+#if LONGCONV_TORCH_AT_LEAST(2, 9)
+  const bool allowed = at::globalContext().allowTF32CuDNN(at::Float32Op::CONV);
+#else
+  const bool allowed = at::globalContext().allowTF32CuDNN();
+#endif
+  return allowed ? Precision::tf32 : Precision::fp32;
+}
+
+std::shared_ptr<const Plan> plan_on_cuda(const ConvProblem& problem, int ordinal) {
+  static PlanCache* const cache = new PlanCache;  // never destroyed: kernels may run while the process exits
+  static const char* const forced = std::getenv("LONGCONV_CUDA_KERNEL");  // tests and comparisons
+  return cache->get(problem, ordinal, [](const ConvProblem& asked, int device) {
+    return forced != nullptr ? make_plan(asked, Device::cuda(device), forced) : make_plan(asked, Device::cuda(device));
+  });
+}
+
+void execute_on_cuda(const Plan& plan, const ConvTensors& tensors) {
+  LaunchContext context;
+  context.stream = current_stream(plan.device.ordinal);
+  context.workspace_bytes = plan.workspace_bytes();
+  at::Tensor workspace;
+  if (context.workspace_bytes > 0) {
+    workspace =
+        at::empty({context.workspace_bytes}, at::TensorOptions().dtype(at::kByte).device(at::Device(
+                                                 at::kCUDA, static_cast<c10::DeviceIndex>(plan.device.ordinal))));
+    context.workspace = workspace.data_ptr();
+  }
+  execute(plan, tensors, context);
+}
+
+}  // namespace longconv::torch_binding

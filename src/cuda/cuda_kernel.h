@@ -1,0 +1,26 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// What every CUDA kernel's launcher is, beyond longconv::Kernel.
+#pragma once
+
+#include <vector>
+
+#include "cuda/compiler.h"
+#include "cuda/launch.h"
+#include "longconv/plan.h"
+
+namespace longconv::cuda {
+
+class CudaKernel : public Kernel {
+ public:
+  /// Every specialisation that launch() uses for this problem, config and GPU (weight packer, kernel, repair pass,
+  /// ...), in the order of use. Pure: `longconv warmup` and the compile-all check call it without a GPU.
+  virtual std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config,
+                                        const Device& device) const = 0;
+
+ protected:
+  static Compiler& compiler_of(const LaunchContext& context) {
+    return context.compiler != nullptr ? *context.compiler : Compiler::instance();
+  }
+};
+
+}  // namespace longconv::cuda

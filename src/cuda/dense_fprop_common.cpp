@@ -1,0 +1,106 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+#include "cuda/dense_fprop_common.h"
+
+#include <algorithm>
+
+namespace longconv::cuda {
+
+PackGeometry::PackGeometry(std::int64_t span, std::int64_t taps, std::int64_t stride, std::int64_t dilation) {
+  const std::int64_t residue_step = std::gcd(dilation % stride != 0 ? dilation % stride : stride, stride);
+  const bool all_residues = taps >= stride / residue_step;
+  planes = all_residues ? stride / residue_step : taps;
+  const std::int64_t needed = span + (taps - 1) * dilation / stride;
+  const std::int64_t want = stride == 1 ? 0 : stride == 2 ? 4 : stride == 4 ? 2 : stride % 8 == 0 ? 1 : stride % 8;
+  plane_rows = needed + ((want - needed) % 8 + 8) % 8;
+  raw_needed = (span - 1) * stride + (taps - 1) * dilation + 1;
+}
+
+int pad_code(const ConvProblem& problem) {
+  if (problem.pad_left == 0 && problem.pad_right == 0) return 0;
+  return 1 + static_cast<int>(problem.pad_mode);
+}
+
+std::vector<Define> problem_defines(const ConvProblem& problem) {
+  return {{"LC_IN_CHANNELS", problem.in_channels_per_group()},
+          {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
+          {"LC_KERNEL_SIZE", problem.kernel_size},
+          {"LC_STRIDE", problem.stride},
+          {"LC_DILATION", problem.dilation},
+          {"LC_PAD", std::int64_t{pad_code(problem)}},
+          {"LC_ACTIVATION", static_cast<std::int64_t>(problem.activation)},
+          {"LC_BIAS", std::int64_t{problem.has_bias}},
+          {"LC_RESIDUAL", std::int64_t{problem.has_residual}}};
+}
+
+FpropParams make_params(const ConvProblem& problem, const ConvTensors& tensors) {
+  FpropParams p{};
+  p.x = tensors.x.data;
+  p.y = tensors.y.data;
+  p.bias = problem.has_bias ? tensors.bias.data : nullptr;
+  p.residual = problem.has_residual ? tensors.residual.data : nullptr;
+  p.x_batch = tensors.x.strides[0];
+  p.x_channel = tensors.x.strides[1];
+  p.x_time = tensors.x.strides[2];
+  p.y_batch = tensors.y.strides[0];
+  p.y_channel = tensors.y.strides[1];
+  if (problem.has_residual) {
+    p.residual_batch = tensors.residual.strides[0];
+    p.residual_channel = tensors.residual.strides[1];
+  }
+  p.length = problem.length_samples;
+  p.out_length = problem.out_length();
+  p.pad_left = problem.pad_left;
+  p.batch = static_cast<std::int32_t>(problem.batch);
+  p.groups = static_cast<std::int32_t>(problem.groups);
+  p.negative_slope = static_cast<float>(problem.negative_slope);
+  return p;
+}
+
+Support supports_dense(const ConvProblem& problem, const Device& device) {
+  if (device.kind != Device::Kind::cuda) return Support::no("a CUDA kernel");
+  if (problem.pass != Pass::fprop) return Support::no("does fprop only");
+  if (is_complex(problem.dtype) || problem.dtype == DType::i64) {
+    return Support::no("has no kernel for " + std::string(name(problem.dtype)));
+  }
+  constexpr std::int64_t kMaxInt = 0x7fffffff;
+  // Items are tiles of at least 64 outputs of one (batch, group), times passes over output channels.
+  const double items = static_cast<double>(problem.batch) * static_cast<double>(problem.groups) *
+                       (static_cast<double>(problem.out_length()) / 64 + 1) *
+                       (static_cast<double>(problem.out_channels_per_group()) / 32 + 1);
+  if (items > static_cast<double>(kMaxInt)) return Support::no("more than 2^31 tiles");
+  if (problem.kernel_size > (1 << 20) || problem.stride > (1 << 20) || problem.dilation > (1 << 26)) {
+    return Support::no("kernel size or stride above 2^20, or dilation above 2^26");
+  }
+  if (problem.in_channels_per_group() > (1 << 24) || problem.out_channels_per_group() > (1 << 24)) {
+    return Support::no("more than 2^24 channels in a group");
+  }
+  return Support::yes();
+}
+
+void check_layout(const ConvProblem& problem, const ConvTensors& tensors, bool repairs) {
+  const auto time_stride_is_1 = [&](const TensorView& view) { return view.sizes[2] == 1 || view.strides[2] == 1; };
+  if (!time_stride_is_1(tensors.y)) {
+    throw Error(ErrorCode::not_supported,
+                "y: expected time stride 1 for this kernel, but got " + std::to_string(tensors.y.strides[2]));
+  }
+  if (problem.has_bias && tensors.bias.sizes[0] > 1 && tensors.bias.strides[0] != 1) {
+    throw Error(ErrorCode::not_supported,
+                "bias: expected stride 1 for this kernel, but got " + std::to_string(tensors.bias.strides[0]));
+  }
+  if (problem.has_residual && !time_stride_is_1(tensors.residual)) {
+    throw Error(ErrorCode::not_supported, "residual: expected time stride 1 for this kernel, but got " +
+                                              std::to_string(tensors.residual.strides[2]));
+  }
+  if (repairs && problem.has_residual && tensors.residual.data == tensors.y.data) {
+    throw Error(ErrorCode::not_supported, "residual: expected memory other than y's for this kernel");
+  }
+}
+
+Rates::Rates(const Device& device) {
+  bytes_per_second = 0.9 * (device.memory_bytes_per_second > 0 ? device.memory_bytes_per_second : 1e12);
+  const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
+  // Dense 16-bit FLOPs of a multiprocessor and clock: 4096 on Hopper and newer, 2048 before; sustained 0.75 of it.
+  tensor_flops_per_second = 0.75 * clock * device.sm_count * (device.compute_capability >= 90 ? 4096 : 2048);
+}
+
+}  // namespace longconv::cuda

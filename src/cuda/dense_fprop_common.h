@@ -1,0 +1,69 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// What the dense forward launchers share: the parameters of kernels/tile/schedule.cuh, the geometry of packed rows
+/// (kernels/tile/pack_order.cuh), and the repair passes by kernels/conv/direct_fprop.cuh.
+#pragma once
+
+#include <cstdint>
+#include <numeric>
+#include <vector>
+
+#include "cuda/cuda_kernel.h"
+#include "longconv/error.h"
+
+namespace longconv::cuda {
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+constexpr std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
+
+/// As FpropParams in kernels/tile/schedule.cuh, for every element type.
+struct FpropParams {
+  const void* x;
+  const void* weights;
+  void* y;
+  const void* bias;
+  const void* residual;
+  std::int64_t x_batch, x_channel, x_time, y_batch, y_channel, residual_batch, residual_channel;
+  std::int64_t length, out_length, pad_left;
+  std::int32_t batch, groups;
+  float negative_slope;
+};
+
+/// As PackOrder's geometry: rows of packed time for one tap group, by residue of the stride.
+struct PackGeometry {
+  std::int64_t planes, plane_rows, raw_needed;
+  PackGeometry(std::int64_t span, std::int64_t taps, std::int64_t stride, std::int64_t dilation);
+  std::int64_t chunk_rows() const { return planes * plane_rows; }
+};
+
+/// Pad as the kernels number it: none (no padding at all), zeros, reflect, replicate, circular.
+int pad_code(const ConvProblem& problem);
+/// LC_IN_CHANNELS ... LC_RESIDUAL: the definitions every forward kernel takes.
+std::vector<Define> problem_defines(const ConvProblem& problem);
+/// Pointers, strides and sizes of a launch.
+FpropParams make_params(const ConvProblem& problem, const ConvTensors& tensors);
+
+/// The reasons that every dense forward kernel shares: fprop on CUDA, a real floating dtype, sizes that an item index
+/// and a compile-time constant can hold.
+Support supports_dense(const ConvProblem& problem, const Device& device);
+/// Throws Error for layouts that only the direct kernel writes: an output whose time stride is not 1, a residual that
+/// is the output itself where a repair pass would add it twice.
+void check_layout(const ConvProblem& problem, const ConvTensors& tensors, bool repairs);
+
+/// Peak rates that estimates use, from the device's plain values; calibrated on an H100 (docs/design/gpu-engine.md).
+struct Rates {
+  double bytes_per_second, tensor_flops_per_second;  // 16-bit, dense; TF32 half of it
+  explicit Rates(const Device& device);
+};
+
+/// A repair by the direct kernel of what a tensor-core kernel cannot do exactly.
+struct Repair {
+  int mode = 0;  ///< LC_MODE of kernels/conv/direct_fprop.cuh
+  const void* redo = nullptr;
+  const void* flags = nullptr;
+  std::int64_t redo_step = 1, redo_span = 1, redo_tiles = 1;
+};
+KernelSpec direct_spec(const ConvProblem& problem, int mode);
+void launch_direct(Compiler& compiler, const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
+                   void* stream, const Repair& repair);
+
+}  // namespace longconv::cuda

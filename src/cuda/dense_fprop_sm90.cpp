@@ -1,0 +1,351 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Launcher of kernels/conv/dense_fprop_sm90.cuh: TF32, bf16 and f16 on Hopper.
+#include <algorithm>
+#include <cmath>
+
+#include "cuda/dense_fprop_common.h"
+#include "cuda/packed_weights.h"
+#include "plan/registry.h"
+
+namespace longconv {
+namespace cuda {
+namespace {
+
+constexpr std::int64_t kMaxSharedBytes = 232448, kPackers = 3, kThreads = 384;
+enum Store : std::int64_t { kWindows = 0, kEnds = 1, kDirect = 2 };
+enum Pack : std::int64_t { kAny = 0, kTransposed = 1, kGather = 2 };
+
+/// The kernel's LC_ configuration; `full` chooses between tiles that advance by their whole width (ends or direct, by
+/// the output's alignment) and sector-aligned windows.
+struct Tile {
+  std::int64_t m_blocks, columns, channel_ways, chunks, slots, raw_stages, taps, w_stages, w_steps, stationary,
+      resident, full, stage_rows;
+
+  static Tile read(const Config& c) {
+    return {c.get("m"),        c.get("n"),    c.get("ways"), c.get("chunks"), c.get("slots"),
+            c.get("raw"),      c.get("taps"), c.get("w"),    c.get("wstep"),  c.get("stationary"),
+            c.get("resident"), c.get("full"), c.get("rows")};
+  }
+  Config config() const {
+    return Config{{{"m", m_blocks},
+                   {"n", columns},
+                   {"ways", channel_ways},
+                   {"chunks", chunks},
+                   {"slots", slots},
+                   {"raw", raw_stages},
+                   {"taps", taps},
+                   {"w", w_stages},
+                   {"wstep", w_steps},
+                   {"stationary", stationary},
+                   {"resident", resident},
+                   {"full", full},
+                   {"rows", stage_rows}}};
+  }
+};
+
+/// What follows from a problem and a tile; mirrors struct C of the kernel.
+struct Geometry {
+  std::int64_t element_bytes, chunk, column_step, span, step, channel_blocks, tap_groups, passes, pass_stages,
+      shared_bytes;
+  PackGeometry pack;
+  bool fits = false;
+
+  Geometry(const ConvProblem& p, const Tile& t, bool gather)
+      : element_bytes(size_bytes(p.dtype)),
+        chunk(16 / element_bytes),
+        column_step(t.full ? t.columns : t.columns - 32 / element_bytes),
+        span(column_step * (2 / t.channel_ways - 1) + t.columns),
+        step(column_step * (2 / t.channel_ways)),
+        channel_blocks(ceil_div(p.in_channels_per_group(), t.chunks * chunk)),
+        tap_groups(ceil_div(p.kernel_size, t.taps)),
+        passes(ceil_div(p.out_channels_per_group(), 64 * t.m_blocks * t.channel_ways)),
+        pass_stages(channel_blocks * p.kernel_size * (t.chunks / 2 / t.w_steps)),
+        pack(span, t.taps, p.stride, p.dilation) {
+    const std::int64_t raw_needed = p.stride == 1 ? pack.plane_rows : pack.raw_needed;
+    const std::int64_t pitch = (ceil_div((raw_needed + chunk - 1) * element_bytes, 16) | 1) * 16;
+    const std::int64_t raw_bytes = gather ? 0 : chunk * pitch;
+    const std::int64_t stage_out = t.stage_rows * (t.columns * element_bytes + (element_bytes == 2 ? 16 : 32));
+    shared_bytes = t.slots * pack.chunk_rows() * 16 * t.chunks +
+                   t.channel_ways * t.w_stages * t.w_steps * 2048 * t.m_blocks + kPackers * t.raw_stages * raw_bytes +
+                   8 * stage_out + 8 * (2 * t.slots + kPackers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
+    // 14 bits of a descriptor's leading dimension, in units of 16 bytes.
+    fits = shared_bytes <= kMaxSharedBytes && pack.chunk_rows() < (1 << 14) && t.chunks % (2 * t.w_steps) == 0 &&
+           t.slots >= 2 && (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
+           (!t.resident || t.slots == channel_blocks * tap_groups);
+  }
+  std::int64_t ring_rows(const Tile& t) const { return 64 * t.m_blocks; }
+  std::int64_t padded_rows(const Tile& t) const { return passes * ring_rows(t) * t.channel_ways; }
+};
+
+/// Strides so large that a raw window would be mostly samples nobody needs are gathered element by element.
+bool gathers(const ConvProblem& problem, std::int64_t time_stride) { return problem.stride >= 16 || time_stride != 1; }
+
+class DenseFpropSm90 final : public CudaKernel {
+ public:
+  std::string_view name() const override { return "dense_fprop_sm90"; }
+
+  Support supports(const ConvProblem& problem, const Device& device) const override {
+    Support support = supports_dense(problem, device);
+    if (!support.ok) return support;
+    if (device.compute_capability != 90) return Support::no("needs compute capability 9.0 (Hopper)");
+    const bool tf32 = problem.dtype == DType::f32 && problem.precision == Precision::tf32;
+    if (!tf32 && problem.dtype != DType::bf16 && problem.dtype != DType::f16)
+      return Support::no("multiplies TF32, bf16 and f16 only");
+    if (configs(problem, device).empty()) return Support::no("no tile of this problem fits shared memory");
+    return Support::yes();
+  }
+
+  std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
+    std::vector<std::pair<double, Config>> found;
+    const std::int64_t bytes = size_bytes(problem.dtype), chunk = 16 / bytes, out = problem.out_channels_per_group();
+    const std::int64_t all_chunks = round_up(ceil_div(problem.in_channels_per_group(), chunk), 2),
+                       k = problem.kernel_size;
+    const bool gather = gathers(problem, 1);
+    for (const auto& [m, n] : {std::pair<std::int64_t, std::int64_t>{1, 256}, {1, 128}, {2, 128}}) {
+      if (m == 2 && out <= 128) continue;
+      for (const std::int64_t taps : {k, std::int64_t{32}, std::int64_t{16}, std::int64_t{8}, std::int64_t{4},
+                                      std::int64_t{2}, std::int64_t{1}}) {
+        if (taps > k) continue;
+        for (const std::int64_t chunks : {8, 6, 4, 2}) {
+          if (chunks > all_chunks && chunks != 2) continue;
+          for (const std::int64_t resident : {0, 1})
+            for (const std::int64_t stationary : {0, 1})
+              for (const std::int64_t full : {0, 1}) {
+                Tile t{m,
+                       n,
+                       out <= 64 ? 1 : 2,
+                       chunks,
+                       2,
+                       1,
+                       taps,
+                       2,
+                       chunks % 8 == 0 ? 4 : chunks % 4 == 0 ? 2 : 1,
+                       stationary,
+                       resident,
+                       full,
+                       bytes == 2 ? 8 : 4};
+                add_best_fit(problem, device, t, gather, found);
+              }
+        }
+      }
+    }
+    std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::vector<Config> configs;
+    for (auto& [seconds, config] : found) {
+      if (configs.size() == 12) break;
+      if (std::none_of(configs.begin(), configs.end(), [&](const Config& c) { return c.values == config.values; }))
+        configs.push_back(config);
+    }
+    return configs;
+  }
+
+  Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
+    const Tile t = Tile::read(config);
+    const bool gather = gathers(problem, 1);
+    const Geometry g(problem, t, gather);
+    return estimate(problem, t, g, gather, device);
+  }
+
+  std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
+    return layout(problem, Tile::read(config)).workspace_bytes();
+  }
+  std::int64_t packed_weights_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
+    return layout(problem, Tile::read(config)).packed_bytes();
+  }
+
+  std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
+    const Tile t = Tile::read(config);
+    const std::int64_t out_bytes = problem.out_length() * size_bytes(problem.dtype);
+    std::vector<KernelSpec> specs{pack_spec(problem, t),
+                                  main_spec(problem, t, gathers(problem, 1), out_bytes % 16 == 0)};
+    if (needs_repair(problem)) specs.push_back(direct_spec(problem, 2));
+    return specs;
+  }
+
+  void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
+              const LaunchContext& context) const override {
+    check_layout(problem, tensors, needs_repair(problem));
+    Compiler& compiler = compiler_of(context);
+    const Tile t = Tile::read(config);
+    const PackedMemory memory(layout(problem, t), context);
+    char* const weights = memory.packed + layout(problem, t).weight_offset();
+    if (memory.must_pack) {
+      const ContextScope scope(compiler.driver(), compiler.context(device.ordinal));
+      compiler.driver().memset_d8_async(reinterpret_cast<CUdeviceptr>(memory.packed), 0, PackedLayout::kFlagBytes,
+                                        static_cast<CUstream>(context.stream));
+      struct {
+        const void* w;
+        void *packed, *inverse, *flags;
+        std::int64_t w_out, w_in, w_tap;
+      } p{tensors.w.data,      weights, nullptr, memory.packed, tensors.w.strides[0], tensors.w.strides[1],
+          tensors.w.strides[2]};
+      LaunchShape shape;
+      shape.blocks = problem.groups * Geometry(problem, t, false).padded_rows(t);
+      shape.threads = 128;
+      cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, pack_spec(problem, t), &problem), shape,
+                   context.stream, p);
+    }
+    const bool gather = gathers(problem, tensors.x.sizes[2] == 1 ? 1 : tensors.x.strides[2]);
+    const auto aligned16 = [&](std::int64_t elements) { return elements * size_bytes(problem.dtype) % 16 == 0; };
+    const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 &&
+                         aligned16(tensors.y.strides[0]) && aligned16(tensors.y.strides[1]) &&
+                         aligned16(problem.out_length());
+    FpropParams p = make_params(problem, tensors);
+    p.weights = weights;
+    const KernelSpec spec = main_spec(problem, t, gather, aligned);
+    const Geometry g(problem, t, gather);
+    const std::int64_t items =
+        problem.batch * problem.groups * ceil_div(problem.out_length(), g.step) * (t.resident ? 1 : g.passes);
+    LaunchShape shape;
+    shape.blocks = std::min<std::int64_t>(items, device.sm_count);
+    shape.threads = static_cast<int>(kThreads);
+    shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
+    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
+    if (needs_repair(problem)) {
+      Repair repair;
+      repair.mode = 2;
+      repair.flags = memory.packed;
+      launch_direct(compiler, problem, device, tensors, context.stream, repair);
+    }
+  }
+
+ private:
+  /// Zero padding is multiplied as zeros; where a weight is Inf or NaN, edges are done again without.
+  static bool needs_repair(const ConvProblem& problem) { return pad_code(problem) == 1; }
+
+  static PackedLayout layout(const ConvProblem& problem, const Tile& t) {
+    const Geometry g(problem, t, false);
+    PackedLayout layout;
+    layout.weight_bytes = problem.groups * g.padded_rows(t) * g.channel_blocks * t.chunks * problem.kernel_size * 16;
+    return layout;
+  }
+
+  static std::int64_t element_code(const ConvProblem& problem) {
+    return problem.dtype == DType::f32 ? 0 : problem.dtype == DType::bf16 ? 1 : 2;
+  }
+
+  static KernelSpec pack_spec(const ConvProblem& problem, const Tile& t) {
+    const Geometry g(problem, t, false);
+    KernelSpec spec;
+    spec.file = "conv/pack_weights.cuh";
+    spec.entry = "longconv_pack_weights";
+    spec.defines = {{"LC_FORMAT", element_code(problem)},
+                    {"LC_IN_CHANNELS", problem.in_channels_per_group()},
+                    {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
+                    {"LC_KERNEL_SIZE", problem.kernel_size},
+                    {"LC_RING_ROWS", g.ring_rows(t)},
+                    {"LC_BLOCK_CHUNKS", t.chunks},
+                    {"LC_PADDED_OUT_CHANNELS", g.padded_rows(t)}};
+    return spec;
+  }
+
+  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, bool gather, bool aligned_output) {
+    KernelSpec spec;
+    spec.file = "conv/dense_fprop_sm90.cuh";
+    spec.entry = "longconv_dense_fprop_sm90";
+    spec.defines = problem_defines(problem);
+    const std::int64_t pack = gather                                                  ? kGather
+                              : problem.stride == 1 && size_bytes(problem.dtype) == 2 ? kTransposed
+                                                                                      : kAny;
+    const std::int64_t store = !t.full ? kWindows : aligned_output ? kDirect : kEnds;
+    for (const Define& define :
+         {Define{"LC_ELEMENT", element_code(problem)}, Define{"LC_M_BLOCKS", t.m_blocks},
+          Define{"LC_COLUMNS", t.columns}, Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_CHUNKS", t.chunks},
+          Define{"LC_SLOTS", t.slots}, Define{"LC_RAW_STAGES", t.raw_stages}, Define{"LC_TAPS", t.taps},
+          Define{"LC_W_STAGES", t.w_stages}, Define{"LC_W_STEPS", t.w_steps}, Define{"LC_W_STATIONARY", t.stationary},
+          Define{"LC_X_RESIDENT", t.resident}, Define{"LC_WALK", std::int64_t{0}}, Define{"LC_STORE", store},
+          Define{"LC_PACK", pack}, Define{"LC_STAGE_ROWS", t.stage_rows}}) {
+      spec.defines.push_back(define);
+    }
+    spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;
+    spec.allow_local_memory = true;  // epilogues with activations may spill a few words outside the main loop
+    return spec;
+  }
+
+  /// The deepest rings that fit: slots, raw stages and weight stages in the order in which they were seen to matter.
+  static void add_best_fit(const ConvProblem& problem, const Device& device, Tile t, bool gather,
+                           std::vector<std::pair<double, Config>>& found) {
+    const Geometry base(problem, t, gather);
+    if (t.resident) {
+      t.slots = base.channel_blocks * base.tap_groups;
+      if (base.passes == 1 || t.slots > 16) return;
+    }
+    if (t.stationary) {
+      t.w_stages = base.pass_stages;
+      if (t.w_stages * t.w_steps * t.m_blocks > 48) return;
+    }
+    const std::int64_t w_unit = t.w_steps * t.m_blocks;  // 2 KB each
+    for (const auto& [slots, raw, w_depth, rows] : {std::array<std::int64_t, 4>{4, 3, 16, 8},
+                                                    {3, 3, 16, 8},
+                                                    {3, 3, 16, 4},
+                                                    {3, 2, 16, 4},
+                                                    {2, 4, 16, 8},
+                                                    {3, 2, 12, 4},
+                                                    {2, 2, 16, 4},
+                                                    {2, 2, 12, 4},
+                                                    {3, 2, 8, 4},
+                                                    {3, 1, 12, 4},
+                                                    {2, 1, 12, 4},
+                                                    {2, 1, 8, 4},
+                                                    {2, 1, 4, 4}}) {
+      Tile fit = t;
+      if (!t.resident) fit.slots = t.chunks == 2 ? slots + 1 : slots;
+      fit.raw_stages = raw;
+      fit.stage_rows = std::min<std::int64_t>(rows, size_bytes(problem.dtype) == 2 ? 8 : 4);
+      if (!t.stationary) fit.w_stages = std::max<std::int64_t>(2, w_depth / w_unit);
+      const Geometry g(problem, fit, gather);
+      if (!g.fits) continue;
+      found.emplace_back(estimate(problem, fit, g, gather, device).seconds, fit.config());
+      return;
+    }
+  }
+
+  /// Cost model, fitted to an H100 (docs/design/gpu-engine.md): the longest of moving bytes, multiplying and packing,
+  /// plus a part of the others for what does not overlap.
+  static Estimate estimate(const ConvProblem& problem, const Tile& t, const Geometry& g, bool gather,
+                           const Device& device) {
+    const Rates rates(device);
+    const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
+    const double tiles = static_cast<double>(problem.batch * problem.groups) *
+                         static_cast<double>(ceil_div(problem.out_length(), g.step));
+    const double waves = std::ceil(tiles * static_cast<double>(t.resident ? 1 : g.passes) / device.sm_count) /
+                         (tiles * static_cast<double>(t.resident ? 1 : g.passes) / device.sm_count);
+    const double passes = static_cast<double>(g.passes), x_passes = t.resident ? 1 : passes;
+    Estimate e;
+    const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) *
+                          static_cast<double>(g.pack.raw_needed) * static_cast<double>(g.element_bytes);
+    const double y_bytes = static_cast<double>(problem.batch * problem.out_channels) *
+                           static_cast<double>(problem.out_length() * g.element_bytes);
+    // The second and later reads of x come from L2, at about a third of the cost.
+    e.bytes = tiles * x_tile * (1 + (x_passes - 1) / 3) + y_bytes * (t.full ? 1.04 : 1.0);
+    e.flops = 2 * tiles * static_cast<double>(g.span) * static_cast<double>(g.padded_rows(t)) *
+              static_cast<double>(g.channel_blocks * t.chunks * g.chunk * problem.kernel_size);
+    const double rate = rates.tensor_flops_per_second * (problem.dtype == DType::f32 ? 0.5 : 1.0) *
+                        (t.columns == 256  ? 1.0
+                         : t.m_blocks == 2 ? 0.9
+                                           : 0.7);
+    const double memory = e.bytes / rates.bytes_per_second * 1.05;
+    const double multiply =
+        e.flops / rate + (t.w_stages * t.w_steps * t.m_blocks < 12 && !t.stationary ? 0.1 : 0.0) * e.flops / rate;
+    // Cycles of one packer for 32 rows of a chunk.
+    const double cycles = gather ? 400 : g.element_bytes == 2 ? (problem.stride == 1 ? 40 : 110) : 70;
+    const double rows = static_cast<double>(g.pack.chunk_rows()) / 32 + 12 / static_cast<double>(t.raw_stages);
+    const double pack = tiles * x_passes * static_cast<double>(g.channel_blocks * g.tap_groups * t.chunks) * rows *
+                        cycles / (clock * static_cast<double>(device.sm_count * kPackers));
+    const double longest = std::max({memory, multiply, pack});
+    e.seconds = (longest + 0.12 * (memory + multiply + pack - longest)) * waves + 4e-6;
+    if (t.slots < 3 && !t.resident) e.seconds *= 1.04;
+    if (t.raw_stages < 2) e.seconds *= 1.03;
+    return e;
+  }
+};
+
+}  // namespace
+}  // namespace cuda
+
+const Kernel& dense_fprop_sm90() {
+  static const cuda::DenseFpropSm90 kernel;
+  return kernel;
+}
+
+}  // namespace longconv

@@ -1,0 +1,286 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Launcher of kernels/conv/dense_fprop_split_sm90.cuh: fp32 on Hopper's f16 tensor cores.
+#include <algorithm>
+#include <cmath>
+
+#include "cuda/dense_fprop_common.h"
+#include "cuda/packed_weights.h"
+#include "plan/registry.h"
+
+namespace longconv {
+namespace cuda {
+namespace {
+
+constexpr std::int64_t kMaxSharedBytes = 232448, kPackers = 3, kThreads = 384, kColumns = 128, kTapBytes = 4096;
+
+struct Tile {
+  std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full;
+
+  static Tile read(const Config& c) {
+    return {c.get("ways"), c.get("slots"),      c.get("raw"),      c.get("taps"), c.get("interval"),
+            c.get("w"),    c.get("stationary"), c.get("resident"), c.get("full")};
+  }
+  Config config() const {
+    return Config{{{"ways", channel_ways},
+                   {"slots", slots},
+                   {"raw", raw_stages},
+                   {"taps", taps},
+                   {"interval", interval},
+                   {"w", w_stages},
+                   {"stationary", stationary},
+                   {"resident", resident},
+                   {"full", full}}};
+  }
+};
+
+/// Mirrors struct C of the kernel.
+struct Geometry {
+  std::int64_t column_step, span, step, channel_blocks, tap_groups, passes, pass_stages, shared_bytes;
+  PackGeometry pack;
+  bool fits = false;
+
+  Geometry(const ConvProblem& p, const Tile& t, bool gather)
+      : column_step(t.full ? kColumns : kColumns - 8),
+        span(column_step * (2 / t.channel_ways - 1) + kColumns),
+        step(column_step * (2 / t.channel_ways)),
+        channel_blocks(ceil_div(p.in_channels_per_group(), 16)),
+        tap_groups(ceil_div(p.kernel_size, t.taps)),
+        passes(ceil_div(p.out_channels_per_group(), 64 * t.channel_ways)),
+        pack(span, t.taps, p.stride, p.dilation) {
+    const std::int64_t last_taps = p.kernel_size - (tap_groups - 1) * t.taps;
+    pass_stages = channel_blocks * ((tap_groups - 1) * ceil_div(t.taps, t.interval) + ceil_div(last_taps, t.interval));
+    const std::int64_t pitch = (ceil_div((pack.raw_needed + 3) * 4, 16) | 1) * 16;
+    const std::int64_t raw_bytes = gather ? 0 : 16 * pitch;
+    shared_bytes = t.slots * pack.chunk_rows() * 64 + t.channel_ways * t.w_stages * t.interval * kTapBytes +
+                   kPackers * t.raw_stages * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 8) +
+                   8 * (2 * t.slots + kPackers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
+    fits = shared_bytes <= kMaxSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= kPackers &&
+           (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
+           (!t.resident || t.slots == channel_blocks * tap_groups);
+  }
+  std::int64_t padded_rows(const Tile& t) const { return passes * 64 * t.channel_ways; }
+};
+
+bool gathers(const ConvProblem& problem, std::int64_t time_stride) { return problem.stride >= 16 || time_stride != 1; }
+
+class DenseFpropSplitSm90 final : public CudaKernel {
+ public:
+  std::string_view name() const override { return "dense_fprop_split_sm90"; }
+
+  Support supports(const ConvProblem& problem, const Device& device) const override {
+    Support support = supports_dense(problem, device);
+    if (!support.ok) return support;
+    if (device.compute_capability != 90) return Support::no("needs compute capability 9.0 (Hopper)");
+    if (problem.dtype != DType::f32 || problem.precision != Precision::fp32) return Support::no("multiplies fp32 only");
+    if (configs(problem, device).empty()) return Support::no("no tile of this problem fits shared memory");
+    return Support::yes();
+  }
+
+  std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
+    std::vector<std::pair<double, Config>> found;
+    const std::int64_t k = problem.kernel_size;
+    for (const std::int64_t taps :
+         {k, std::int64_t{16}, std::int64_t{8}, std::int64_t{4}, std::int64_t{2}, std::int64_t{1}}) {
+      if (taps > k) continue;
+      for (const std::int64_t resident : {0, 1})
+        for (const std::int64_t stationary : {0, 1})
+          for (const std::int64_t full : {0, 1}) {
+            Tile t{problem.out_channels_per_group() <= 64 ? 1 : 2,
+                   3,
+                   1,
+                   taps,
+                   std::min<std::int64_t>(taps, 3),
+                   2,
+                   stationary,
+                   resident,
+                   full};
+            add_best_fit(problem, device, t, found);
+          }
+    }
+    std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::vector<Config> configs;
+    for (auto& [seconds, config] : found) {
+      if (configs.size() == 8) break;
+      if (std::none_of(configs.begin(), configs.end(), [&](const Config& c) { return c.values == config.values; }))
+        configs.push_back(config);
+    }
+    return configs;
+  }
+
+  Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
+    const Tile t = Tile::read(config);
+    return estimate(problem, t, Geometry(problem, t, gathers(problem, 1)), device);
+  }
+  std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
+    return layout(problem, Tile::read(config)).workspace_bytes();
+  }
+  std::int64_t packed_weights_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
+    return layout(problem, Tile::read(config)).packed_bytes();
+  }
+  std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
+    const Tile t = Tile::read(config);
+    std::vector<KernelSpec> specs{pack_spec(problem, t),
+                                  main_spec(problem, t, gathers(problem, 1), problem.out_length() % 4 == 0),
+                                  direct_spec(problem, 1)};
+    if (pad_code(problem) == 1) specs.push_back(direct_spec(problem, 2));
+    return specs;
+  }
+
+  void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
+              const LaunchContext& context) const override {
+    check_layout(problem, tensors, true);
+    Compiler& compiler = compiler_of(context);
+    const Tile t = Tile::read(config);
+    const PackedLayout where = layout(problem, t);
+    const PackedMemory memory(where, context);
+    char *const weights = memory.packed + where.weight_offset(), *const inverse =
+                                                                     memory.packed + where.inverse_offset();
+    {
+      const ContextScope scope(compiler.driver(), compiler.context(device.ordinal));
+      const auto clear = [&](char* data, std::int64_t bytes) {
+        compiler.driver().memset_d8_async(reinterpret_cast<CUdeviceptr>(data), 0, static_cast<std::size_t>(bytes),
+                                          static_cast<CUstream>(context.stream));
+      };
+      if (memory.must_pack) clear(memory.packed, PackedLayout::kFlagBytes);
+      clear(memory.state, where.redo_bytes());
+    }
+    if (memory.must_pack) {
+      struct {
+        const void* w;
+        void *packed, *inverse, *flags;
+        std::int64_t w_out, w_in, w_tap;
+      } p{tensors.w.data,      weights, inverse, memory.packed, tensors.w.strides[0], tensors.w.strides[1],
+          tensors.w.strides[2]};
+      LaunchShape shape;
+      shape.blocks = problem.groups * Geometry(problem, t, false).padded_rows(t);
+      shape.threads = 128;
+      cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, pack_spec(problem, t), &problem), shape,
+                   context.stream, p);
+    }
+    const bool gather = gathers(problem, tensors.x.sizes[2] == 1 ? 1 : tensors.x.strides[2]);
+    const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 && tensors.y.strides[0] % 4 == 0 &&
+                         tensors.y.strides[1] % 4 == 0 && problem.out_length() % 4 == 0;
+    struct SplitParams : FpropParams {
+      const void* inverse;
+      void* redo;
+    };
+    SplitParams p{{make_params(problem, tensors)}, inverse, memory.state};
+    p.weights = weights;
+    const KernelSpec spec = main_spec(problem, t, gather, aligned);
+    const Geometry g(problem, t, gather);
+    const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
+    LaunchShape shape;
+    shape.blocks = std::min<std::int64_t>(problem.batch * problem.groups * tiles_per_row * (t.resident ? 1 : g.passes),
+                                          device.sm_count);
+    shape.threads = static_cast<int>(kThreads);
+    shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
+    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
+    launch_direct(compiler, problem, device, tensors, context.stream,
+                  {1, memory.state, memory.packed, g.step, g.span, tiles_per_row});
+    if (pad_code(problem) == 1)
+      launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed});
+  }
+
+ private:
+  static PackedLayout layout(const ConvProblem& problem, const Tile& t) {
+    const Geometry g(problem, t, false);
+    PackedLayout layout;
+    layout.inverse_bytes = problem.out_channels * 4;
+    layout.weight_bytes = problem.groups * g.padded_rows(t) * g.channel_blocks * problem.kernel_size * 64;
+    layout.redo_tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);
+    return layout;
+  }
+  static KernelSpec pack_spec(const ConvProblem& problem, const Tile& t) {
+    KernelSpec spec;
+    spec.file = "conv/pack_weights.cuh";
+    spec.entry = "longconv_pack_weights";
+    spec.defines = {{"LC_FORMAT", std::int64_t{3}},
+                    {"LC_IN_CHANNELS", problem.in_channels_per_group()},
+                    {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
+                    {"LC_KERNEL_SIZE", problem.kernel_size},
+                    {"LC_RING_ROWS", std::int64_t{64}},
+                    {"LC_BLOCK_CHUNKS", std::int64_t{2}},
+                    {"LC_PADDED_OUT_CHANNELS", Geometry(problem, t, false).padded_rows(t)}};
+    return spec;
+  }
+  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, bool gather, bool aligned_output) {
+    KernelSpec spec;
+    spec.file = "conv/dense_fprop_split_sm90.cuh";
+    spec.entry = "longconv_dense_fprop_split_sm90";
+    spec.defines = problem_defines(problem);
+    for (const Define& define :
+         {Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_SLOTS", t.slots}, Define{"LC_RAW_STAGES", t.raw_stages},
+          Define{"LC_TAPS", t.taps}, Define{"LC_INTERVAL", t.interval}, Define{"LC_W_STAGES", t.w_stages},
+          Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident},
+          Define{"LC_WALK", std::int64_t{0}},
+          Define{"LC_STORE", std::int64_t{!t.full          ? 0
+                                          : aligned_output ? 2
+                                                           : 1}},
+          Define{"LC_PACK", std::int64_t{gather ? 2 : 0}}, Define{"LC_STAGE_ROWS", std::int64_t{4}}}) {
+      spec.defines.push_back(define);
+    }
+    spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;
+    spec.allow_local_memory = true;  // 192 accumulator registers of 208: some shapes spill a few words in the packers
+    return spec;
+  }
+
+  static void add_best_fit(const ConvProblem& problem, const Device& device, Tile t,
+                           std::vector<std::pair<double, Config>>& found) {
+    const bool gather = gathers(problem, 1);
+    const Geometry base(problem, t, gather);
+    if (t.resident) {
+      t.slots = base.channel_blocks * base.tap_groups;
+      if (base.passes == 1 || t.slots > 32) return;
+    }
+    if (t.stationary) t.w_stages = base.pass_stages;
+    for (const auto& [slots, raw, w] :
+         {std::array<std::int64_t, 3>{4, 2, 4}, {4, 2, 2}, {3, 2, 4}, {3, 2, 2}, {3, 1, 4}, {3, 1, 2}}) {
+      Tile fit = t;
+      if (!t.resident) fit.slots = slots;
+      fit.raw_stages = raw;
+      if (!t.stationary) fit.w_stages = w;
+      const Geometry g(problem, fit, gather);
+      if (!g.fits) continue;
+      found.emplace_back(estimate(problem, fit, g, device).seconds, fit.config());
+      return;
+    }
+  }
+
+  /// As in dense_fprop_sm90.cpp; three products, and two passes of the packer.
+  static Estimate estimate(const ConvProblem& problem, const Tile& t, const Geometry& g, const Device& device) {
+    const Rates rates(device);
+    const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
+    const double tiles = static_cast<double>(problem.batch * problem.groups) *
+                         static_cast<double>(ceil_div(problem.out_length(), g.step));
+    const double passes = static_cast<double>(g.passes), x_passes = t.resident ? 1 : passes;
+    const double items = tiles * (t.resident ? 1 : passes) / device.sm_count, waves = std::ceil(items) / items;
+    Estimate e;
+    const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) *
+                          static_cast<double>(g.pack.raw_needed) * 4;
+    const double y_bytes =
+        static_cast<double>(problem.batch * problem.out_channels) * static_cast<double>(problem.out_length()) * 4;
+    e.bytes = tiles * x_tile * (1 + (x_passes - 1) / 3) + y_bytes * (t.full ? 1.04 : 1.0);
+    e.flops = 6 * tiles * static_cast<double>(g.span) * static_cast<double>(g.padded_rows(t)) *
+              static_cast<double>(g.channel_blocks * 16 * problem.kernel_size);
+    const double memory = e.bytes / rates.bytes_per_second * 1.05;
+    // An interval ends with a promotion that the other warpgroup's products hide only in part.
+    const double multiply =
+        e.flops / (rates.tensor_flops_per_second * 0.8) * (1 + 0.25 * (3.0 / static_cast<double>(t.interval) - 1));
+    const double rows = static_cast<double>(g.pack.chunk_rows()) / 32 + (t.raw_stages < 2 ? 6 : 3);
+    const double pack = tiles * x_passes * static_cast<double>(g.channel_blocks * g.tap_groups) * rows * 420 /
+                        (clock * static_cast<double>(device.sm_count * kPackers));
+    const double longest = std::max({memory, multiply, pack});
+    e.seconds = (longest + 0.15 * (memory + multiply + pack - longest)) * waves + 8e-6;
+    return e;
+  }
+};
+
+}  // namespace
+}  // namespace cuda
+
+const Kernel& dense_fprop_split_sm90() {
+  static const cuda::DenseFpropSplitSm90 kernel;
+  return kernel;
+}
+
+}  // namespace longconv

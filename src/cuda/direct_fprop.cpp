@@ -1,0 +1,186 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Launcher of kernels/conv/direct_fprop.cuh: the engine of last resort, and the repair passes of the others.
+#include <algorithm>
+
+#include "cuda/dense_fprop_common.h"
+#include "plan/registry.h"
+
+namespace longconv {
+namespace cuda {
+namespace {
+
+constexpr std::int64_t kThreads = 128;
+
+/// Tile sizes of a launch; see the kernel for their meaning.
+struct DirectTile {
+  std::int64_t thread_out, thread_time, out_threads, stage_channels, stage_taps;
+};
+
+/// The products of a stage form one chain of additions: see docs/design/numerics.md.
+constexpr std::int64_t kMaxStageTerms = 256;
+
+DirectTile tile_of(const ConvProblem& problem) {
+  const std::int64_t out = problem.out_channels_per_group();
+  DirectTile t{};
+  if (out >= 32)
+    t = {8, problem.dtype == DType::f64 ? 4 : 8, 8, 8, 32};
+  else if (out >= 8)
+    t = {4, 8, 4, 8, 32};
+  else if (out >= 2)
+    t = {2, 8, 1, 8, 32};
+  else
+    t = {1, 8, 1, 8, 64};
+  t.stage_channels = std::min(t.stage_channels, problem.in_channels_per_group());
+  t.stage_taps = std::min({t.stage_taps, problem.kernel_size, kMaxStageTerms / t.stage_channels});
+  const std::int64_t element_bytes = problem.dtype == DType::f64 ? 8 : 4;
+  const auto shared_bytes = [&] {
+    const std::int64_t time = t.thread_time * (kThreads / t.out_threads);
+    const std::int64_t dense = (time - 1) * problem.stride + (t.stage_taps - 1) * problem.dilation + 1;
+    return (std::min(dense, time * t.stage_taps) + t.stage_taps * t.thread_out * t.out_threads) * t.stage_channels *
+           element_bytes;
+  };
+  while (shared_bytes() > 48 * 1024) {
+    if (t.stage_channels > 1)
+      t.stage_channels /= 2;
+    else if (t.stage_taps > 1)
+      t.stage_taps /= 2;
+    else
+      t.thread_time /= 2;
+  }
+  return t;
+}
+
+/// As Params in kernels/conv/direct_fprop.cuh.
+template <typename Slope>
+struct DirectParams {
+  const void *x, *w;
+  void* y;
+  const void *bias, *residual, *redo, *flags;
+  std::int64_t x_batch, x_channel, x_time, w_out, w_in, w_tap, y_batch, y_channel, y_time;
+  std::int64_t residual_batch, residual_channel, residual_time;
+  std::int64_t length, out_length, pad_left, redo_step, redo_span, redo_tiles;
+  std::int32_t batch, groups;
+  Slope negative_slope;
+};
+
+template <typename Slope>
+void launch_with(Compiler& compiler, const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
+                 void* stream, const Repair& repair) {
+  DirectParams<Slope> p{};
+  p.x = tensors.x.data;
+  p.w = tensors.w.data;
+  p.y = tensors.y.data;
+  p.redo = repair.redo;
+  p.flags = repair.flags;
+  p.x_batch = tensors.x.strides[0], p.x_channel = tensors.x.strides[1], p.x_time = tensors.x.strides[2];
+  p.w_out = tensors.w.strides[0], p.w_in = tensors.w.strides[1], p.w_tap = tensors.w.strides[2];
+  p.y_batch = tensors.y.strides[0], p.y_channel = tensors.y.strides[1], p.y_time = tensors.y.strides[2];
+  if (problem.has_bias) p.bias = tensors.bias.data;
+  if (problem.has_residual) {
+    p.residual = tensors.residual.data;
+    p.residual_batch = tensors.residual.strides[0];
+    p.residual_channel = tensors.residual.strides[1];
+    p.residual_time = tensors.residual.strides[2];
+  }
+  p.length = problem.length_samples, p.out_length = problem.out_length(), p.pad_left = problem.pad_left;
+  p.redo_step = repair.redo_step, p.redo_span = repair.redo_span, p.redo_tiles = repair.redo_tiles;
+  p.batch = static_cast<std::int32_t>(problem.batch), p.groups = static_cast<std::int32_t>(problem.groups);
+  p.negative_slope = static_cast<Slope>(problem.negative_slope);
+  const DirectTile t = tile_of(problem);
+  const std::int64_t items = problem.batch * problem.groups *
+                             ceil_div(problem.out_length(), t.thread_time * (kThreads / t.out_threads)) *
+                             ceil_div(problem.out_channels_per_group(), t.thread_out * t.out_threads);
+  LaunchShape shape;
+  shape.blocks = std::min<std::int64_t>(items, std::int64_t{device.sm_count} * 16);
+  shape.threads = static_cast<int>(kThreads);
+  const KernelSpec spec = direct_spec(problem, repair.mode);
+  launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, stream, p);
+}
+
+class DirectFprop final : public CudaKernel {
+ public:
+  std::string_view name() const override { return "direct_fprop"; }
+
+  Support supports(const ConvProblem& problem, const Device& device) const override {
+    if (device.kind != Device::Kind::cuda) return Support::no("a CUDA kernel");
+    if (problem.pass != Pass::fprop) return Support::no("does fprop only");
+    if (is_complex(problem.dtype) || problem.dtype == DType::i64) {
+      return Support::no("has no kernel for " + std::string(longconv::name(problem.dtype)));
+    }
+    if (problem.in_channels_per_group() > (1 << 30) || problem.out_channels_per_group() > (1 << 30) ||
+        problem.batch > 0x7fffffff || problem.groups > 0x7fffffff) {
+      return Support::no("more than 2^30 channels of a group, or 2^31 groups or signals");
+    }
+    return Support::yes();
+  }
+  std::vector<Config> configs(const ConvProblem& problem, const Device&) const override {
+    const DirectTile t = tile_of(problem);
+    return {Config{{{"out", t.thread_out * t.out_threads},
+                    {"time", t.thread_time * (kThreads / t.out_threads)},
+                    {"channels", t.stage_channels},
+                    {"taps", t.stage_taps}}}};
+  }
+  Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
+    Estimate e;
+    const double out_tiles = static_cast<double>(ceil_div(problem.out_channels_per_group(), config.get("out")));
+    e.bytes = problem.compulsory_bytes() * (1 + 0.3 * (out_tiles - 1));
+    e.flops = problem.flops();
+    // Ordinary multiply-adds (f64: half as many units), of which a thread tile's share of shared-memory reads leaves a
+    // part.
+    const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
+    const double peak = clock * device.sm_count * (problem.dtype == DType::f64 ? 128 : 256);
+    const double tile = static_cast<double>(config.get("out")) >= 32  ? 0.4
+                        : static_cast<double>(config.get("out")) >= 8 ? 0.25
+                                                                      : 0.12;
+    e.seconds = std::max(e.bytes / Rates(device).bytes_per_second * 1.5, e.flops / (peak * tile)) + 5e-6;
+    return e;
+  }
+  std::int64_t workspace_bytes(const ConvProblem&, const Config&, const Device&) const override { return 0; }
+  std::vector<KernelSpec> specs(const ConvProblem& problem, const Config&, const Device&) const override {
+    return {direct_spec(problem, 0)};
+  }
+  void launch(const ConvProblem& problem, const Config&, const Device& device, const ConvTensors& tensors,
+              const LaunchContext& context) const override {
+    launch_direct(compiler_of(context), problem, device, tensors, context.stream, Repair{});
+  }
+};
+
+}  // namespace
+
+KernelSpec direct_spec(const ConvProblem& problem, int mode) {
+  const DirectTile t = tile_of(problem);
+  KernelSpec spec;
+  spec.file = "conv/direct_fprop.cuh";
+  spec.entry = "longconv_direct_fprop";
+  spec.defines = problem_defines(problem);
+  const std::int64_t element = problem.dtype == DType::f32    ? 0
+                               : problem.dtype == DType::bf16 ? 1
+                               : problem.dtype == DType::f16  ? 2
+                                                              : 3;
+  for (const Define& define :
+       {Define{"LC_ELEMENT", element}, Define{"LC_MODE", std::int64_t{mode}},
+        Define{"LC_TF32", std::int64_t{problem.dtype == DType::f32 && problem.precision == Precision::tf32}},
+        Define{"LC_THREAD_OUT", t.thread_out}, Define{"LC_THREAD_TIME", t.thread_time},
+        Define{"LC_OUT_THREADS", t.out_threads}, Define{"LC_STAGE_CHANNELS", t.stage_channels},
+        Define{"LC_STAGE_TAPS", t.stage_taps}}) {
+    spec.defines.push_back(define);
+  }
+  return spec;
+}
+
+void launch_direct(Compiler& compiler, const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
+                   void* stream, const Repair& repair) {
+  if (problem.dtype == DType::f64)
+    launch_with<double>(compiler, problem, device, tensors, stream, repair);
+  else
+    launch_with<float>(compiler, problem, device, tensors, stream, repair);
+}
+
+}  // namespace cuda
+
+const Kernel& direct_fprop() {
+  static const cuda::DirectFprop kernel;
+  return kernel;
+}
+
+}  // namespace longconv

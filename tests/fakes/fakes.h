@@ -1,0 +1,45 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// What tests may set and read in the fake CUDA driver and the fake NVRTC: shared libraries with the real ones'
+/// symbols, so that everything above them is tested on machines without a GPU.
+#pragma once
+
+#include <atomic>
+
+namespace longconv::fakes {
+
+/// Exported by the fake driver as `fake_driver_state`. The fake machine has `device_count` H100s, whose memory is the
+/// host's. A launched kernel does nothing, but the self-test's is imitated.
+struct DriverState {
+  std::atomic<int> version{12040};
+  std::atomic<int> device_count{2};
+  std::atomic<int> init_result{0};
+  std::atomic<int> load_result{0};    ///< of cuModuleLoadDataEx
+  std::atomic<int> launch_result{0};  ///< of cuLaunchKernel and cuLaunchKernelEx
+
+  std::atomic<int> calls{0};  ///< of any function but cuCtxGetCurrent
+  std::atomic<int> modules_loaded{0};
+  std::atomic<int> modules_unloaded{0};
+  std::atomic<int> launches{0};
+  std::atomic<int> contexts_pushed{0};
+  std::atomic<int> contexts_popped{0};
+  std::atomic<int> capture_mode{0};  ///< of the only thread that counts: global
+  std::atomic<int> capture_mode_during_load{-1};
+  std::atomic<int> dynamic_shared_limit{0};  ///< last cuFuncSetAttribute of it
+  std::atomic<int> last_cluster{0};
+  std::atomic<unsigned> last_blocks{0};
+  std::atomic<unsigned> last_threads{0};
+  std::atomic<int> last_argument{0};  ///< the first kernel parameter, read as an int
+
+  std::atomic<int> allocations_alive{0};
+  std::atomic<bool> wrong_results{false};  ///< kernels/selftest.cuh computes one element wrongly
+};
+
+/// Exported by the fake NVRTC as `fake_nvrtc_state`. Its "machine code" is the source text and the options.
+struct NvrtcState {
+  std::atomic<int> version{12040};  ///< FAKE_NVRTC_VERSION in the environment when it is loaded
+  std::atomic<int> compilations{0};
+  std::atomic<int> programs_alive{0};
+  std::atomic<int> milliseconds{0};  ///< a compilation takes
+};
+
+}  // namespace longconv::fakes
