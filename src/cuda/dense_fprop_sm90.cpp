@@ -229,6 +229,7 @@ class DenseFpropSm90 final : public CudaKernel {
     KernelSpec spec;
     spec.file = "conv/pack_weights.cuh";
     spec.entry = "longconv_pack_weights";
+    spec.allow_local_memory = true;  // ptxas holds it at 32 registers for occupancy and may spill a word: it runs once
     spec.defines = {{"LC_FORMAT", element_code(problem)},
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},
                     {"LC_OUT_CHANNELS", problem.out_channels_per_group()},

@@ -194,6 +194,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     KernelSpec spec;
     spec.file = "conv/pack_weights.cuh";
     spec.entry = "longconv_pack_weights";
+    spec.allow_local_memory = true;  // ptxas holds it at 32 registers for occupancy and may spill a word: it runs once
     spec.defines = {{"LC_FORMAT", std::int64_t{3}},
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},
                     {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
@@ -220,6 +221,8 @@ class DenseFpropSplitSm90 final : public CudaKernel {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;
+    spec.allow_serialized_wgmma =
+        true;                        // seen where tap groups are shorter than an interval: docs/design/gpu-engine.md
     spec.allow_local_memory = true;  // 192 accumulator registers of 208: some shapes spill a few words in the packers
     return spec;
   }

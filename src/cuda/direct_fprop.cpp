@@ -152,6 +152,7 @@ KernelSpec direct_spec(const ConvProblem& problem, int mode) {
   KernelSpec spec;
   spec.file = "conv/direct_fprop.cuh";
   spec.entry = "longconv_direct_fprop";
+  spec.allow_local_memory = true;  // ptxas trades a few words outside the product loop for a third block
   spec.defines = problem_defines(problem);
   const std::int64_t element = problem.dtype == DType::f32    ? 0
                                : problem.dtype == DType::bf16 ? 1

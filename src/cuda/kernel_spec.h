@@ -36,6 +36,9 @@ struct KernelSpec {
   bool non_portable_cluster = false;
   /// The kernel may use local memory (spills, stack). The compile-all check fails a kernel that does so unasked.
   bool allow_local_memory = false;
+  /// ptxas may wait for each wgmma before the next (slower, as right). The compile-all check fails a kernel where it
+  /// does so unasked.
+  bool allow_serialized_wgmma = false;
 
   std::string to_string() const;  ///< "conv/dense_fprop_sm90.cuh:dense_fprop KERNEL_SIZE=3 STRIDE=3"
   bool operator==(const KernelSpec& other) const;
