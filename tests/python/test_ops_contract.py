@@ -245,7 +245,7 @@ def test_a_missing_gpu_is_said_with_what_to_do():
     if not hasattr(ops.fprop.default, "redispatch"):
         pytest.skip("before PyTorch 2.0 an operator has no redispatch()")
     cuda = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
-    with pytest.raises(RuntimeError, match="driver|GPU"):
+    with pytest.raises(RuntimeError, match=r"driver|GPU"):
         ops.fprop.default.redispatch(cuda, X, W, None, None, *PLAIN, *TAIL)
 
 
