@@ -15,6 +15,11 @@ PackGeometry::PackGeometry(std::int64_t span, std::int64_t taps, std::int64_t st
   raw_needed = (span - 1) * stride + (taps - 1) * dilation + 1;
 }
 
+bool gathers(const ConvProblem& problem) { return problem.stride >= 16; }
+bool gathers(const ConvProblem& problem, const TensorView& x) {
+  return gathers(problem) || (x.sizes[2] > 1 && x.strides[2] != 1);
+}
+
 int pad_code(const ConvProblem& problem) {
   if (problem.pad_left == 0 && problem.pad_right == 0) return 0;
   return 1 + static_cast<int>(problem.pad_mode);

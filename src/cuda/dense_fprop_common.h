@@ -35,6 +35,14 @@ struct PackGeometry {
   std::int64_t chunk_rows() const { return planes * plane_rows; }
 };
 
+/// Shared memory that a block may opt in to on Hopper.
+constexpr std::int64_t kHopperSharedBytes = 232448;
+
+/// Hopper's packers gather element by element what bulk copies of whole rows would not serve: strides so large that a
+/// raw window would be mostly samples nobody needs, and signals whose time stride is not 1. Without `x`: a dense one.
+bool gathers(const ConvProblem& problem);
+bool gathers(const ConvProblem& problem, const TensorView& x);
+
 /// Pad as the kernels number it: none (no padding at all), zeros, reflect, replicate, circular.
 int pad_code(const ConvProblem& problem);
 /// LC_IN_CHANNELS ... LC_RESIDUAL: the definitions every forward kernel takes.

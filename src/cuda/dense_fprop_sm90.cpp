@@ -11,7 +11,7 @@ namespace longconv {
 namespace cuda {
 namespace {
 
-constexpr std::int64_t kMaxSharedBytes = 232448, kPackers = 3, kThreads = 384;
+constexpr std::int64_t kPackers = 3, kThreads = 384;
 enum Store : std::int64_t { kWindows = 0, kEnds = 1, kDirect = 2 };
 enum Pack : std::int64_t { kAny = 0, kTransposed = 1, kGather = 2 };
 
@@ -69,16 +69,13 @@ struct Geometry {
                    t.channel_ways * t.w_stages * t.w_steps * 2048 * t.m_blocks + kPackers * t.raw_stages * raw_bytes +
                    8 * stage_out + 8 * (2 * t.slots + kPackers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
     // 14 bits of a descriptor's leading dimension, in units of 16 bytes.
-    fits = shared_bytes <= kMaxSharedBytes && pack.chunk_rows() < (1 << 14) && t.chunks % (2 * t.w_steps) == 0 &&
+    fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.chunks % (2 * t.w_steps) == 0 &&
            t.slots >= 2 && (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
   }
   std::int64_t ring_rows(const Tile& t) const { return 64 * t.m_blocks; }
   std::int64_t padded_rows(const Tile& t) const { return passes * ring_rows(t) * t.channel_ways; }
 };
-
-/// Strides so large that a raw window would be mostly samples nobody needs are gathered element by element.
-bool gathers(const ConvProblem& problem, std::int64_t time_stride) { return problem.stride >= 16 || time_stride != 1; }
 
 class DenseFpropSm90 final : public CudaKernel {
  public:
@@ -100,7 +97,7 @@ class DenseFpropSm90 final : public CudaKernel {
     const std::int64_t bytes = size_bytes(problem.dtype), chunk = 16 / bytes, out = problem.out_channels_per_group();
     const std::int64_t all_chunks = round_up(ceil_div(problem.in_channels_per_group(), chunk), 2),
                        k = problem.kernel_size;
-    const bool gather = gathers(problem, 1);
+    const bool gather = gathers(problem);
     for (const auto& [m, n] : {std::pair<std::int64_t, std::int64_t>{1, 256}, {1, 128}, {2, 128}}) {
       if (m == 2 && out <= 128) continue;
       for (const std::int64_t taps : {k, std::int64_t{32}, std::int64_t{16}, std::int64_t{8}, std::int64_t{4},
@@ -141,7 +138,7 @@ class DenseFpropSm90 final : public CudaKernel {
 
   Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
     const Tile t = Tile::read(config);
-    const bool gather = gathers(problem, 1);
+    const bool gather = gathers(problem);
     const Geometry g(problem, t, gather);
     return estimate(problem, t, g, gather, device);
   }
@@ -156,8 +153,7 @@ class DenseFpropSm90 final : public CudaKernel {
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
     const Tile t = Tile::read(config);
     const std::int64_t out_bytes = problem.out_length() * size_bytes(problem.dtype);
-    std::vector<KernelSpec> specs{pack_spec(problem, t),
-                                  main_spec(problem, t, gathers(problem, 1), out_bytes % 16 == 0)};
+    std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, t, gathers(problem), out_bytes % 16 == 0)};
     if (needs_repair(problem)) specs.push_back(direct_spec(problem, 2));
     return specs;
   }
@@ -185,7 +181,7 @@ class DenseFpropSm90 final : public CudaKernel {
       cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, pack_spec(problem, t), &problem), shape,
                    context.stream, p);
     }
-    const bool gather = gathers(problem, tensors.x.sizes[2] == 1 ? 1 : tensors.x.strides[2]);
+    const bool gather = gathers(problem, tensors.x);
     const auto aligned16 = [&](std::int64_t elements) { return elements * size_bytes(problem.dtype) % 16 == 0; };
     const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 &&
                          aligned16(tensors.y.strides[0]) && aligned16(tensors.y.strides[1]) &&

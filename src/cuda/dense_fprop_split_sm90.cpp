@@ -11,7 +11,7 @@ namespace longconv {
 namespace cuda {
 namespace {
 
-constexpr std::int64_t kMaxSharedBytes = 232448, kPackers = 3, kThreads = 384, kColumns = 128, kTapBytes = 4096;
+constexpr std::int64_t kPackers = 3, kThreads = 384, kColumns = 128, kTapBytes = 4096;
 
 struct Tile {
   std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full;
@@ -54,14 +54,12 @@ struct Geometry {
     shared_bytes = t.slots * pack.chunk_rows() * 64 + t.channel_ways * t.w_stages * t.interval * kTapBytes +
                    kPackers * t.raw_stages * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 8) +
                    8 * (2 * t.slots + kPackers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
-    fits = shared_bytes <= kMaxSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= kPackers &&
+    fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= kPackers &&
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
   }
   std::int64_t padded_rows(const Tile& t) const { return passes * 64 * t.channel_ways; }
 };
-
-bool gathers(const ConvProblem& problem, std::int64_t time_stride) { return problem.stride >= 16 || time_stride != 1; }
 
 class DenseFpropSplitSm90 final : public CudaKernel {
  public:
@@ -109,7 +107,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
 
   Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
     const Tile t = Tile::read(config);
-    return estimate(problem, t, Geometry(problem, t, gathers(problem, 1)), device);
+    return estimate(problem, t, Geometry(problem, t, gathers(problem)), device);
   }
   std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
     return layout(problem, Tile::read(config)).workspace_bytes();
@@ -120,7 +118,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
     const Tile t = Tile::read(config);
     std::vector<KernelSpec> specs{pack_spec(problem, t),
-                                  main_spec(problem, t, gathers(problem, 1), problem.out_length() % 4 == 0),
+                                  main_spec(problem, t, gathers(problem), problem.out_length() % 4 == 0),
                                   direct_spec(problem, 1)};
     if (pad_code(problem) == 1) specs.push_back(direct_spec(problem, 2));
     return specs;
@@ -157,7 +155,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
       cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, pack_spec(problem, t), &problem), shape,
                    context.stream, p);
     }
-    const bool gather = gathers(problem, tensors.x.sizes[2] == 1 ? 1 : tensors.x.strides[2]);
+    const bool gather = gathers(problem, tensors.x);
     const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 && tensors.y.strides[0] % 4 == 0 &&
                          tensors.y.strides[1] % 4 == 0 && problem.out_length() % 4 == 0;
     struct SplitParams : FpropParams {
@@ -229,7 +227,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
 
   static void add_best_fit(const ConvProblem& problem, const Device& device, Tile t,
                            std::vector<std::pair<double, Config>>& found) {
-    const bool gather = gathers(problem, 1);
+    const bool gather = gathers(problem);
     const Geometry base(problem, t, gather);
     if (t.resident) {
       t.slots = base.channel_blocks * base.tap_groups;

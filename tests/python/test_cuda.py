@@ -110,8 +110,6 @@ def test_every_shape_within_the_bound(case: Case, dtype: str) -> None:
 )
 def test_tf32_within_the_bound(case: Case) -> None:
     skip_unless_supported("float32", "tf32")
-    if FORCED == "" and "direct_fprop" in str(case):
-        pytest.skip()
     check(case, "tf32", bounded_tf32(case))
 
 
