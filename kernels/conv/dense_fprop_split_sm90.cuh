@@ -17,16 +17,15 @@
 // A tile with a slot that f16 cannot carry sets its bit in `redo`; the direct kernel then computes those tiles in f32.
 // Roles as in dense_fprop_sm90.cuh, 64 x 128 accumulators: acc + cross + sum = 192 registers.
 #include "ptx/wgmma.cuh"
+#include "tile/block_barriers.cuh"
+#include "tile/finish_rows.cuh"
 #include "tile/pack_rows.cuh"
 #include "tile/raw_ring.cuh"
-#include "tile/schedule.cuh"
 #include "tile/split_f16.cuh"
-#include "tile/store_rows.cuh"
 #include "tile/weight_ring.cuh"
 
 constexpr int kN = 128, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
 constexpr int kChannelWays = LC_CHANNEL_WAYS, kTimeWays = 2 / kChannelWays, kInterval = LC_INTERVAL;
-constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
 
 struct StorePolicy {
   using Element = float;
@@ -35,19 +34,16 @@ struct StorePolicy {
 };
 using Rows = RowStore<StorePolicy>;
 
-struct C {
+struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
   using Element = float;
-  static constexpr int kInChannels = LC_IN_CHANNELS, kStride = LC_STRIDE, kDilation = LC_DILATION, kTaps = LC_TAPS;
+  static constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
+  static constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
+  static constexpr bool kBias = LC_BIAS, kResidual = LC_RESIDUAL;
   static constexpr Pad kPad = static_cast<Pad>(LC_PAD);
   static constexpr bool kResident = LC_X_RESIDENT, kWalk = LC_WALK, kStationary = LC_W_STATIONARY, kGather = LC_PACK == 2;
   static constexpr int kPackers = 3, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
 
-  static constexpr int kBytes = 4, kUnitChannels = 16, kUnitsPerSlot = 1, kSlotChannels = 16;
-  static constexpr int kResidueStep = gcd_of(kDilation % kStride ? kDilation % kStride : kStride, kStride);
-  static constexpr bool kAllResidues = kTaps >= kStride / kResidueStep;
-  static constexpr int kPlanes = kAllResidues ? kStride / kResidueStep : kTaps;
-  static LC_CONSTEXPR int plane(int tap) { return kAllResidues ? tap * kDilation % kStride / kResidueStep : tap; }
-  static LC_CONSTEXPR int residue(int plane) { return kAllResidues ? plane * kResidueStep : plane * kDilation % kStride; }
+  static constexpr int kBytes = 4, kUnitChannels = 16, kUnitsPerSlot = 1, kPackersPerSlot = 1, kSlotChannels = 16;
   static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;
   static constexpr int kStep = Rows::kStep * kTimeWays;
   static constexpr int kPlaneRows = plane_rows(kSpan + (kTaps - 1) * kDilation / kStride, kStride);
@@ -182,9 +178,9 @@ LC_DEVICE SlotScale pack_split(const Reader& reader, uint32_t dst, int lane) {
   return scale;
 }
 
-LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, uint32_t slot_full, uint32_t slot_empty, uint32_t raw_full,
+LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
-  Raw ring(p, schedule, shared + C::kSharedRaw, raw_full, packer, lane);
+  Raw ring(p, schedule, shared + C::kSharedRaw, barriers.raw_full, packer, lane);
   int unit = packer, slot_base = 0, stage = 0, phase = 0;
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
@@ -193,7 +189,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes;
       const Window<float> w = Raw::window(p, item, unit);
       const bool edge = Raw::crosses_edge(w.first, p.length);
-      barrier_wait(slot_empty + 8 * s, (use & 1) ^ 1);
+      barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
       if (!C::kGather) barrier_wait(ring.full + 8 * stage, phase);
       float inverse;
       bool representable;
@@ -228,7 +224,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       }
       fence_proxy_async();
       __syncwarp();
-      if (lane == 0) barrier_arrive(slot_full + 8 * s);
+      if (lane == 0) barrier_arrive(barriers.slot_full + 8 * s);
       ring.issue();
       if (++stage == C::kRawStages) { stage = 0; phase ^= 1; }
     }
@@ -238,13 +234,13 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, uint32_t slot_full, uint32_t slot_empty, uint32_t w_full,
-                             uint32_t w_empty, int warpgroup, int warp, int lane) {
+LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+                             int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
   const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
   constexpr uint64_t kLoX = 2 * C::kChunkRows, kLoW = 128;  // descriptor steps from a hi plane to its lo plane
-  const uint32_t full = w_full + 8 * C::kWStages * ring, empty = w_empty + 8 * C::kWStages * ring;
+  const uint32_t full = barriers.w_full + 8 * C::kWStages * ring, empty = barriers.w_empty + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   float acc[kN / 2], cross[kN / 2], sum[kN / 2];
@@ -266,7 +262,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
         for (int group = 0; group < C::kTapGroups; ++group) {
-          if (pass == 0) barrier_wait(slot_full + 8 * slot, slot_phase);
+          if (pass == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
           const float slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
           if (slot_inverse != inverse) {
             if (accumulate_cross) promote_cross();
@@ -280,14 +276,11 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
             barrier_wait(full + 8 * ws, w_phase);
             const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
             const int taps = min(kInterval, group_taps - k0);
-            auto row_of = [&](int k) {
-              return static_cast<uint64_t>(C::kStride == 1 ? k * C::kDilation : C::plane(k) * C::kPlaneRows + k * C::kDilation / C::kStride);
-            };
             wgmma_fence();
 #pragma unroll
             for (int q = 0; q < kInterval; ++q) {
               if (q < taps) {
-                const uint64_t aq = a + q * (C::kTapBytes / 16), b = bx + row_of(k0 + q);
+                const uint64_t aq = a + q * (C::kTapBytes / 16), b = bx + C::tap_row(k0 + q, C::kPlaneRows);
                 wgmma<f16, kN>(cross, aq, b + kLoX, accumulate_cross);
                 wgmma<f16, kN>(cross, aq + kLoW, b, 1);
                 accumulate_cross = 1;
@@ -295,12 +288,12 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
             }
 #pragma unroll
             for (int q = 0; q < kInterval; ++q)
-              if (q < taps) wgmma<f16, kN>(acc, a + q * (C::kTapBytes / 16), bx + row_of(k0 + q), q != 0);
+              if (q < taps) wgmma<f16, kN>(acc, a + q * (C::kTapBytes / 16), bx + C::tap_row(k0 + q, C::kPlaneRows), q != 0);
             wgmma_commit();
             wgmma_wait<0>();
             if (lane == 0) {
               if (!C::kStationary) barrier_arrive(empty + 8 * ws);
-              if (k0 + kInterval >= group_taps && pass == Schedule<C>::kPassesPerItem - 1) barrier_arrive(slot_empty + 8 * slot);
+              if (k0 + kInterval >= group_taps && pass == Schedule<C>::kPassesPerItem - 1) barrier_arrive(barriers.slot_empty + 8 * slot);
             }
             keep_registers(acc);
             keep_registers(cross);
@@ -315,25 +308,12 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
 
       const int channel0 = (C::kResident ? pass : item.pass) * (64 * kChannelWays) + ring * 64 + warp * 16;
       const int64_t row0 = static_cast<int64_t>(item.group) * kOutChannels + channel0;
-      const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep + way * Rows::kStep;
-      RowsOut<float> out;
-      out.y = p.y + item.batch * p.y_batch + row0 * p.y_channel + t0;
-      out.pitch = p.y_channel;
-      out.rows = kOutChannels - channel0;
-      out.columns = static_cast<int>(min(p.out_length - t0, static_cast<int64_t>(1 << 30)));
-      out.first = t0 == 0;
-      out.last = out.columns <= Rows::kStep;
       const int g = lane >> 2;
-      const float inverse0 = g < out.rows ? p.weight_inverse[row0 + g] : 0.f;
-      const float inverse1 = g + 8 < out.rows ? p.weight_inverse[row0 + g + 8] : 0.f;
+      const float inverse0 = channel0 + g < kOutChannels ? p.weight_inverse[row0 + g] : 0.f;
+      const float inverse1 = channel0 + g + 8 < kOutChannels ? p.weight_inverse[row0 + g + 8] : 0.f;
 #pragma unroll
       for (int i = 0; i < kN / 2; ++i) sum[i] *= i & 2 ? inverse1 : inverse0;
-      if (LC_BIAS || LC_RESIDUAL || kActivation != Activation::none)
-        apply_epilogue<float, kActivation, kN>(
-            sum, out, LC_BIAS ? p.bias + row0 : nullptr,
-            LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + row0 * p.residual_channel + t0 : nullptr,
-            p.residual_channel, p.negative_slope, lane);
-      if (out.columns > 0) Rows::store(sum, out, stage_out, lane);
+      finish_rows<C, Rows>(sum, p, item, channel0, way, stage_out, lane);
     }
   }
   Rows::finish();
@@ -342,32 +322,19 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
 extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_split_sm90(const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const uint32_t slot_full = shared + C::kSharedBarriers, slot_empty = slot_full + 8 * C::kSlots, raw_full = slot_empty + 8 * C::kSlots;
-  const uint32_t w_full = raw_full + 8 * C::kPackers * C::kRawStages, w_empty = w_full + 8 * C::kRings * C::kWStages;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < C::kSlots; ++i) {
-      barrier_init(slot_full + 8 * i, 1);
-      barrier_init(slot_empty + 8 * i, 8);
-    }
-    for (int i = 0; i < C::kPackers * C::kRawStages; ++i) barrier_init(raw_full + 8 * i, 1);
-    for (int i = 0; i < C::kRings * C::kWStages; ++i) {
-      barrier_init(w_full + 8 * i, 1);
-      barrier_init(w_empty + 8 * i, 8 / C::kRings);
-    }
-    fence_barrier_init();
-  }
-  __syncthreads();
+  const BlockBarriers<C> barriers(shared);
+  barriers.init();
   const Schedule<C> schedule(p);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == 11) {
-      if (lane == 0) weight_role<C>(p, schedule, shared, w_full, w_empty);
+      if (lane == 0) weight_role<C>(p, schedule, shared, barriers);
     } else {
-      pack_role(p, schedule, shared, slot_full, slot_empty, raw_full, warp - 8, lane);
+      pack_role(p, schedule, shared, barriers, warp - 8, lane);
     }
   } else {
     increase_registers<kMmaRegisters>();
-    multiply_role(p, schedule, shared, slot_full, slot_empty, w_full, w_empty, warp >> 2, warp & 3, lane);
+    multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
   }
 }

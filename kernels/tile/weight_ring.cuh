@@ -3,13 +3,14 @@
 // MMA warpgroups that share output channels. One lane serves all rings in turn, so that none holds up another.
 #pragma once
 #include "ptx/bulk_copy.cuh"
-#include "ptx/mbarrier.cuh"
+#include "tile/block_barriers.cuh"
 #include "tile/schedule.cuh"
 
 // C: kRings, kWStages, kWStageBytes, kPassStages (stages of one 64-channel block), kPasses, kResident, kStationary
 // (everything fits: loaded once), kSharedW, last_stage_bytes(position): a ragged stage, kPassBytes.
 template <class C, class P>
-LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t shared, uint32_t w_full, uint32_t w_empty) {
+LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers) {
+  const uint32_t w_full = barriers.w_full, w_empty = barriers.w_empty;
   constexpr int kRings = C::kRings, kStages = C::kWStages;
   auto source = [&](int ring, const Item& item, int pass) {
     const int block = (C::kResident ? pass : item.pass) * kRings + ring;

@@ -1,0 +1,33 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// The barriers of a Hopper block: slots of packed rows (packers <-> MMA warps), raw stages (copy engine -> packer),
+// weight stages (weight warp <-> MMA warps).
+#pragma once
+#include "ptx/control.cuh"
+#include "ptx/mbarrier.cuh"
+#include "tile/common.cuh"
+
+// C: kSharedBarriers, kSlots, kPackersPerSlot, kPackers, kRawStages, kRings, kWStages.
+template <class C> struct BlockBarriers {
+  uint32_t slot_full, slot_empty, raw_full, w_full, w_empty;
+
+  LC_DEVICE explicit BlockBarriers(uint32_t shared)
+      : slot_full(shared + C::kSharedBarriers), slot_empty(slot_full + 8 * C::kSlots), raw_full(slot_empty + 8 * C::kSlots),
+        w_full(raw_full + 8 * C::kPackers * C::kRawStages), w_empty(w_full + 8 * C::kRings * C::kWStages) {}
+
+  // By all threads.
+  LC_DEVICE void init() const {
+    if (threadIdx.x == 0) {
+      for (int i = 0; i < C::kSlots; ++i) {
+        barrier_init(slot_full + 8 * i, C::kPackersPerSlot);
+        barrier_init(slot_empty + 8 * i, 8);
+      }
+      for (int i = 0; i < C::kPackers * C::kRawStages; ++i) barrier_init(raw_full + 8 * i, 1);
+      for (int i = 0; i < C::kRings * C::kWStages; ++i) {
+        barrier_init(w_full + 8 * i, 1);
+        barrier_init(w_empty + 8 * i, 8 / C::kRings);
+      }
+      fence_barrier_init();
+    }
+    __syncthreads();
+  }
+};
