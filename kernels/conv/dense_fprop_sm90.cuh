@@ -14,7 +14,8 @@
 // Roles (384 threads, one persistent block per multiprocessor):
 //   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns each: over output channels (kChannelWays 2) or time (1)
 //   warps 8-10  packers; each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
-//   warp 11     loads packed weights
+//   warp 11     loads packed weights; where all of them stay in shared memory, it is the fourth packer after that
+// In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
 // one window. Barriers: slot full (kChunks packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
 // empty (MMA warps). Slots and W stages are released one wgmma group late.
@@ -67,8 +68,8 @@ struct C : Polyphase<kStride, LC_DILATION, LC_TAPS> {
   static constexpr Pad kPad = ::kPad;
   static constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
   static constexpr bool kBias = LC_BIAS, kResidual = LC_RESIDUAL;
-  static constexpr bool kResident = LC_X_RESIDENT, kWalk = false, kStationary = LC_W_STATIONARY, kGather = kPack == Pack::gather;
-  static constexpr int kPackers = 3, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
+  static constexpr bool kResident = LC_X_RESIDENT, kStationary = LC_W_STATIONARY, kGather = kPack == Pack::gather;
+  static constexpr int kPackers = LC_PACKERS, kCluster = LC_CLUSTER, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
 
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk, kUnitsPerSlot = kChunks, kPackersPerSlot = kChunks;
@@ -102,8 +103,10 @@ struct C : Polyphase<kStride, LC_DILATION, LC_TAPS> {
 static_assert(C::kSharedBytes <= 232448, "shared memory");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
 static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
+static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
+static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-static_assert(C::kSlots >= 2, "slots are released one group late; a packer is never two uses of a slot ahead");
+static_assert(C::kSlots >= 2, "slots are released one group late; a packer, at most 4 chunks ahead, is never two uses of a slot ahead");
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 constexpr int kThreads = 384, kMmaRegisters = 200, kPackerRegisters = 104;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
@@ -151,7 +154,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         else if (kPack == Pack::transposed && !misaligned)
           pack_transposed<C>(raw, dst, lane);
         else
-          pack_any<C, false>(raw, offset, dst, lane, 0, 0);
+          pack_window<C>(raw, offset, misaligned, dst, lane);
       }
       fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
       __syncwarp();
@@ -170,7 +173,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
   const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
-  const uint32_t full = barriers.w_full + 8 * C::kWStages * ring, empty = barriers.w_empty + 8 * C::kWStages * ring;
+  const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   float acc[kMBlocks][kN / 2];
@@ -182,7 +185,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
       auto release = [&] {
         if (lane == 0) {
-          if (!C::kStationary && old_w >= 0) barrier_arrive(empty + 8 * old_w);
+          if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
           if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
         }
       };
@@ -245,11 +248,12 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_s
     decrease_registers<kPackerRegisters>();
     if (warp == 11) {
       if (lane == 0) weight_role<C>(p, schedule, shared, barriers);
-    } else {
-      pack_role(p, schedule, shared, barriers, warp - 8, lane);
+      __syncwarp();
     }
+    if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);
   } else {
     increase_registers<kMmaRegisters>();
     multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
   }
+  barriers.leave();
 }

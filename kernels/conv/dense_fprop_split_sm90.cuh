@@ -40,8 +40,8 @@ struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
   static constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
   static constexpr bool kBias = LC_BIAS, kResidual = LC_RESIDUAL;
   static constexpr Pad kPad = static_cast<Pad>(LC_PAD);
-  static constexpr bool kResident = LC_X_RESIDENT, kWalk = LC_WALK, kStationary = LC_W_STATIONARY, kGather = LC_PACK == 2;
-  static constexpr int kPackers = 3, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
+  static constexpr bool kResident = LC_X_RESIDENT, kStationary = LC_W_STATIONARY, kGather = LC_PACK == 2;
+  static constexpr int kPackers = LC_PACKERS, kCluster = LC_CLUSTER, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
 
   static constexpr int kBytes = 4, kUnitChannels = 16, kUnitsPerSlot = 1, kPackersPerSlot = 1, kSlotChannels = 16;
   static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;
@@ -59,6 +59,7 @@ struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
 
   // Intervals: each tap group is cut into kInterval taps; the last one of a group may be shorter.
   static constexpr int kTapBytes = 4096, kLastTaps = kKernel - (kTapGroups - 1) * kTaps;
+  static constexpr int kRest = kTapGroups > 1 ? kTaps % kInterval : 0, kLastRest = kLastTaps % kInterval;
   static constexpr int kGroupIntervals = ceil_div(kTaps, kInterval), kLastIntervals = ceil_div(kLastTaps, kInterval);
   static constexpr int kBlockIntervals = (kTapGroups - 1) * kGroupIntervals + kLastIntervals;
   static constexpr int kRings = kChannelWays, kWStageBytes = kInterval * kTapBytes;
@@ -82,6 +83,8 @@ struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
 static_assert(C::kSharedBytes <= 232448, "shared memory");
 static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
 static_assert(C::kSlots >= C::kPackers, "a packer is never two uses of a slot ahead");
+static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
+static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
@@ -234,13 +237,34 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
+// One interval, to its end: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi. The number of taps is a constant: ptxas
+// serialises wgmma that a run-time condition guards.
+template <int kCount>
+LC_DEVICE void multiply_taps(float (&acc)[kN / 2], float (&cross)[kN / 2], uint64_t a, uint64_t bx, int tap, int& accumulate_cross) {
+  constexpr uint64_t kLoX = 2 * C::kChunkRows, kLoW = 128;  // descriptor steps from a hi plane to its lo plane
+  wgmma_fence();
+#pragma unroll
+  for (int q = 0; q < kCount; ++q) {
+    const uint64_t aq = a + q * (C::kTapBytes / 16), b = bx + C::tap_row(tap + q, C::kPlaneRows);
+    wgmma<f16, kN>(cross, aq, b + kLoX, accumulate_cross);
+    wgmma<f16, kN>(cross, aq + kLoW, b, 1);
+    accumulate_cross = 1;
+  }
+#pragma unroll
+  for (int q = 0; q < kCount; ++q)
+    wgmma<f16, kN>(acc, a + q * (C::kTapBytes / 16), bx + C::tap_row(tap + q, C::kPlaneRows), q != 0);
+  wgmma_commit();
+  wgmma_wait<0>();
+  keep_registers(acc);
+  keep_registers(cross);
+}
+
 LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
   const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
-  constexpr uint64_t kLoX = 2 * C::kChunkRows, kLoW = 128;  // descriptor steps from a hi plane to its lo plane
-  const uint32_t full = barriers.w_full + 8 * C::kWStages * ring, empty = barriers.w_empty + 8 * C::kWStages * ring;
+  const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   float acc[kN / 2], cross[kN / 2], sum[kN / 2];
@@ -269,34 +293,20 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
             accumulate_cross = 0;
             inverse = slot_inverse;
           }
-          const int group_taps = C::kTapGroups == 1 || group < C::kTapGroups - 1 ? min_of(C::kTaps, kKernel) : C::kLastTaps;
           const uint64_t bx = b0 + ((slot * C::kSlotBytes) >> 4);
+          const int group_taps = C::kTapGroups == 1 || group == C::kTapGroups - 1 ? C::kLastTaps : C::kTaps;
 #pragma unroll 1
           for (int k0 = 0; k0 < group_taps; k0 += kInterval) {
             barrier_wait(full + 8 * ws, w_phase);
             const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
             const int taps = min(kInterval, group_taps - k0);
-            wgmma_fence();
-#pragma unroll
-            for (int q = 0; q < kInterval; ++q) {
-              if (q < taps) {
-                const uint64_t aq = a + q * (C::kTapBytes / 16), b = bx + C::tap_row(k0 + q, C::kPlaneRows);
-                wgmma<f16, kN>(cross, aq, b + kLoX, accumulate_cross);
-                wgmma<f16, kN>(cross, aq + kLoW, b, 1);
-                accumulate_cross = 1;
-              }
-            }
-#pragma unroll
-            for (int q = 0; q < kInterval; ++q)
-              if (q < taps) wgmma<f16, kN>(acc, a + q * (C::kTapBytes / 16), bx + C::tap_row(k0 + q, C::kPlaneRows), q != 0);
-            wgmma_commit();
-            wgmma_wait<0>();
+            if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, k0, accumulate_cross);
+            else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, k0, accumulate_cross);
+            else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, k0, accumulate_cross);
             if (lane == 0) {
-              if (!C::kStationary) barrier_arrive(empty + 8 * ws);
-              if (k0 + kInterval >= group_taps && pass == Schedule<C>::kPassesPerItem - 1) barrier_arrive(barriers.slot_empty + 8 * slot);
+              if (!C::kStationary) barriers.release_weights(ring, ws);
+              if (k0 + taps == group_taps && pass == Schedule<C>::kPassesPerItem - 1) barrier_arrive(barriers.slot_empty + 8 * slot);
             }
-            keep_registers(acc);
-            keep_registers(cross);
 #pragma unroll
             for (int i = 0; i < kN / 2; ++i) sum[i] = fmaf(acc[i], inverse, sum[i]);
             if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
@@ -330,11 +340,12 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_s
     decrease_registers<kPackerRegisters>();
     if (warp == 11) {
       if (lane == 0) weight_role<C>(p, schedule, shared, barriers);
-    } else {
-      pack_role(p, schedule, shared, barriers, warp - 8, lane);
+      __syncwarp();
     }
+    if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);
   } else {
     increase_registers<kMmaRegisters>();
     multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
   }
+  barriers.leave();
 }

@@ -6,7 +6,9 @@
 #include "ptx/mbarrier.cuh"
 #include "tile/common.cuh"
 
-// C: kSharedBarriers, kSlots, kPackersPerSlot, kPackers, kRawStages, kRings, kWStages.
+// In a cluster, blocks stream the same weights and each loads its part into all: a weight stage is empty when the MMA warps
+// of all blocks have released it.
+// C: kSharedBarriers, kSlots, kPackersPerSlot, kPackers, kRawStages, kRings, kWStages, kCluster.
 template <class C> struct BlockBarriers {
   uint32_t slot_full, slot_empty, raw_full, w_full, w_empty;
 
@@ -24,10 +26,24 @@ template <class C> struct BlockBarriers {
       for (int i = 0; i < C::kPackers * C::kRawStages; ++i) barrier_init(raw_full + 8 * i, 1);
       for (int i = 0; i < C::kRings * C::kWStages; ++i) {
         barrier_init(w_full + 8 * i, 1);
-        barrier_init(w_empty + 8 * i, 8 / C::kRings);
+        barrier_init(w_empty + 8 * i, 8 / C::kRings * C::kCluster);
       }
       fence_barrier_init();
     }
-    __syncthreads();
+    if (C::kCluster > 1) cluster_sync();
+    else __syncthreads();
+  }
+  // By all threads, at their end: a block's shared memory outlives the copies and arrivals of the others.
+  LC_DEVICE void leave() const {
+    if (C::kCluster > 1) {
+      __syncwarp();
+      cluster_sync();
+    }
+  }
+  // By one lane of each MMA warp.
+  LC_DEVICE void release_weights(int ring, int stage) const {
+    const uint32_t barrier = w_empty + 8 * (ring * C::kWStages + stage);
+    barrier_arrive(barrier);
+    if (C::kCluster > 1) barrier_arrive_remote(barrier, cluster_block_rank() ^ 1);
   }
 };

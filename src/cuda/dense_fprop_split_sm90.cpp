@@ -11,14 +11,14 @@ namespace longconv {
 namespace cuda {
 namespace {
 
-constexpr std::int64_t kPackers = 3, kThreads = 384, kColumns = 128, kTapBytes = 4096;
+constexpr std::int64_t kThreads = 384, kColumns = 128, kTapBytes = 4096;
 
 struct Tile {
-  std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full;
+  std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full, packers, cluster;
 
   static Tile read(const Config& c) {
-    return {c.get("ways"), c.get("slots"),      c.get("raw"),      c.get("taps"), c.get("interval"),
-            c.get("w"),    c.get("stationary"), c.get("resident"), c.get("full")};
+    return {c.get("ways"),       c.get("slots"),    c.get("raw"),  c.get("taps"),    c.get("interval"), c.get("w"),
+            c.get("stationary"), c.get("resident"), c.get("full"), c.get("packers"), c.get("cluster")};
   }
   Config config() const {
     return Config{{{"ways", channel_ways},
@@ -29,7 +29,9 @@ struct Tile {
                    {"w", w_stages},
                    {"stationary", stationary},
                    {"resident", resident},
-                   {"full", full}}};
+                   {"full", full},
+                   {"packers", packers},
+                   {"cluster", cluster}}};
   }
 };
 
@@ -52,9 +54,10 @@ struct Geometry {
     const std::int64_t pitch = (ceil_div((pack.raw_needed + 3) * 4, 16) | 1) * 16;
     const std::int64_t raw_bytes = gather ? 0 : 16 * pitch;
     shared_bytes = t.slots * pack.chunk_rows() * 64 + t.channel_ways * t.w_stages * t.interval * kTapBytes +
-                   kPackers * t.raw_stages * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 8) +
-                   8 * (2 * t.slots + kPackers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
-    fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= kPackers &&
+                   t.packers * t.raw_stages * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 8) +
+                   8 * (2 * t.slots + t.packers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
+    fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= t.packers &&
+           (t.packers == 3 || t.stationary) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
   }
@@ -82,18 +85,21 @@ class DenseFpropSplitSm90 final : public CudaKernel {
       if (taps > k) continue;
       for (const std::int64_t resident : {0, 1})
         for (const std::int64_t stationary : {0, 1})
-          for (const std::int64_t full : {0, 1}) {
-            Tile t{problem.out_channels_per_group() <= 64 ? 1 : 2,
-                   3,
-                   1,
-                   taps,
-                   std::min<std::int64_t>(taps, 3),
-                   2,
-                   stationary,
-                   resident,
-                   full};
-            add_best_fit(problem, device, t, found);
-          }
+          for (const std::int64_t full : {0, 1})
+            for (const std::int64_t more : {0, 1}) {  // a fourth packer, or weights shared by two blocks
+              Tile t{problem.out_channels_per_group() <= 64 ? 1 : 2,
+                     3,
+                     1,
+                     taps,
+                     std::min<std::int64_t>(taps, 3),
+                     2,
+                     stationary,
+                     resident,
+                     full,
+                     stationary && more ? 4 : 3,
+                     !stationary && more ? 2 : 1};
+              add_best_fit(problem, device, t, found);
+            }
     }
     std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     std::vector<Config> configs;
@@ -167,9 +173,8 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     const KernelSpec spec = main_spec(problem, t, gather, aligned);
     const Geometry g(problem, t, gather);
     const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
-    LaunchShape shape;
-    shape.blocks = std::min<std::int64_t>(problem.batch * problem.groups * tiles_per_row * (t.resident ? 1 : g.passes),
-                                          device.sm_count);
+    LaunchShape shape =
+        persistent_shape(problem.batch * problem.groups * tiles_per_row, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(kThreads);
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
     cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
@@ -210,8 +215,8 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     for (const Define& define :
          {Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_SLOTS", t.slots}, Define{"LC_RAW_STAGES", t.raw_stages},
           Define{"LC_TAPS", t.taps}, Define{"LC_INTERVAL", t.interval}, Define{"LC_W_STAGES", t.w_stages},
-          Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident},
-          Define{"LC_WALK", std::int64_t{0}},
+          Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers},
+          Define{"LC_CLUSTER", t.cluster},
           Define{"LC_STORE", std::int64_t{!t.full          ? 0
                                           : aligned_output ? 2
                                                            : 1}},
@@ -219,8 +224,6 @@ class DenseFpropSplitSm90 final : public CudaKernel {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;
-    spec.allow_serialized_wgmma =
-        true;                        // seen where tap groups are shorter than an interval: docs/design/gpu-engine.md
     spec.allow_local_memory = true;  // 192 accumulator registers of 208: some shapes spill a few words in the packers
     return spec;
   }
@@ -235,7 +238,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     }
     if (t.stationary) t.w_stages = base.pass_stages;
     for (const auto& [slots, raw, w] :
-         {std::array<std::int64_t, 3>{4, 2, 4}, {4, 2, 2}, {3, 2, 4}, {3, 2, 2}, {3, 1, 4}, {3, 1, 2}}) {
+         {std::array<std::int64_t, 3>{4, 2, 4}, {4, 2, 2}, {4, 1, 2}, {3, 2, 4}, {3, 2, 2}, {3, 1, 4}, {3, 1, 2}}) {
       Tile fit = t;
       if (!t.resident) fit.slots = slots;
       fit.raw_stages = raw;
@@ -269,9 +272,14 @@ class DenseFpropSplitSm90 final : public CudaKernel {
         e.flops / (rates.tensor_flops_per_second * 0.8) * (1 + 0.25 * (3.0 / static_cast<double>(t.interval) - 1));
     const double rows = static_cast<double>(g.pack.chunk_rows()) / 32 + (t.raw_stages < 2 ? 6 : 3);
     const double pack = tiles * x_passes * static_cast<double>(g.channel_blocks * g.tap_groups) * rows * 420 /
-                        (clock * static_cast<double>(device.sm_count * kPackers));
-    const double longest = std::max({memory, multiply, pack});
-    e.seconds = (longest + 0.15 * (memory + multiply + pack - longest)) * waves + 8e-6;
+                        (clock * static_cast<double>(device.sm_count * t.packers));
+    const double w_bytes =
+        t.stationary ? 0
+                     : tiles / static_cast<double>(t.cluster) *
+                           static_cast<double>(g.padded_rows(t) * g.channel_blocks * 64 * problem.kernel_size);
+    const double l2 = (tiles * x_tile * x_passes + w_bytes) / (1.6 * rates.bytes_per_second);
+    const double longest = std::max({memory, multiply, pack, l2});
+    e.seconds = (longest + 0.15 * (memory + multiply + pack + l2 - longest)) * waves + 8e-6;
     return e;
   }
 };
