@@ -71,6 +71,7 @@ struct C : Polyphase<kStride, LC_DILATION, LC_TAPS> {
   static constexpr bool kResident = LC_X_RESIDENT, kStationary = LC_W_STATIONARY, kGather = kPack == Pack::gather;
   static constexpr int kPackers = LC_PACKERS, kCluster = LC_CLUSTER, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
 
+  static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk, kUnitsPerSlot = kChunks, kPackersPerSlot = kChunks;
   static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;  // time steps that a block computes
@@ -96,9 +97,9 @@ struct C : Polyphase<kStride, LC_DILATION, LC_TAPS> {
 
   static constexpr int kSharedX = 0, kSharedW = kSharedX + kSlots * kSlotBytes;
   static constexpr int kSharedRaw = kSharedW + kRings * kWStages * kWStageBytes;
-  static constexpr int kSharedOut = kSharedRaw + kPackers * kRawStages * kRawBytes;
+  static constexpr int kSharedOut = kSharedRaw + kRawBuffers * kRawBytes;
   static constexpr int kSharedBarriers = kSharedOut + 8 * Rows::kStageBytes;
-  static constexpr int kSharedBytes = kSharedBarriers + 8 * (2 * kSlots + kPackers * kRawStages + 2 * kRings * kWStages);
+  static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
 };
 static_assert(C::kSharedBytes <= 232448, "shared memory");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
@@ -119,7 +120,8 @@ using Raw = RawRing<C, Params>;
 // --- packer warps ------------------------------------------------------------------------------------------------
 LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
-  Raw ring(p, schedule, shared + C::kSharedRaw, barriers.raw_full, packer, lane);
+  Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
+  ring.fill();
   int unit = packer, slot_base = 0, stage = 0, phase = 0;
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
@@ -247,7 +249,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_s
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == 11) {
-      if (lane == 0) weight_role<C>(p, schedule, shared, barriers);
+      if (lane == 0) {
+        Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
+        weight_role<C>(p, schedule, shared, barriers, raw);
+      }
       __syncwarp();
     }
     if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);

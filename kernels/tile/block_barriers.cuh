@@ -8,13 +8,18 @@
 
 // In a cluster, blocks stream the same weights and each loads its part into all: a weight stage is empty when the MMA warps
 // of all blocks have released it.
-// C: kSharedBarriers, kSlots, kPackersPerSlot, kPackers, kRawStages, kRings, kWStages, kCluster.
+// C: kSharedBarriers, kSlots, kPackersPerSlot, kRawBuffers, kTeam (packers of a team; raw stages then have empty barriers), kRings, kWStages, kCluster.
+LC_CONSTEXPR int barrier_count(int slots, int raw_buffers, int w_stages, int team) {
+  return 2 * slots + (team > 1 ? 2 : 1) * raw_buffers + 2 * w_stages;
+}
+
 template <class C> struct BlockBarriers {
-  uint32_t slot_full, slot_empty, raw_full, w_full, w_empty;
+  uint32_t slot_full, slot_empty, raw_full, w_full, w_empty, raw_empty;
 
   LC_DEVICE explicit BlockBarriers(uint32_t shared)
       : slot_full(shared + C::kSharedBarriers), slot_empty(slot_full + 8 * C::kSlots), raw_full(slot_empty + 8 * C::kSlots),
-        w_full(raw_full + 8 * C::kPackers * C::kRawStages), w_empty(w_full + 8 * C::kRings * C::kWStages) {}
+        w_full(raw_full + 8 * C::kRawBuffers), w_empty(w_full + 8 * C::kRings * C::kWStages),
+        raw_empty(w_empty + 8 * C::kRings * C::kWStages) {}
 
   // By all threads.
   LC_DEVICE void init() const {
@@ -23,7 +28,10 @@ template <class C> struct BlockBarriers {
         barrier_init(slot_full + 8 * i, C::kPackersPerSlot);
         barrier_init(slot_empty + 8 * i, 8);
       }
-      for (int i = 0; i < C::kPackers * C::kRawStages; ++i) barrier_init(raw_full + 8 * i, 1);
+      for (int i = 0; i < C::kRawBuffers; ++i) {
+        barrier_init(raw_full + 8 * i, 1);
+        if (C::kTeam > 1) barrier_init(raw_empty + 8 * i, C::kTeam);
+      }
       for (int i = 0; i < C::kRings * C::kWStages; ++i) {
         barrier_init(w_full + 8 * i, 1);
         barrier_init(w_empty + 8 * i, 8 / C::kRings * C::kCluster);

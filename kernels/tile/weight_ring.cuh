@@ -9,8 +9,9 @@
 
 // C: kRings, kWStages, kWStageBytes, kPassStages (stages of one 64-channel block), kPasses, kResident, kStationary
 // (everything fits: loaded once), kSharedW, stage_bytes(position), kPassBytes, kCluster.
-template <class C, class P>
-LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers) {
+// `raw`: the loads of a team of packers, served by the same lane.
+template <class C, class P, class Raw>
+LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers, Raw& raw) {
   const uint32_t w_full = barriers.w_full, w_empty = barriers.w_empty;
   constexpr int kRings = C::kRings, kStages = C::kWStages;
   auto source = [&](int ring, const Item& item, int pass) {
@@ -27,6 +28,8 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
         from += C::stage_bytes(i);
       }
     }
+    while (raw.poll()) {
+    }
     return;
   }
   int stage[kRings] = {}, phase[kRings], item[kRings], pass[kRings] = {}, position[kRings] = {};
@@ -38,7 +41,7 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
     if (schedule.begin < schedule.end) from[r] = source(r, schedule.item(schedule.begin), 0);
   }
   for (bool busy = true; busy;) {
-    busy = false;
+    busy = raw.poll();
 #pragma unroll
     for (int r = 0; r < kRings; ++r) {
       if (item[r] >= schedule.end) continue;

@@ -14,11 +14,12 @@ namespace {
 constexpr std::int64_t kThreads = 384, kColumns = 128, kTapBytes = 4096;
 
 struct Tile {
-  std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full, packers, cluster;
+  std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full, packers, cluster,
+      team;
 
   static Tile read(const Config& c) {
     return {c.get("ways"),       c.get("slots"),    c.get("raw"),  c.get("taps"),    c.get("interval"), c.get("w"),
-            c.get("stationary"), c.get("resident"), c.get("full"), c.get("packers"), c.get("cluster")};
+            c.get("stationary"), c.get("resident"), c.get("full"), c.get("packers"), c.get("cluster"),  c.get("team")};
   }
   Config config() const {
     return Config{{{"ways", channel_ways},
@@ -31,7 +32,8 @@ struct Tile {
                    {"resident", resident},
                    {"full", full},
                    {"packers", packers},
-                   {"cluster", cluster}}};
+                   {"cluster", cluster},
+                   {"team", team}}};
   }
 };
 
@@ -53,11 +55,13 @@ struct Geometry {
     pass_stages = channel_blocks * ((tap_groups - 1) * ceil_div(t.taps, t.interval) + ceil_div(last_taps, t.interval));
     const std::int64_t pitch = (ceil_div((pack.raw_needed + 3) * 4, 16) | 1) * 16;
     const std::int64_t raw_bytes = gather ? 0 : 16 * pitch;
+    const std::int64_t raw_buffers = t.raw_stages * (t.team ? 1 : t.packers);
     shared_bytes = t.slots * pack.chunk_rows() * 64 + t.channel_ways * t.w_stages * t.interval * kTapBytes +
-                   t.packers * t.raw_stages * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 8) +
-                   8 * (2 * t.slots + t.packers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
-    fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= t.packers &&
-           (t.packers == 3 || t.stationary) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
+                   raw_buffers * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 8) +
+                   (t.team ? 16 * t.packers : 0) +
+                   8 * (2 * t.slots + (t.team ? 2 : 1) * raw_buffers + 2 * t.channel_ways * t.w_stages);
+    fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= (t.team ? 2 : t.packers) &&
+           (t.packers == 3 || (t.stationary && !t.team)) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
   }
@@ -86,20 +90,22 @@ class DenseFpropSplitSm90 final : public CudaKernel {
       for (const std::int64_t resident : {0, 1})
         for (const std::int64_t stationary : {0, 1})
           for (const std::int64_t full : {0, 1})
-            for (const std::int64_t more : {0, 1}) {  // a fourth packer, or weights shared by two blocks
-              Tile t{problem.out_channels_per_group() <= 64 ? 1 : 2,
-                     3,
-                     1,
-                     taps,
-                     std::min<std::int64_t>(taps, 3),
-                     2,
-                     stationary,
-                     resident,
-                     full,
-                     stationary && more ? 4 : 3,
-                     !stationary && more ? 2 : 1};
-              add_best_fit(problem, device, t, found);
-            }
+            for (const std::int64_t more : {0, 1})  // a fourth packer, or weights shared by two blocks
+              for (const std::int64_t team : {0, 1}) {
+                Tile t{problem.out_channels_per_group() <= 64 ? 1 : 2,
+                       3,
+                       1,
+                       taps,
+                       std::min<std::int64_t>(taps, 3),
+                       2,
+                       stationary,
+                       resident,
+                       full,
+                       stationary && more ? 4 : 3,
+                       !stationary && more ? 2 : 1,
+                       team};
+                add_best_fit(problem, device, t, found);
+              }
     }
     std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     std::vector<Config> configs;
@@ -216,7 +222,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
          {Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_SLOTS", t.slots}, Define{"LC_RAW_STAGES", t.raw_stages},
           Define{"LC_TAPS", t.taps}, Define{"LC_INTERVAL", t.interval}, Define{"LC_W_STAGES", t.w_stages},
           Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers},
-          Define{"LC_CLUSTER", t.cluster},
+          Define{"LC_CLUSTER", t.cluster}, Define{"LC_TEAM", t.team},
           Define{"LC_STORE", std::int64_t{!t.full          ? 0
                                           : aligned_output ? 2
                                                            : 1}},
@@ -237,8 +243,10 @@ class DenseFpropSplitSm90 final : public CudaKernel {
       if (base.passes == 1 || t.slots > 32) return;
     }
     if (t.stationary) t.w_stages = base.pass_stages;
-    for (const auto& [slots, raw, w] :
-         {std::array<std::int64_t, 3>{4, 2, 4}, {4, 2, 2}, {4, 1, 2}, {3, 2, 4}, {3, 2, 2}, {3, 1, 4}, {3, 1, 2}}) {
+    using Depths = std::array<std::int64_t, 3>;  // slots, raw stages, weight stages
+    static constexpr Depths kAlone[] = {{4, 2, 4}, {4, 2, 2}, {4, 1, 2}, {3, 2, 4}, {3, 2, 2}, {3, 1, 4}, {3, 1, 2}};
+    static constexpr Depths kTogether[] = {{4, 4, 4}, {4, 4, 2}, {3, 4, 2}, {2, 4, 2}, {3, 3, 2}, {2, 3, 2}, {2, 2, 2}};
+    for (const auto& [slots, raw, w] : t.team ? kTogether : kAlone) {
       Tile fit = t;
       if (!t.resident) fit.slots = slots;
       fit.raw_stages = raw;
@@ -270,7 +278,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     // An interval ends with a promotion that the other warpgroup's products hide only in part.
     const double multiply =
         e.flops / (rates.tensor_flops_per_second * 0.8) * (1 + 0.25 * (3.0 / static_cast<double>(t.interval) - 1));
-    const double rows = static_cast<double>(g.pack.chunk_rows()) / 32 + (t.raw_stages < 2 ? 6 : 3);
+    const double rows = static_cast<double>(g.pack.chunk_rows()) / 32 + (t.team ? 1 : t.raw_stages < 2 ? 6 : 3);
     const double pack = tiles * x_passes * static_cast<double>(g.channel_blocks * g.tap_groups) * rows * 420 /
                         (clock * static_cast<double>(device.sm_count * t.packers));
     const double w_bytes =
