@@ -152,11 +152,11 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
           offset[j] = j * C::kRawPitch + shift;
         }
         if (kPad == Pad::zeros && edge)
-          pack_any<C, true>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
+          pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
         else if (kPack == Pack::transposed && !misaligned)
           pack_transposed<C>(raw, dst, lane);
         else
-          pack_window<C>(raw, offset, misaligned, dst, lane);
+          pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
       }
       fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
       __syncwarp();

@@ -32,8 +32,9 @@ template <class G> LC_DEVICE void store_packed(uint32_t dst, const uint32_t (&v)
 }
 
 // Any stride and any alignment: the row of channel j starts `offset[j]` bytes into `raw`. With kMask, elements
-// outside [valid_begin, valid_end) become zero (zero padding); without, they are whatever lies there.
-template <class G, bool kMask>
+// outside [valid_begin, valid_end) become zero (zero padding); without, they are whatever lies there. kUniform: all rows
+// start as the first does, so that their distances are constants.
+template <class G, bool kMask, bool kUniform>
 LC_DEVICE void pack_any(uint32_t raw, const uint32_t (&offset)[G::kChunk], uint32_t dst, int lane, int valid_begin, int valid_end) {
   using Order = PackOrder<G>;
   constexpr int kSteps = Order::kSteps;
@@ -44,11 +45,12 @@ LC_DEVICE void pack_any(uint32_t raw, const uint32_t (&offset)[G::kChunk], uint3
 #pragma unroll
     for (int s = 0; s < kBatch; ++s) {
       const Order at(min(s0 + s, kSteps - 1), lane);
-      const uint32_t a = raw + at.element * G::kBytes;
+      const uint32_t a = raw + at.element * G::kBytes + (kUniform ? offset[0] : 0);
 #pragma unroll
       for (int j = 0; j < G::kChunk; ++j) {
         uint32_t& value = v[s * G::kChunk + j];
-        if (s0 + s < kSteps) value = G::kBytes == 2 ? load_shared_u16(a + offset[j]) : load_shared_u32(a + offset[j]);
+        const uint32_t from = a + (kUniform ? j * G::kRawPitch : offset[j]);
+        if (s0 + s < kSteps) value = G::kBytes == 2 ? load_shared_u16(from) : load_shared_u32(from);
         if (s0 + s >= kSteps || (kMask && (at.element < valid_begin || at.element >= valid_end))) value = 0;
       }
     }
@@ -65,9 +67,9 @@ LC_DEVICE void pack_any(uint32_t raw, const uint32_t (&offset)[G::kChunk], uint3
   }
 }
 
-// 16-bit elements, strides 2, 4 and 8 with all residues, rows on 4-byte boundaries: a lane loads pairs of neighbours and
+// 16-bit elements, strides 2, 4 and 8 with all residues, rows that start alike, on 4-byte boundaries: a lane loads pairs of neighbours and
 // writes them to their two planes. Loads and stores without bank conflicts, half the loads of pack_any.
-template <class G> LC_DEVICE void pack_pairs(uint32_t raw, const uint32_t (&offset)[G::kChunk], uint32_t dst, int lane) {
+template <class G> LC_DEVICE void pack_pairs(uint32_t raw, uint32_t dst, int lane) {
   constexpr int kPairs = ceil_div(G::kRawNeeded, 2), kSteps = ceil_div(kPairs, 32), kBatch = 3;
 #pragma unroll
   for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
@@ -77,7 +79,7 @@ template <class G> LC_DEVICE void pack_pairs(uint32_t raw, const uint32_t (&offs
       const uint32_t a = raw + min((s0 + s) * 32 + lane, kPairs - 1) * 4;
 #pragma unroll
       for (int j = 0; j < 8; ++j)
-        if (s0 + s < kSteps) v[s][j] = load_shared_u32(a + offset[j]);
+        if (s0 + s < kSteps) v[s][j] = load_shared_u32(a + j * G::kRawPitch);
     }
 #pragma unroll
     for (int s = 0; s < kBatch; ++s) {
@@ -97,16 +99,20 @@ template <class G> LC_DEVICE void pack_pairs(uint32_t raw, const uint32_t (&offs
   }
 }
 
-// A whole window, by the quickest way that its rows' alignment allows (`misaligned`: the rows' low address bits, or-ed).
+// A whole window, by the quickest way that its rows allow. `uniform`: all rows start as the first does.
 template <class G>
-LC_DEVICE void pack_window(uint32_t raw, const uint32_t (&offset)[G::kChunk], uint32_t misaligned, uint32_t dst, int lane) {
+LC_DEVICE void pack_window(uint32_t raw, const uint32_t (&offset)[G::kChunk], bool uniform, uint32_t dst, int lane) {
+  if (!uniform) {
+    pack_any<G, false, false>(raw, offset, dst, lane, 0, 0);
+    return;
+  }
   if constexpr (G::kBytes == 2 && PackOrder<G>::kAlongTime && (G::kStride == 2 || G::kStride == 4 || G::kStride == 8)) {
-    if (!(misaligned & 3)) {
-      pack_pairs<G>(raw, offset, dst, lane);
+    if (!(offset[0] & 3)) {
+      pack_pairs<G>(raw + offset[0], dst, lane);
       return;
     }
   }
-  pack_any<G, false>(raw, offset, dst, lane, 0, 0);
+  pack_any<G, false, true>(raw, offset, dst, lane, 0, 0);
 }
 
 // 16-bit elements, stride 1, rows on 16-byte boundaries: 8x8 transposes between ldmatrix and stmatrix, no bank conflict
