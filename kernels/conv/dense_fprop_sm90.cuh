@@ -101,7 +101,7 @@ struct C : Polyphase<kStride, LC_DILATION, LC_TAPS> {
   static constexpr int kSharedBarriers = kSharedOut + 8 * Rows::kStageBytes;
   static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
 };
-static_assert(C::kSharedBytes <= 232448, "shared memory");
+static_assert(C::kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
 static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
 static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
@@ -111,8 +111,6 @@ static_assert(C::kSlots >= 2, "slots are released one group late; a packer, at m
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 constexpr int kThreads = 384, kMmaRegisters = 200, kPackerRegisters = 104;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
-
-extern "C" __device__ const int longconv_shared_bytes = C::kSharedBytes;
 
 using Params = FpropParams<Element>;
 using Raw = RawRing<C, Params>;

@@ -261,6 +261,7 @@ class DenseFpropSm90 final : public CudaKernel {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;
+    spec.defines.push_back({"LC_SHARED_BYTES", spec.dynamic_shared_bytes});
     spec.allow_local_memory = true;  // epilogues with activations may spill a few words outside the main loop
     return spec;
   }

@@ -230,6 +230,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;
+    spec.defines.push_back({"LC_SHARED_BYTES", spec.dynamic_shared_bytes});
     spec.allow_local_memory = true;  // 192 accumulator registers of 208: some shapes spill a few words in the packers
     return spec;
   }
