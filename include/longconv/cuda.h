@@ -34,5 +34,10 @@ struct WarmupReport {
 /// the plan may be for Device::known(...). A plan for the CPU needs nothing. Throws Error.
 WarmupReport compile_ahead(const Plan& plan, Compiler* compiler = nullptr);
 
+/// The layer of a forward problem without padding, groups, residual and activation, as JSON: the chosen kernels with
+/// their definitions, grids and memory layout as numbers that hold for every batch and length, and the source text they
+/// need. What `longconv eject` writes files from; src/cuda/layer_launch.h has the meaning. Pure. Throws Error.
+std::string describe_layer(const ConvProblem& problem, const Device& device);
+
 }  // namespace cuda
 }  // namespace longconv

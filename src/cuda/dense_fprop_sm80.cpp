@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cuda/dense_fprop_common.h"
+#include "cuda/layer_launch.h"
 #include "cuda/packed_weights.h"
 #include "plan/registry.h"
 
@@ -163,6 +164,18 @@ class DenseFpropSm80 final : public CudaKernel {
       launch_direct(compiler, problem, device, tensors, context.stream,
                     {1, memory.state, memory.packed, g.step, g.step, tiles_per_row});
     if (zero_padding) launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed});
+  }
+
+  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+    const Tile t = Tile::read(config);
+    const Geometry g(problem, t);
+    LayerLaunch layer;
+    layer.pack = LayerStep{pack_spec(problem, t), kThreads, problem.groups * g.padded_rows() / 16};
+    layer.main = {main_spec(problem, t), kThreads, 0, g.step, g.passes, 1, splits(problem) ? 1 : 2};
+    if (splits(problem)) layer.repair = direct_step(problem, 1);
+    layer.packed = layout(problem, t);
+    layer.redo_span = g.step;
+    return layer;
   }
 
  private:

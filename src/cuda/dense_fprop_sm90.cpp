@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cuda/dense_fprop_common.h"
+#include "cuda/layer_launch.h"
 #include "cuda/packed_weights.h"
 #include "plan/registry.h"
 
@@ -209,6 +210,24 @@ class DenseFpropSm90 final : public CudaKernel {
       repair.flags = memory.packed;
       launch_direct(compiler, problem, device, tensors, context.stream, repair);
     }
+  }
+
+  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+    const Tile t = Tile::read(config);
+    const Geometry g(problem, t, gathers(problem));
+    const std::int64_t aligned = 16 / g.element_bytes;
+    const bool direct_store = t.full && problem.out_length() % aligned == 0;
+    LayerLaunch layer;
+    layer.pack = LayerStep{pack_spec(problem, t), 128, problem.groups * g.padded_rows(t)};
+    layer.main = {main_spec(problem, t, gathers(problem), direct_store),
+                  kThreads,
+                  0,
+                  g.step,
+                  t.resident ? 1 : g.passes,
+                  t.cluster};
+    layer.packed = layout(problem, t);
+    layer.out_length_multiple = direct_store ? aligned : 1;
+    return layer;
   }
 
  private:

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "cuda/dense_fprop_common.h"
+#include "cuda/layer_launch.h"
 #include "cuda/packed_weights.h"
 #include "plan/registry.h"
 
@@ -188,6 +189,25 @@ class DenseFpropSplitSm90 final : public CudaKernel {
                   {1, memory.state, memory.packed, g.step, g.span, tiles_per_row});
     if (pad_code(problem) == 1)
       launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed});
+  }
+
+  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+    const Tile t = Tile::read(config);
+    const Geometry g(problem, t, gathers(problem));
+    const bool direct_store = t.full && problem.out_length() % 4 == 0;
+    LayerLaunch layer;
+    layer.pack = LayerStep{pack_spec(problem, t), 128, problem.groups * g.padded_rows(t)};
+    layer.main = {main_spec(problem, t, gathers(problem), direct_store),
+                  kThreads,
+                  0,
+                  g.step,
+                  t.resident ? 1 : g.passes,
+                  t.cluster};
+    layer.repair = direct_step(problem, 1);
+    layer.packed = layout(problem, t);
+    layer.redo_span = g.span;
+    layer.out_length_multiple = direct_store ? 4 : 1;
+    return layer;
   }
 
  private:

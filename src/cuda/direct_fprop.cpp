@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/dense_fprop_common.h"
+#include "cuda/layer_launch.h"
 #include "plan/registry.h"
 
 namespace longconv {
@@ -86,15 +87,11 @@ void launch_with(Compiler& compiler, const ConvProblem& problem, const Device& d
   p.redo_step = repair.redo_step, p.redo_span = repair.redo_span, p.redo_tiles = repair.redo_tiles;
   p.batch = static_cast<std::int32_t>(problem.batch), p.groups = static_cast<std::int32_t>(problem.groups);
   p.negative_slope = static_cast<Slope>(problem.negative_slope);
-  const DirectTile t = tile_of(problem);
-  const std::int64_t items = problem.batch * problem.groups *
-                             ceil_div(problem.out_length(), t.thread_time * (kThreads / t.out_threads)) *
-                             ceil_div(problem.out_channels_per_group(), t.thread_out * t.out_threads);
+  const LayerStep step = direct_step(problem, repair.mode);
   LaunchShape shape;
-  shape.blocks = std::min<std::int64_t>(items, std::int64_t{device.sm_count} * 16);
-  shape.threads = static_cast<int>(kThreads);
-  const KernelSpec spec = direct_spec(problem, repair.mode);
-  launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, stream, p);
+  shape.blocks = step.blocks(problem.batch * problem.groups, problem.out_length(), device.sm_count);
+  shape.threads = static_cast<int>(step.threads);
+  launch(compiler.driver(), compiler.get_function(device.ordinal, step.spec, &problem), shape, stream, p);
 }
 
 class DirectFprop final : public CudaKernel {
@@ -139,6 +136,11 @@ class DirectFprop final : public CudaKernel {
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config&, const Device&) const override {
     return {direct_spec(problem, 0)};
   }
+  LayerLaunch layer_launch(const ConvProblem& problem, const Config&, const Device&) const override {
+    LayerLaunch layer;
+    layer.main = direct_step(problem, 0);
+    return layer;
+  }
   void launch(const ConvProblem& problem, const Config&, const Device& device, const ConvTensors& tensors,
               const LaunchContext& context) const override {
     launch_direct(compiler_of(context), problem, device, tensors, context.stream, Repair{});
@@ -167,6 +169,17 @@ KernelSpec direct_spec(const ConvProblem& problem, int mode) {
     spec.defines.push_back(define);
   }
   return spec;
+}
+
+LayerStep direct_step(const ConvProblem& problem, int mode) {
+  const DirectTile t = tile_of(problem);
+  LayerStep step;
+  step.spec = direct_spec(problem, mode);
+  step.threads = kThreads;
+  step.tile_steps = t.thread_time * (kThreads / t.out_threads);
+  step.items_per_tile = ceil_div(problem.out_channels_per_group(), t.thread_out * t.out_threads);
+  step.blocks_per_sm = 16;
+  return step;
 }
 
 void launch_direct(Compiler& compiler, const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
