@@ -11,7 +11,7 @@ template <class T> LC_DEVICE bool is_minus_inf(T v) { return v < 0 && v - v != 0
 template <Activation kActivation> LC_DEVICE float activate(float v, float negative_slope) {
   switch (kActivation) {
     case Activation::none: return v;
-    case Activation::relu: return v < 0.f ? 0.f : v;  // NaN passes
+    case Activation::relu: return v < 0.f ? 0.f : v;  // NaN stays
     case Activation::leaky_relu: return v < 0.f ? v * negative_slope : v;
     case Activation::gelu: return is_minus_inf(v) ? -0.f : 0.5f * v * (1.f + erff(v * 0.70710678118654752f));
     case Activation::gelu_tanh: return is_minus_inf(v) ? -0.f : 0.5f * v * (1.f + tanhf(0.79788456080286536f * (v + 0.044715f * v * v * v)));

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 import longconv
-from longconv import bench, demo
+from longconv import bench, demo, eject
 
 __all__ = ["main"]
 
@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, module, text in (
         ("bench", bench, "time longconv and PyTorch side by side on the judged shapes"),
         ("demo", demo, "the headline model beside PyTorch's, and a picture of a real recording"),
+        ("eject", eject, "write one layer as one Python file with CUDA source, which needs no longconv"),
     ):
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         module.add_arguments(command)

@@ -1,0 +1,198 @@
+# Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+"""The Python of an ejected file, around its CUDA source."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from longconv.eject.launcher_text import Path, declaration
+
+__all__ = ["model_text"]
+
+_DTYPES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}
+
+_TEXT = '''\
+# Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+"""A 1-D convolution as CUDA source in one file: (batch, %(in_channels)s, length) to (batch, %(out_channels)s, length_out).
+
+    y[n, o, t] = sum over i, k of weight[o, i, k] * x[n, i, t * %(stride)s + k * %(dilation)s]%(plus_bias)s
+
+Written by ``%(command)s``.
+%(precision_text)s Any batch and length will do; channels, kernel size, stride and dilation are compiled in.
+"""
+
+import functools
+import math
+
+import torch
+from torch import nn
+from torch.utils.cpp_extension import load_inline
+
+batch_size = %(batch_size)s
+in_channels = %(in_channels)s
+out_channels = %(out_channels)s
+kernel_size = %(kernel_size)s
+length = %(length)s
+stride = %(stride)s
+dilation = %(dilation)s
+
+# --- The kernels ---------------------------------------------------------------------------------------------------------
+
+device_source = r"""
+%(device)s"""
+
+# --- Launching them ------------------------------------------------------------------------------------------------------
+
+launcher_source = r"""
+%(launcher)s"""
+
+
+@functools.cache
+def _extension():
+    """Compile the source, once for a machine: some minutes."""
+    cuda = int((torch.version.cuda or "0").split(".")[0])
+%(gencode)s
+    standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
+    return load_inline(
+        name="longconv_conv1d_%(digest)s",
+        cpp_sources="%(declaration)s;",
+        cuda_sources=device_source + launcher_source,
+        functions=["conv1d_forward"],
+        extra_cflags=["-O3", *standard],
+        extra_cuda_cflags=["-O3", "-diag-suppress=177", *standard, *targets],
+    )
+
+
+# --- The model -----------------------------------------------------------------------------------------------------------
+
+
+class _Conv1d(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *arguments):
+        return _extension().conv1d_forward(*arguments)
+
+    @staticmethod
+    def backward(ctx, grad_y):
+        raise NotImplementedError("this file has the forward kernels only: train with longconv or PyTorch")
+
+
+class Conv1dFromScratch(nn.Module):
+    """The layer, with PyTorch's arguments and initial values for the same seed."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, dilation=1, bias=%(bias)s):
+        super().__init__()
+        sizes = (in_channels, out_channels, kernel_size, stride, dilation, bool(bias))
+        if sizes != %(sizes)s:
+            raise ValueError(
+                "(in_channels, out_channels, kernel_size, stride, dilation, bias): this file is compiled for "
+                f"%(sizes)s, but got {sizes}: make another with longconv eject"
+            )
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size%(dtype_argument)s))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+%(bias_text)s
+    def forward(self, x):
+        """(batch, in_channels, length) to (batch, out_channels, length_out)."""
+        if not x.is_cuda:
+            raise RuntimeError(f"x: expected a CUDA tensor, but got one on {x.device}: the kernels need an NVIDIA GPU")
+        if x.dim() != 3 or x.size(1) != in_channels or x.size(2) <= (kernel_size - 1) * dilation:
+            raise ValueError(
+                f"x: expected the shape (batch, {in_channels}, more than {(kernel_size - 1) * dilation}), "
+                f"but got {tuple(x.shape)}"
+            )
+        if x.dtype != torch.%(dtype)s or self.weight.dtype != x.dtype or self.weight.device != x.device:
+            raise TypeError(
+                "x and weight: expected torch.%(dtype)s on one device, but got "
+                f"{x.dtype} on {x.device} and {self.weight.dtype} on {self.weight.device}"
+            )
+        return _Conv1d.apply(%(arguments)s)
+
+
+class ModelNew(nn.Module):
+    """One convolution."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, dilation=1, bias=%(bias)s):
+        super().__init__()
+        self.conv1d = Conv1dFromScratch(in_channels, out_channels, kernel_size, stride, dilation, bias)
+
+    def forward(self, x):
+        """(batch, in_channels, length) to (batch, out_channels, length_out)."""
+        return self.conv1d(x)
+
+
+def get_inputs():
+    """One batch, uniform in [0, 1)."""
+    return [torch.rand(batch_size, in_channels, length%(dtype_argument)s)]
+
+
+def get_init_inputs():
+    """Arguments of ModelNew."""
+    return [in_channels, out_channels, kernel_size, stride, dilation%(init_bias)s]
+
+
+if torch.cuda.is_available():
+    _extension()
+'''
+
+_BIAS = """\
+        bound = 1 / math.sqrt(in_channels * kernel_size)
+        self.bias = nn.Parameter(torch.empty(out_channels%(dtype_argument)s))
+        nn.init.uniform_(self.bias, -bound, bound)
+"""
+_NO_BIAS = '        self.register_parameter("bias", None)\n'
+
+_HOPPER = '"-gencode=arch=compute_90a,code=sm_90a"'
+_AMPERE = '"-gencode=arch=compute_80,code=[sm_80,compute_80]"'
+_GENCODE = {
+    "sm_80": f"""\
+    if cuda < 11:
+        raise RuntimeError(f"expected a PyTorch for CUDA 11.7 or newer, but got one for {{torch.version.cuda}}")
+    targets = [{_AMPERE}]""",
+    "sm_90a": f"""\
+    if cuda < 12:
+        raise RuntimeError(f"expected a PyTorch for CUDA 12.0 or newer, but got one for {{torch.version.cuda}}")
+    targets = [{_HOPPER}]""",
+    "both": f"""\
+    if cuda < 11:
+        raise RuntimeError(f"expected a PyTorch for CUDA 11.7 or newer, but got one for {{torch.version.cuda}}")
+    targets = [{_AMPERE}]
+    if cuda >= 12:
+        targets.append({_HOPPER})""",
+}
+
+_PRECISION = {
+    "follow": "float32 in TF32 where ``torch.backends.cudnn.allow_tf32`` allows it when it runs, in fp32 where not.",
+    "fp32": "float32 in fp32.",
+    "tf32": "float32, multiplied in TF32.",
+    "bf16": "bfloat16.",
+    "f16": "float16.",
+}
+
+
+def model_text(paths: Sequence[Path], arch: str, precision: str, command: str, device: str, launcher: str) -> str:
+    """The whole file."""
+    problem = paths[0].layer["problem"]
+    bias = bool(problem["bias"])
+    dtype = _DTYPES[problem["dtype"]]
+    values = {
+        **problem,
+        "device": device,
+        "launcher": launcher,
+        "command": command,
+        "declaration": declaration(paths),
+        "digest": hashlib.sha256((device + launcher).encode()).hexdigest()[:12],
+        "gencode": _GENCODE[arch],
+        "precision_text": _PRECISION[precision],
+        "bias": bias,
+        "plus_bias": " + bias[o]" if bias else "",
+        "init_bias": ", True" if bias else "",
+        "dtype": dtype,
+        "dtype_argument": "" if dtype == "float32" else f", dtype=torch.{dtype}",
+        "arguments": "x, self.weight"
+        + (", self.bias" if bias else "")
+        + (", torch.backends.cudnn.allow_tf32" if precision == "follow" else ""),
+    }
+    sizes = (*(problem[key] for key in ("in_channels", "out_channels", "kernel_size", "stride", "dilation")), bias)
+    values["sizes"] = sizes
+    values["bias_text"] = (_BIAS if bias else _NO_BIAS) % values
+    return _TEXT % values
