@@ -52,9 +52,10 @@ void imitate_self_test(void* parameter) {
   if (state.wrong_results) p.y[p.count - 1] = 0;
 }
 
-CUresult launched(CUfunction function, void** parameters) {
+CUresult launched(CUfunction function, void** parameters, unsigned shared_bytes) {
   if (state.launch_result != 0) return called(state.launch_result);
-  ++state.launches;
+  state.history[state.launches++ % state.kHistory] = {state.last_blocks, state.last_threads, shared_bytes,
+                                                      state.last_cluster};
   state.last_argument = *static_cast<const int*>(parameters[0]);
   const std::string& image = reinterpret_cast<Module*>(function)->image;
   if (image.find("self_test") != std::string::npos && image.find("VARIANT") == std::string::npos) {
@@ -169,9 +170,9 @@ FAKE cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode* mode) {
   return called();
 }
 FAKE cuLaunchKernel(CUfunction function, unsigned blocks, unsigned, unsigned, unsigned threads, unsigned, unsigned,
-                    unsigned, CUstream, void** parameters, void**) {
+                    unsigned shared_bytes, CUstream, void** parameters, void**) {
   state.last_blocks = blocks, state.last_threads = threads, state.last_cluster = 1;
-  return launched(function, parameters);
+  return launched(function, parameters, shared_bytes);
 }
 FAKE cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** parameters, void**) {
   state.last_blocks = config->gridDimX, state.last_threads = config->blockDimX, state.last_cluster = 1;
@@ -180,7 +181,7 @@ FAKE cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** 
       state.last_cluster = static_cast<int>(config->attrs[i].value.clusterDim.x);
     }
   }
-  return launched(function, parameters);
+  return launched(function, parameters, config->sharedMemBytes);
 }
 FAKE cuMemAlloc_v2(CUdeviceptr* address, std::size_t bytes) {
   *address = reinterpret_cast<CUdeviceptr>(std::malloc(bytes));

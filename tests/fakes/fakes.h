@@ -28,6 +28,13 @@ struct DriverState {
   std::atomic<int> last_cluster{0};
   std::atomic<unsigned> last_blocks{0};
   std::atomic<unsigned> last_threads{0};
+  /// Launch number n (from 0) is history[n % kHistory]. One thread's.
+  struct Launch {
+    unsigned blocks, threads, shared_bytes;
+    int cluster;
+  };
+  static constexpr int kHistory = 16;
+  Launch history[kHistory]{};
   std::atomic<int> last_argument{0};  ///< the first kernel parameter, read as an int
 
   std::atomic<int> allocations_alive{0};

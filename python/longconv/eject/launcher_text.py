@@ -29,6 +29,8 @@ class Path:
         return f"forward_{self.precision}_{'sm90a' if self.hopper else 'sm80'}"
 
 
+_ALIAS = {"main": "conv"}  # `main` is no name for a namespace
+
 _PRECISION = {
     "fp32": "fp32",
     "tf32": "float32 in TF32",
@@ -59,37 +61,43 @@ struct Call {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Work items are tiles of time times groups of output channels. As many blocks as the GPU holds walk them; fewer where
-// there are fewer items; whole clusters.
-int64_t grid(const Call& call, int64_t tile_steps, int64_t items_per_tile, int64_t cluster_blocks, int64_t blocks_per_sm) {
-  const int64_t tiles = call.batch * ceil_div(call.out_length, tile_steps);
-  TORCH_CHECK(tiles * items_per_tile < (int64_t{1} << 31), "x: expected fewer than 2^31 tiles, but got ", tiles);
-  const int64_t clusters = std::max<int64_t>(1, call.sm_count * blocks_per_sm / cluster_blocks);
-  return cluster_blocks * std::min(ceil_div(tiles, cluster_blocks) * items_per_tile, clusters);
+// How a kernel is launched: on `blocks`, or, where that is 0, on as many as the GPU holds (blocks_per_sm) of those that
+// have work: items are tiles of tile_steps outputs times groups of output channels, and blocks walk them. Whole clusters.
+struct Shape {
+  int64_t blocks, tile_steps, items_per_tile, blocks_per_sm, cluster_blocks;
+  int threads, shared_bytes;
+};
+
+int64_t grid(const Call& call, const Shape& shape) {
+  if (shape.blocks != 0) return shape.blocks;
+  const int64_t tiles = call.batch * ceil_div(call.out_length, shape.tile_steps);
+  TORCH_CHECK(tiles * shape.items_per_tile < (int64_t{1} << 31), "x: expected fewer than 2^31 tiles, but got ", tiles);
+  const int64_t clusters = std::max<int64_t>(1, call.sm_count * shape.blocks_per_sm / shape.cluster_blocks);
+  return shape.cluster_blocks * std::min(ceil_div(tiles, shape.cluster_blocks) * shape.items_per_tile, clusters);
 }
 
 template <class Params>
-void launch(void (*kernel)(Params), const Params& params, int64_t blocks, int threads, int shared_bytes, int cluster_blocks,
-            cudaStream_t stream) {
-  if (shared_bytes > 48 * 1024)
-    C10_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes));
+void launch(void (*kernel)(Params), const Params& params, const Shape& shape, const Call& call) {
+  const dim3 blocks(static_cast<unsigned>(grid(call, shape))), threads(shape.threads);
+  if (shape.shared_bytes > 48 * 1024)
+    C10_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shape.shared_bytes));
 #if CUDART_VERSION >= 12000
-  if (cluster_blocks > 1) {
+  if (shape.cluster_blocks > 1) {
     cudaLaunchAttribute cluster{};
     cluster.id = cudaLaunchAttributeClusterDimension;
-    cluster.val.clusterDim = {static_cast<unsigned>(cluster_blocks), 1, 1};
+    cluster.val.clusterDim = {static_cast<unsigned>(shape.cluster_blocks), 1, 1};
     cudaLaunchConfig_t config{};
-    config.gridDim = dim3(static_cast<unsigned>(blocks));
-    config.blockDim = dim3(threads);
-    config.dynamicSmemBytes = shared_bytes;
-    config.stream = stream;
+    config.gridDim = blocks;
+    config.blockDim = threads;
+    config.dynamicSmemBytes = shape.shared_bytes;
+    config.stream = call.stream;
     config.attrs = &cluster;
     config.numAttrs = 1;
     C10_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, params));
     return;
   }
 #endif
-  kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, stream>>>(params);
+  kernel<<<blocks, threads, shape.shared_bytes, call.stream>>>(params);
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
@@ -117,7 +125,7 @@ def launcher_text(paths: Sequence[Path]) -> str:
         if path.hopper:
             text = f"#if CUDART_VERSION >= 12000\n{text}#endif\n"
         functions.append(text)
-    head = _HEAD % problem
+    head: str = _HEAD % problem
     return head + "\n".join(functions) + "\n}  // namespace\n\n" + _forward(paths)
 
 
@@ -132,7 +140,7 @@ def _function(path: Path) -> str:
         f"void {path.function}(const Call& call) {{",
     ]
     for role, namespace in path.namespaces.items():
-        out.append(f"  namespace {role} = conv1d::{namespace};")
+        out.append(f"  namespace {_ALIAS.get(role, role)} = conv1d::{namespace};")
     if layer["out_length_multiple"] > 1:
         multiple = layer["out_length_multiple"]
         out.append(
@@ -141,7 +149,7 @@ def _function(path: Path) -> str:
         )
     if pack:
         out += _packing(layer, pack, repair)
-    out.append("  main::Params p{};")
+    out.append("  conv::Params p{};")
     out += _signal("p")
     if pack:
         out.append("  point(p.weights, memory + kWeightOffset);")
@@ -153,7 +161,7 @@ def _function(path: Path) -> str:
         out += _direct("p")
     if problem["bias"]:
         out.append("  point(p.bias, call.bias.data_ptr());")
-    out.append(_launch("main", main, "p"))
+    out.append(_launch("conv", main, "p"))
     if repair:
         out += [
             "  // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.",
@@ -234,13 +242,13 @@ def _direct(p: str) -> list[str]:
 
 def _launch(role: str, step: dict[str, Any], params: str) -> str:
     if step["fixed_blocks"]:
-        blocks = str(step["fixed_blocks"])
+        grid = f"/*blocks=*/{step['fixed_blocks']}, 0, 0, 0"
     else:
-        numbers = (step[key] for key in ("tile_steps", "items_per_tile", "cluster_blocks", "blocks_per_sm"))
-        blocks = f"grid(call, {', '.join(map(str, numbers))})"
+        grid = "0, " + ", ".join(f"/*{key}=*/{step[key]}" for key in ("tile_steps", "items_per_tile", "blocks_per_sm"))
+    block = ", ".join(f"/*{key}=*/{step[key]}" for key in ("cluster_blocks", "threads", "shared_bytes"))
     return (
-        f"  launch({role}::{step['entry']}, {params}, {blocks}, {step['threads']}, {step['shared_bytes']}, "
-        f"{step['cluster_blocks']}, call.stream);"
+        f"  constexpr Shape k{role.capitalize()}Shape = {{{grid}, {block}}};\n"
+        f"  launch({role}::{step['entry']}, {params}, k{role.capitalize()}Shape, call);"
     )
 
 
