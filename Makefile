@@ -114,6 +114,13 @@ lint: setup ## ruff and mypy
 	@$(BIN)/ruff check $(PYTHON_SOURCES)
 	@$(BIN)/mypy
 
+# --- Generated files -------------------------------------------------------------------------------------------------
+
+.PHONY: examples
+examples: build ## write examples/kernelbench_*.py anew (after every change to a kernel or a launcher)
+	@$(BIN)/longconv eject --problem "fprop n64 c64->128 l524280 k3 s3 d4" -o examples/kernelbench_76.py
+	@$(BIN)/longconv eject --problem "fprop n32 c64->128 l131072 k3" -o examples/kernelbench_67.py
+
 .PHONY: clean
 clean: ## remove build folders and caches (.venv stays)
 	@rm -rf build dist demo_output .pytest_cache .mypy_cache .ruff_cache .hypothesis python/longconv/_C.so

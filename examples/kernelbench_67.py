@@ -1,0 +1,3484 @@
+# Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+"""A 1-D convolution as CUDA source in one file: (batch, 64, length) to (batch, 128, length_out).
+
+    y[n, o, t] = sum over i, k of weight[o, i, k] * x[n, i, t * 1 + k * 1]
+
+Written by ``longconv eject --problem "fprop n32 c64->128 l131072 k3" --arch both --precision follow``.
+float32 in TF32 where ``torch.backends.cudnn.allow_tf32`` allows it when it runs, in fp32 where not. Any batch and length will do; channels, kernel size, stride and dilation are compiled in.
+"""
+
+import functools
+import math
+
+import torch
+from torch import nn
+from torch.utils.cpp_extension import load_inline
+
+batch_size = 32
+in_channels = 64
+out_channels = 128
+kernel_size = 3
+length = 131072
+stride = 1
+dilation = 1
+
+# --- The kernels ---------------------------------------------------------------------------------------------------------
+
+device_source = r"""
+namespace conv1d {
+
+// ---- ptx/types.cuh ---------------------------------------------------------------------------------------------------
+/// Integer types, 16-bit floating-point types and conversions for device code. No system header: the names and types
+/// are those that <cstdint> has on 64-bit Linux, so that a file may also be compiled after one that includes it.
+
+typedef signed char int8_t;
+typedef unsigned char uint8_t;
+typedef short int16_t;
+typedef unsigned short uint16_t;
+typedef int int32_t;
+typedef unsigned int uint32_t;
+typedef long int64_t;
+typedef unsigned long uint64_t;
+static_assert(sizeof(int64_t) == 8, "a 64-bit system is expected");
+
+namespace longconv {
+
+/// Storage types: bits in memory, values in float.
+struct bf16 {
+  uint16_t bits;
+};
+struct f16 {
+  uint16_t bits;
+};
+/// A float whose low 13 bits the tensor core ignores. A tag: it is stored as float or uint32_t.
+struct tf32 {};
+
+namespace ptx {
+
+/// Exact.
+__device__ __forceinline__ float to_float(bf16 value) { return __uint_as_float((uint32_t)value.bits << 16); }
+__device__ __forceinline__ float to_float(f16 value) {
+  float result;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
+  return result;
+}
+__device__ __forceinline__ float to_float(float value) { return value; }
+
+/// Round to nearest, ties to even; overflow gives Inf, NaN stays NaN, subnormals are kept.
+__device__ __forceinline__ bf16 to_bf16(float value) {
+  bf16 result;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
+  return result;
+}
+__device__ __forceinline__ f16 to_f16(float value) {
+  f16 result;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
+  return result;
+}
+
+/// Two values in one register, `low` in the low half; rounded as above.
+__device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
+  uint32_t result;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+  return result;
+}
+__device__ __forceinline__ uint32_t pack_f16(float low, float high) {
+  uint32_t result;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
+  return result;
+}
+__device__ __forceinline__ void unpack_bf16(uint32_t packed, float& low, float& high) {
+  low = __uint_as_float(packed << 16);
+  high = __uint_as_float(packed & 0xffff0000u);
+}
+__device__ __forceinline__ void unpack_f16(uint32_t packed, float& low, float& high) {
+  asm("{\n.reg .f16 a, b;\nmov.b32 {a, b}, %2;\ncvt.f32.f16 %0, a;\ncvt.f32.f16 %1, b;\n}"
+      : "=f"(low), "=f"(high)
+      : "r"(packed));
+}
+
+/// The TF32 operand for a float's bits: rounded to 10 explicit bits, to nearest, ties away from zero. The tensor core
+/// drops the low 13 bits, so adding half a unit is the rounding (cvt.rna.tf32 is several instructions on sm_90).
+/// Finite values that would round to Inf keep their largest TF32 neighbour; Inf stays Inf; a NaN stays a NaN, whichever
+/// bits say so.
+__device__ __forceinline__ uint32_t round_tf32(uint32_t bits) {
+  const uint32_t magnitude = bits & 0x7fffffffu;
+  const uint32_t rounded = magnitude < 0x7f7ff000u ? bits + 0x1000u : bits;
+  return magnitude > 0x7f800000u ? bits | 0x00400000u : rounded;
+}
+__device__ __forceinline__ uint32_t round_tf32(float value) { return round_tf32(__float_as_uint(value)); }
+
+}  // namespace ptx
+}  // namespace longconv
+
+// ---- ptx/shared_memory.cuh -------------------------------------------------------------------------------------------
+/// Addresses in shared memory, and loads and stores through them. The accesses are volatile: the compiler keeps their
+/// order, so a batch of loads stays ahead of the stores that use it.
+
+namespace longconv {
+namespace ptx {
+
+/// The 32-bit address that PTX instructions take.
+__device__ __forceinline__ uint32_t shared_address(const void* pointer) {
+  return (uint32_t)__cvta_generic_to_shared(pointer);
+}
+
+__device__ __forceinline__ uint32_t load_shared_u16(uint32_t address) {
+  uint16_t value;
+  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(value) : "r"(address));
+  return value;
+}
+__device__ __forceinline__ uint32_t load_shared_u32(uint32_t address) {
+  uint32_t value;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(address));
+  return value;
+}
+__device__ __forceinline__ float load_shared_f32(uint32_t address) {
+  float value;
+  asm volatile("ld.shared.f32 %0, [%1];" : "=f"(value) : "r"(address));
+  return value;
+}
+__device__ __forceinline__ uint4 load_shared_v4(uint32_t address) {
+  uint4 value;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "r"(address));
+  return value;
+}
+
+__device__ __forceinline__ void store_shared_u16(uint32_t address, uint32_t value) {
+  asm volatile("st.shared.u16 [%0], %1;" ::"r"(address), "h"((uint16_t)value) : "memory");
+}
+__device__ __forceinline__ void store_shared_u32(uint32_t address, uint32_t value) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
+}
+__device__ __forceinline__ void store_shared_f32(uint32_t address, float value) {
+  asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
+}
+__device__ __forceinline__ void store_shared_v2(uint32_t address, float x, float y) {
+  asm volatile("st.shared.v2.f32 [%0], {%1, %2};" ::"r"(address), "f"(x), "f"(y) : "memory");
+}
+__device__ __forceinline__ void store_shared_v4(uint32_t address, uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(x), "r"(y), "r"(z), "r"(w) : "memory");
+}
+
+}  // namespace ptx
+}  // namespace longconv
+
+// ---- tile/common.cuh -------------------------------------------------------------------------------------------------
+// What every tile mover and kernel uses: short names, constant arithmetic, conversions by element type.
+
+using namespace longconv;
+using namespace longconv::ptx;
+
+#define LC_DEVICE __device__ __forceinline__
+#define LC_CONSTEXPR __host__ __device__ constexpr
+
+LC_CONSTEXPR int ceil_div(int a, int b) { return (a + b - 1) / b; }
+LC_CONSTEXPR int round_up(int a, int b) { return ceil_div(a, b) * b; }
+LC_CONSTEXPR int min_of(int a, int b) { return a < b ? a : b; }
+LC_CONSTEXPR int gcd_of(int a, int b) { return b ? gcd_of(b, a % b) : a; }
+
+// One rounding, to nearest even.
+LC_DEVICE void from_float(float v, float& out) { out = v; }
+LC_DEVICE void from_float(float v, bf16& out) { out = to_bf16(v); }
+LC_DEVICE void from_float(float v, f16& out) { out = to_f16(v); }
+
+// Two values in one register, `low` at the lower address.
+template <class E> LC_DEVICE uint32_t pack2(float low, float high);
+template <> LC_DEVICE uint32_t pack2<bf16>(float low, float high) { return pack_bf16(low, high); }
+template <> LC_DEVICE uint32_t pack2<f16>(float low, float high) { return pack_f16(low, high); }
+
+// Two neighbours at an address that is a multiple of their size.
+LC_DEVICE void store_pair(float* p, float a, float b) { *reinterpret_cast<float2*>(p) = make_float2(a, b); }
+template <class E> LC_DEVICE void store_pair(E* p, float a, float b) { *reinterpret_cast<uint32_t*>(p) = pack2<E>(a, b); }
+
+LC_DEVICE uint32_t bits_of(float v) { return __float_as_uint(v); }
+LC_DEVICE uint32_t bits_of(bf16 v) { return v.bits; }
+LC_DEVICE uint32_t bits_of(f16 v) { return v.bits; }
+
+// ---- tile/split_f16.cuh ----------------------------------------------------------------------------------------------
+// fp32 as two f16 planes for the tensor core, exactly enough of it:
+//
+//   v * 2^e = hi + lo * 2^-11,   hi = f16(v * 2^e),  lo = f16((v * 2^e - hi) * 2^11)
+//
+// With |v| * 2^e < 2^15, hi and lo are finite and |v*2^e - (hi + lo*2^-11)| <= max(2^-23 |v*2^e|, 2^-36): 22 bits and a
+// sign for every |v| * 2^e >= 2^-14. e is one number for each packed slot (16 channels of one tile), a multiple of 4 so
+// that neighbouring slots mostly share it. Slots that hold what this cannot carry (Inf, NaN, |v| >= 2^112, a nonzero
+// |v| * 2^e < 2^-14 or |v| < 2^-100) are reported, and their tiles are done again by the direct f32 kernel.
+
+// Two values, already scaled -> one word of the hi plane, one of the lo plane.
+LC_DEVICE void split2_f16(float a, float b, uint32_t& hi, uint32_t& lo) {
+  hi = pack2<f16>(a, b);
+  float ha, hb;
+  unpack_f16(hi, ha, hb);
+  lo = pack2<f16>((a - ha) * 2048.f, (b - hb) * 2048.f);
+}
+
+// Running extremes of |v| over a slot: the largest (NaN if there is one), and the smallest that is not zero, as
+// 2 * bits - 1: zero wraps around to the largest number.
+struct Extremes {
+  float largest = 0.f;
+  uint32_t smallest = 0xffffffffu;
+  LC_DEVICE void add(float v) {
+    asm("max.NaN.f32 %0, %0, %1;" : "+f"(largest) : "f"(fabsf(v)));
+    const uint32_t bits = __float_as_uint(v);
+    smallest = min(smallest, bits + bits - 1u);
+  }
+  LC_DEVICE void merge(const Extremes& x) {
+    largest = __uint_as_float(max(__float_as_uint(largest), __float_as_uint(x.largest)));
+    smallest = min(smallest, x.smallest);
+  }
+  LC_DEVICE void reduce_warp() {
+    // NaN has the largest bits of all: the integer maximum keeps it.
+    largest = __uint_as_float(__reduce_max_sync(~0u, __float_as_uint(largest)));
+    smallest = __reduce_min_sync(~0u, smallest);
+  }
+};
+
+// The slot's scale: exponent e, multiple of 4, with largest * 2^e in [2^11, 2^15). representable: see above.
+struct SlotScale {
+  float scale, inverse;
+  bool representable;
+  SlotScale() = default;
+  LC_DEVICE explicit SlotScale(const Extremes& x) {
+    const bool zero = x.largest == 0.f;
+    const int exponent = static_cast<int>(__float_as_uint(x.largest) >> 23) - 127;  // floor(log2(largest)); 128: Inf, NaN
+    const int e = zero ? 0 : ((14 + 1024 - exponent) & ~3) - 1024;                  // rounded down to a multiple of 4
+    const bool in_range = zero || (exponent < 112 && exponent >= -100);
+    representable = in_range && (zero || x.smallest >= (static_cast<uint32_t>(max(-14 - e, -100) + 127) << 24) - 1u);
+    scale = __uint_as_float(static_cast<uint32_t>((in_range ? e : 0) + 127) << 23);
+    inverse = __uint_as_float(static_cast<uint32_t>((in_range ? -e : 0) + 127) << 23);
+  }
+};
+
+// A weight channel's scale: exponent e with largest * 2^e in [2^13, 2^14).
+struct ChannelScale {
+  float scale, inverse;
+  bool representable;
+  LC_DEVICE explicit ChannelScale(const Extremes& x) {
+    const bool zero = x.largest == 0.f;
+    const int exponent = static_cast<int>(__float_as_uint(x.largest) >> 23) - 127;
+    const int e = zero ? 0 : 13 - exponent;
+    // Both 2^e and 2^-e must be normal numbers, and so must the weights that matter.
+    const bool in_range = zero || (exponent <= 126 && exponent >= -100);
+    representable = in_range && (zero || x.smallest >= (static_cast<uint32_t>(max(-14 - e, -126) + 127) << 24) - 1u);
+    scale = __uint_as_float(static_cast<uint32_t>((in_range ? e : 0) + 127) << 23);
+    inverse = __uint_as_float(static_cast<uint32_t>((in_range ? -e : 0) + 127) << 23);
+  }
+};
+
+// ---- ptx/wgmma_operands.cuh ------------------------------------------------------------------------------------------
+/// Operand lists for inline PTX with many accumulators, here and nowhere else:
+///   LONGCONV_ASM_REGISTERS_n       "%0, %1, ..., %n-1"
+///   LONGCONV_ASM_OUTPUTS_n(d, i)   "+f"(d[i]), ..., "+f"(d[i + n - 1])
+
+#define LONGCONV_ASM_REGISTERS_4 \
+  "%0, %1, %2, %3"
+#define LONGCONV_ASM_REGISTERS_8 \
+  LONGCONV_ASM_REGISTERS_4 \
+  ", %4, %5, %6, %7"
+#define LONGCONV_ASM_REGISTERS_16 \
+  LONGCONV_ASM_REGISTERS_8 \
+  ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define LONGCONV_ASM_REGISTERS_32 \
+  LONGCONV_ASM_REGISTERS_16 \
+  ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define LONGCONV_ASM_REGISTERS_48 \
+  LONGCONV_ASM_REGISTERS_32 \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
+#define LONGCONV_ASM_REGISTERS_64 \
+  LONGCONV_ASM_REGISTERS_48 \
+  ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define LONGCONV_ASM_REGISTERS_96 \
+  LONGCONV_ASM_REGISTERS_64 \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79" \
+  ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
+#define LONGCONV_ASM_REGISTERS_128 \
+  LONGCONV_ASM_REGISTERS_96 \
+  ", %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111" \
+  ", %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
+
+#define LONGCONV_ASM_OUTPUTS_4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define LONGCONV_ASM_OUTPUTS_8(d, i) LONGCONV_ASM_OUTPUTS_4(d, i), LONGCONV_ASM_OUTPUTS_4(d, i + 4)
+#define LONGCONV_ASM_OUTPUTS_16(d, i) LONGCONV_ASM_OUTPUTS_8(d, i), LONGCONV_ASM_OUTPUTS_8(d, i + 8)
+#define LONGCONV_ASM_OUTPUTS_32(d, i) LONGCONV_ASM_OUTPUTS_16(d, i), LONGCONV_ASM_OUTPUTS_16(d, i + 16)
+#define LONGCONV_ASM_OUTPUTS_48(d, i) LONGCONV_ASM_OUTPUTS_32(d, i), LONGCONV_ASM_OUTPUTS_16(d, i + 32)
+#define LONGCONV_ASM_OUTPUTS_64(d, i) LONGCONV_ASM_OUTPUTS_32(d, i), LONGCONV_ASM_OUTPUTS_32(d, i + 32)
+#define LONGCONV_ASM_OUTPUTS_96(d, i) LONGCONV_ASM_OUTPUTS_64(d, i), LONGCONV_ASM_OUTPUTS_32(d, i + 64)
+#define LONGCONV_ASM_OUTPUTS_128(d, i) LONGCONV_ASM_OUTPUTS_64(d, i), LONGCONV_ASM_OUTPUTS_64(d, i + 64)
+
+// ---- ptx/wgmma.cuh ---------------------------------------------------------------------------------------------------
+/// wgmma: D (64 x N, float) = A B + D by one warpgroup, operands in shared memory (A also in registers) (sm_90a).
+///
+///   wgmma_fence();                                  // accumulators and shared memory are ready
+///   wgmma<bf16, 256>(d, a, b, accumulate);          // any number; accumulate = 0: D = A B
+///   wgmma_commit();
+///   wgmma_wait<0>();                                // all but the latest 0 groups have ended
+///   keep_registers(d);                              // before d is read
+///
+/// N is 8, 16, 32, 64, 96, 128, 192 or 256. A step covers k = 16 elements of bf16 and f16, 8 of tf32: 32 bytes.
+/// With g = lane / 4, c = lane % 4 and w = the warp's place in its warpgroup, d[4*j + 2*h + e] is
+/// D(16*w + 8*h + g, 8*j + 2*c + e). A from registers: the four 32-bit registers of mma.sync's m16n8k16 (tf32: m16n8k8),
+/// rows 16*w to 16*w + 15.
+///
+/// The tensor core truncates when it accumulates: promote long sums into registers of their own.
+
+namespace longconv {
+namespace ptx {
+
+/// How a tile lies in shared memory.
+enum class Swizzle : uint32_t { none = 0, bytes128 = 1, bytes64 = 2, bytes32 = 3 };
+
+/// A matrix descriptor. Without swizzle, K-major: core matrices of 8 rows x 16 bytes, each 128 bytes in one piece;
+/// `leading_bytes` from one core matrix to the next along K, `stride_bytes` along M or N. The start is a multiple of 16
+/// bytes; moving it by s bytes is adding s >> 4. All three numbers are below 2^18. Do not build one from a literal zero
+/// address: that crashes some compilers.
+__device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t address, uint32_t leading_bytes, uint32_t stride_bytes,
+                                                     Swizzle swizzle = Swizzle::none) {
+  return (uint64_t)((address & 0x3ffffu) >> 4) | (uint64_t)(leading_bytes >> 4) << 16 |
+         (uint64_t)(stride_bytes >> 4) << 32 | (uint64_t)swizzle << 62;
+}
+
+__device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+__device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int Pending>
+__device__ __forceinline__ void wgmma_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Pending) : "memory");
+}
+
+/// Ties accumulators to this point of the program. Without it ptxas may serialise every wgmma (warning C7514).
+template <int Count>
+__device__ __forceinline__ void keep_registers(float (&d)[Count]) {
+#pragma unroll
+  for (int i = 0; i < Count; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+
+template <typename Type, int N>
+struct WgmmaInstruction;
+
+// One definition for each (type, N). The instruction's operands are numbered after the accumulators, D of them:
+//   both operands in shared memory:  A is %D, B %D+1, accumulate %D+2, transposition of A and B %D+3, %D+4
+//   A in registers:                  A is %D to %D+3, B %D+4, accumulate %D+5, transposition of B %D+6
+#define LONGCONV_WGMMA_16BIT(TYPE, TEXT, N, D, P0, P1, P2, P3, P4, P5, P6)                                              \
+  template <>                                                                                                          \
+  struct WgmmaInstruction<TYPE, N> {                                                                                   \
+    template <int TransposedA, int TransposedB>                                                                        \
+    static __device__ __forceinline__ void shared(float (&d)[D], uint64_t a, uint64_t b, int accumulate) {             \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P2 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TEXT   \
+                   "." TEXT " {" LONGCONV_ASM_REGISTERS_##D "}, " P0 ", " P1 ", p, 1, 1, " P3 ", " P4 ";\n}"            \
+                   : LONGCONV_ASM_OUTPUTS_##D(d, 0)                                                                    \
+                   : "l"(a), "l"(b), "r"(accumulate), "n"(TransposedA), "n"(TransposedB));                             \
+    }                                                                                                                  \
+    template <int TransposedB>                                                                                         \
+    static __device__ __forceinline__ void registers(float (&d)[D], const uint32_t (&a)[4], uint64_t b,                \
+                                                     int accumulate) {                                                 \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P5 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TEXT   \
+                   "." TEXT " {" LONGCONV_ASM_REGISTERS_##D "}, {" P0 ", " P1 ", " P2 ", " P3 "}, " P4                 \
+                   ", p, 1, 1, " P6 ";\n}"                                                                             \
+                   : LONGCONV_ASM_OUTPUTS_##D(d, 0)                                                                    \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate), "n"(TransposedB));           \
+    }                                                                                                                  \
+  };
+
+// tf32 has no transposition: both operands are K-major.
+#define LONGCONV_WGMMA_TF32(N, D, P0, P1, P2, P3, P4, P5)                                                               \
+  template <>                                                                                                          \
+  struct WgmmaInstruction<tf32, N> {                                                                                   \
+    template <int TransposedA, int TransposedB>                                                                        \
+    static __device__ __forceinline__ void shared(float (&d)[D], uint64_t a, uint64_t b, int accumulate) {             \
+      static_assert(TransposedA == 0 && TransposedB == 0, "tf32 operands are K-major");                                \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P2 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N                  \
+                   "k8.f32.tf32.tf32 {" LONGCONV_ASM_REGISTERS_##D "}, " P0 ", " P1 ", p, 1, 1;\n}"                    \
+                   : LONGCONV_ASM_OUTPUTS_##D(d, 0)                                                                    \
+                   : "l"(a), "l"(b), "r"(accumulate));                                                                 \
+    }                                                                                                                  \
+    template <int TransposedB>                                                                                         \
+    static __device__ __forceinline__ void registers(float (&d)[D], const uint32_t (&a)[4], uint64_t b,                \
+                                                     int accumulate) {                                                 \
+      static_assert(TransposedB == 0, "tf32 operands are K-major");                                                    \
+      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " P5 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N                  \
+                   "k8.f32.tf32.tf32 {" LONGCONV_ASM_REGISTERS_##D "}, {" P0 ", " P1 ", " P2 ", " P3 "}, " P4          \
+                   ", p, 1, 1;\n}"                                                                                     \
+                   : LONGCONV_ASM_OUTPUTS_##D(d, 0)                                                                    \
+                   : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate));                             \
+    }                                                                                                                  \
+  };
+
+#define LONGCONV_WGMMA(N, D, P0, P1, P2, P3, P4, P5, P6)                            \
+  LONGCONV_WGMMA_16BIT(bf16, "bf16", N, D, P0, P1, P2, P3, P4, P5, P6)              \
+  LONGCONV_WGMMA_16BIT(f16, "f16", N, D, P0, P1, P2, P3, P4, P5, P6)                \
+  LONGCONV_WGMMA_TF32(N, D, P0, P1, P2, P3, P4, P5)
+
+LONGCONV_WGMMA(8, 4, "%4", "%5", "%6", "%7", "%8", "%9", "%10")
+LONGCONV_WGMMA(16, 8, "%8", "%9", "%10", "%11", "%12", "%13", "%14")
+LONGCONV_WGMMA(32, 16, "%16", "%17", "%18", "%19", "%20", "%21", "%22")
+LONGCONV_WGMMA(64, 32, "%32", "%33", "%34", "%35", "%36", "%37", "%38")
+LONGCONV_WGMMA(96, 48, "%48", "%49", "%50", "%51", "%52", "%53", "%54")
+LONGCONV_WGMMA(128, 64, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
+LONGCONV_WGMMA(192, 96, "%96", "%97", "%98", "%99", "%100", "%101", "%102")
+LONGCONV_WGMMA(256, 128, "%128", "%129", "%130", "%131", "%132", "%133", "%134")
+
+#undef LONGCONV_WGMMA
+#undef LONGCONV_WGMMA_TF32
+#undef LONGCONV_WGMMA_16BIT
+
+/// D = A B (+ D when accumulate is not 0), both operands in shared memory. Transposed: the operand is M- or N-major (16-bit
+/// types only).
+template <typename Type, int N, int TransposedA = 0, int TransposedB = 0>
+__device__ __forceinline__ void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b, int accumulate) {
+  WgmmaInstruction<Type, N>::template shared<TransposedA, TransposedB>(d, a, b, accumulate);
+}
+
+/// The same with A in registers.
+template <typename Type, int N, int TransposedB = 0>
+__device__ __forceinline__ void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, int accumulate) {
+  WgmmaInstruction<Type, N>::template registers<TransposedB>(d, a, b, accumulate);
+}
+
+}  // namespace ptx
+}  // namespace longconv
+
+// ---- ptx/control.cuh -------------------------------------------------------------------------------------------------
+/// Fences, named barriers, register redistribution, clusters, dependent launches.
+
+namespace longconv {
+namespace ptx {
+
+/// Barrier `id` (1 to 15; 0 is __syncthreads) among `threads` threads, a multiple of 32.
+__device__ __forceinline__ void named_barrier_sync(uint32_t id, uint32_t threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+/// Counts for the barrier without waiting.
+__device__ __forceinline__ void named_barrier_arrive(uint32_t id, uint32_t threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+/// Orders this thread's generic writes to shared memory before asynchronous reads of it (wgmma, bulk_store) that are
+/// issued after a later arrive or barrier. Order: stores, this fence by every writing thread, then the arrive. The other
+/// way round (asynchronous reads have ended, generic writes follow) needs no fence.
+__device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+/// Rank of the block in its cluster.
+__device__ __forceinline__ uint32_t cluster_block_rank() {
+  uint32_t rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+/// Barrier of all threads of the cluster; also keeps a block's shared memory alive while others use it.
+__device__ __forceinline__ void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+/// Waits for the kernels ahead in the stream, when the launch overlaps them (LaunchShape::overlap_previous).
+__device__ __forceinline__ void wait_for_previous_kernel() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+/// Lets the next kernel of the stream start once every block has called this or ended.
+__device__ __forceinline__ void allow_next_kernel() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+
+/// Registers of every thread of this warpgroup from here on: a multiple of 8, 24 to 256. All four warps execute it. The
+/// pool is what the launch took (threads times its registers, not 65536): an increase that it cannot give waits forever.
+/// register_pool_suffices() checks that at compile time.
+template <int Count>
+__device__ __forceinline__ void increase_registers() {
+  static_assert(Count % 8 == 0 && Count >= 24 && Count <= 256, "setmaxnreg takes multiples of 8 from 24 to 256");
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Count));
+}
+template <int Count>
+__device__ __forceinline__ void decrease_registers() {
+  static_assert(Count % 8 == 0 && Count >= 24 && Count <= 256, "setmaxnreg takes multiples of 8 from 24 to 256");
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Count));
+}
+
+/// Whether `consumers` threads of `consumer_registers` and `producers` of `producer_registers` fit into what a launch of
+/// one block per multiprocessor takes (__launch_bounds__(consumers + producers, 1)).
+__host__ __device__ constexpr bool register_pool_suffices(int consumers, int consumer_registers, int producers, int producer_registers) {
+  return consumers * consumer_registers + producers * producer_registers <=
+         (consumers + producers) * (65536 / (consumers + producers) / 8 * 8);
+}
+
+}  // namespace ptx
+}  // namespace longconv
+
+// ---- ptx/mbarrier.cuh ------------------------------------------------------------------------------------------------
+/// mbarrier: arrivals and transaction bytes counted in shared memory (sm_90).
+///
+/// A barrier has phases. It is waited for by the parity of the phase that must have ended: a fresh barrier's first phase
+/// has parity 0, and a wait for parity 1 on a fresh barrier returns at once (what a producer wants of an empty slot).
+
+namespace longconv {
+namespace ptx {
+
+/// Bytes of one barrier, which must be 8-byte aligned.
+constexpr uint32_t kBarrierBytes = 8;
+
+/// Sets the number of arrivals of a phase. By one thread; then fence_barrier_init() and a block (or cluster) barrier.
+__device__ __forceinline__ void barrier_init(uint32_t barrier, uint32_t arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+
+/// Makes initialised barriers visible to the asynchronous proxy and to the cluster.
+__device__ __forceinline__ void fence_barrier_init() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+
+__device__ __forceinline__ void barrier_arrive(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
+/// Arrives and adds the bytes that copies will complete in this phase.
+__device__ __forceinline__ void barrier_arrive_expect(uint32_t barrier, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+
+/// Adds bytes without arriving.
+__device__ __forceinline__ void barrier_expect(uint32_t barrier, uint32_t bytes) {
+  asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+
+/// Arrives at the same barrier of another block of the cluster. Without `.release.cluster`, which costs an ERRBAR: what
+/// is handed over must not be plain writes (an empty slot, read by wgmma or by loads that have returned, is fine).
+__device__ __forceinline__ void barrier_arrive_remote(uint32_t barrier, uint32_t block_rank) {
+  asm volatile(
+      "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [remote];\n}" ::"r"(barrier),
+      "r"(block_rank)
+      : "memory");
+}
+
+/// Whether the phase of this parity has ended; may wait a short, bounded time.
+__device__ __forceinline__ bool barrier_attempt_wait(uint32_t barrier, uint32_t parity) {
+  uint32_t done;
+  asm volatile(
+      "{\n.reg .pred done;\nmbarrier.t" "ry_wait.parity.shared::cta.b64 done, [%1], %2;\nselp.u32 %0, 1, 0, done;\n}"
+      : "=r"(done)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+
+/// The same without waiting.
+__device__ __forceinline__ bool barrier_test_wait(uint32_t barrier, uint32_t parity) {
+  uint32_t done;
+  asm volatile(
+      "{\n.reg .pred done;\nmbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\nselp.u32 %0, 1, 0, done;\n}"
+      : "=r"(done)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+
+/// Waits until the phase of this parity has ended. The loop is C++: a label inside inline PTX would be defined twice when
+/// the function is inlined twice. With -DLONGCONV_WAIT_LIMIT_NS=n a wait of more than n nanoseconds traps: while a kernel
+/// is being written, a deadlock then ends as an error.
+__device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) {
+  while (!barrier_attempt_wait(barrier, parity)) {
+  }
+}
+
+}  // namespace ptx
+}  // namespace longconv
+
+// ---- tile/block_barriers.cuh -----------------------------------------------------------------------------------------
+// The barriers of a Hopper block: slots of packed rows (packers <-> MMA warps), raw stages (copy engine -> packer),
+// weight stages (weight warp <-> MMA warps).
+
+// In a cluster, blocks stream the same weights and each loads its part into all: a weight stage is empty when the MMA warps
+// of all blocks have released it.
+// C: kSharedBarriers, kSlots, kPackersPerSlot, kRawBuffers, kTeam (packers of a team; raw stages then have empty barriers), kRings, kWStages, kCluster.
+LC_CONSTEXPR int barrier_count(int slots, int raw_buffers, int w_stages, int team) {
+  return 2 * slots + (team > 1 ? 2 : 1) * raw_buffers + 2 * w_stages;
+}
+
+template <class C> struct BlockBarriers {
+  uint32_t slot_full, slot_empty, raw_full, w_full, w_empty, raw_empty;
+
+  LC_DEVICE explicit BlockBarriers(uint32_t shared)
+      : slot_full(shared + C::kSharedBarriers), slot_empty(slot_full + 8 * C::kSlots), raw_full(slot_empty + 8 * C::kSlots),
+        w_full(raw_full + 8 * C::kRawBuffers), w_empty(w_full + 8 * C::kRings * C::kWStages),
+        raw_empty(w_empty + 8 * C::kRings * C::kWStages) {}
+
+  // By all threads.
+  LC_DEVICE void init() const {
+    if (threadIdx.x == 0) {
+      for (int i = 0; i < C::kSlots; ++i) {
+        barrier_init(slot_full + 8 * i, C::kPackersPerSlot);
+        barrier_init(slot_empty + 8 * i, 8);
+      }
+      for (int i = 0; i < C::kRawBuffers; ++i) {
+        barrier_init(raw_full + 8 * i, 1);
+        if (C::kTeam > 1) barrier_init(raw_empty + 8 * i, C::kTeam);
+      }
+      for (int i = 0; i < C::kRings * C::kWStages; ++i) {
+        barrier_init(w_full + 8 * i, 1);
+        barrier_init(w_empty + 8 * i, 8 / C::kRings * C::kCluster);
+      }
+      fence_barrier_init();
+    }
+    if (C::kCluster > 1) cluster_sync();
+    else __syncthreads();
+  }
+  // By all threads, at their end: a block's shared memory outlives the copies and arrivals of the others.
+  LC_DEVICE void leave() const {
+    if (C::kCluster > 1) {
+      __syncwarp();
+      cluster_sync();
+    }
+  }
+  // By one lane of each MMA warp.
+  LC_DEVICE void release_weights(int ring, int stage) const {
+    const uint32_t barrier = w_empty + 8 * (ring * C::kWStages + stage);
+    barrier_arrive(barrier);
+    if (C::kCluster > 1) barrier_arrive_remote(barrier, cluster_block_rank() ^ 1);
+  }
+};
+
+// ---- tile/schedule.cuh -----------------------------------------------------------------------------------------------
+// Which tiles a persistent block does, in which order; and the parameters every dense forward kernel takes.
+
+template <class Element> struct FpropParams {
+  const Element* x;
+  const uint8_t* weights;  // packed by pack_weights.cuh in the order of consumption
+  Element* y;
+  const Element* bias;
+  const Element* residual;
+  int64_t x_batch, x_channel, x_time;  // strides in elements
+  int64_t y_batch, y_channel;
+  int64_t residual_batch, residual_channel;
+  int64_t length, out_length, pad_left;
+  int batch, groups;
+  float negative_slope;
+};
+
+// A tile of time of one (batch, group): all output-channel sweeps (kResident) or one.
+struct Item {
+  int batch, group, tile, sweep;
+};
+
+// C: kStep (time steps between tiles), kSweeps, kResident (x stays for all sweeps), kCluster (blocks that share weights:
+// they do neighbouring tiles in the same sweep, in step; the last of an odd number of tiles is done twice, with equal results).
+template <class C> struct Schedule {
+  static constexpr int kItemsPerTile = C::kResident ? 1 : C::kSweeps, kSweepsPerItem = C::kResident ? C::kSweeps : 1;
+  int tiles_per_row, tiles, groups, begin, end, step;
+  template <class P> LC_DEVICE explicit Schedule(const P& p) : groups(p.groups) {
+    tiles_per_row = static_cast<int>((p.out_length + C::kStep - 1) / C::kStep);
+    tiles = tiles_per_row * p.batch * p.groups;
+    begin = blockIdx.x / C::kCluster;
+    end = (tiles + C::kCluster - 1) / C::kCluster * kItemsPerTile;
+    step = gridDim.x / C::kCluster;
+  }
+  LC_DEVICE Item item(int index) const {
+    int tile = index / kItemsPerTile;
+    if (C::kCluster > 1) tile = min(tile * C::kCluster + static_cast<int>(blockIdx.x % C::kCluster), tiles - 1);
+    const int row = tile / tiles_per_row;
+    return {row / groups, row % groups, tile % tiles_per_row, C::kResident ? 0 : index % kItemsPerTile};
+  }
+};
+
+// ---- ptx/bulk_copy.cuh -----------------------------------------------------------------------------------------------
+/// 1-D bulk copies between global and shared memory by the asynchronous proxy (sm_90). Addresses and sizes are multiples
+/// of 16 bytes, or the behaviour is undefined.
+
+namespace longconv {
+namespace ptx {
+
+/// How the second-level cache treats a copy's lines.
+__device__ __forceinline__ uint64_t l2_evict_first() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+__device__ __forceinline__ uint64_t l2_evict_last() {
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_last.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+
+/// Global to this block's shared memory; completes `bytes` on the mbarrier. Issued by one thread.
+__device__ __forceinline__ void bulk_load(uint32_t destination, const void* source, uint32_t bytes, uint32_t barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(destination),
+               "l"(source), "r"(bytes), "r"(barrier)
+               : "memory");
+}
+__device__ __forceinline__ void bulk_load(uint32_t destination, const void* source, uint32_t bytes, uint32_t barrier,
+                                          uint64_t l2_policy) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
+          destination),
+      "l"(source), "r"(bytes), "r"(barrier), "l"(l2_policy)
+      : "memory");
+}
+
+/// The same to every block of the cluster whose bit in `block_mask` is set: to the same offset, completing on the barrier
+/// at the same offset, in each.
+__device__ __forceinline__ void bulk_load_multicast(uint32_t destination, const void* source, uint32_t bytes,
+                                                    uint32_t barrier, uint16_t block_mask) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(
+          destination),
+      "l"(source), "r"(bytes), "r"(barrier), "h"(block_mask)
+      : "memory");
+}
+
+/// This block's shared memory to global, as part of the thread's current bulk group. What generic code wrote there must
+/// have been followed by fence_proxy_async() in the writing threads.
+__device__ __forceinline__ void bulk_store(void* destination, uint32_t source, uint32_t bytes) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(destination), "r"(source), "r"(bytes)
+               : "memory");
+}
+__device__ __forceinline__ void bulk_store(void* destination, uint32_t source, uint32_t bytes, uint64_t l2_policy) {
+  asm volatile("cp.async.bulk.global.shared::cta.bulk_group.L2::cache_hint [%0], [%1], %2, %3;" ::"l"(destination),
+               "r"(source), "r"(bytes), "l"(l2_policy)
+               : "memory");
+}
+
+__device__ __forceinline__ void bulk_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+/// Waits until all but the latest `Pending` groups of this thread have read their source, which may then be reused.
+template <int Pending>
+__device__ __forceinline__ void bulk_wait_read() {
+  asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(Pending) : "memory");
+}
+/// Waits until all but the latest `Pending` groups of this thread are complete.
+template <int Pending>
+__device__ __forceinline__ void bulk_wait() {
+  asm volatile("cp.async.bulk.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+/// Brings global memory into the second-level cache.
+__device__ __forceinline__ void bulk_prefetch(const void* source, uint32_t bytes) {
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(source), "r"(bytes) : "memory");
+}
+
+}  // namespace ptx
+}  // namespace longconv
+
+// ---- tile/activation.cuh ---------------------------------------------------------------------------------------------
+// Epilogue activations in f32 or f64; the numbering is longconv::Activation's.
+
+enum class Activation { none, relu, leaky_relu, gelu, gelu_tanh, silu, tanh, sigmoid };
+
+// Where the formulas say -Inf * 0, the limit is meant.
+template <class T> LC_DEVICE bool is_minus_inf(T v) { return v < 0 && v - v != 0; }
+
+template <Activation kActivation> LC_DEVICE float activate(float v, float negative_slope) {
+  switch (kActivation) {
+    case Activation::none: return v;
+    case Activation::relu: return v < 0.f ? 0.f : v;  // NaN sweeps
+    case Activation::leaky_relu: return v < 0.f ? v * negative_slope : v;
+    case Activation::gelu: return is_minus_inf(v) ? -0.f : 0.5f * v * (1.f + erff(v * 0.70710678118654752f));
+    case Activation::gelu_tanh: return is_minus_inf(v) ? -0.f : 0.5f * v * (1.f + tanhf(0.79788456080286536f * (v + 0.044715f * v * v * v)));
+    case Activation::silu: return is_minus_inf(v) ? -0.f : v / (1.f + expf(-v));
+    case Activation::tanh: return tanhf(v);
+    case Activation::sigmoid: return 1.f / (1.f + expf(-v));
+  }
+  return v;
+}
+
+template <Activation kActivation> LC_DEVICE double activate(double v, double negative_slope) {
+  switch (kActivation) {
+    case Activation::none: return v;
+    case Activation::relu: return v < 0. ? 0. : v;
+    case Activation::leaky_relu: return v < 0. ? v * negative_slope : v;
+    case Activation::gelu: return is_minus_inf(v) ? -0. : 0.5 * v * (1. + erf(v * 0.70710678118654752440));
+    case Activation::gelu_tanh: return is_minus_inf(v) ? -0. : 0.5 * v * (1. + tanh(0.79788456080286535588 * (v + 0.044715 * v * v * v)));
+    case Activation::silu: return is_minus_inf(v) ? -0. : v / (1. + exp(-v));
+    case Activation::tanh: return tanh(v);
+    case Activation::sigmoid: return 1. / (1. + exp(-v));
+  }
+  return v;
+}
+
+// ---- tile/store_rows.cuh ---------------------------------------------------------------------------------------------
+// Epilogue of a 64 x N accumulator tile (wgmma layout): bias, residual, activation, one rounding, NCW rows out.
+//
+//   thread (warp w, g = lane/4, c = lane%4) of a warpgroup holds rows 16w+g and 16w+g+8, columns 8j+2c and 8j+2c+1:
+//   acc[4j + 2h + i] = D[16w + g + 8h][8j + 2c + i]
+//
+// Each warp stages a few rows in its own shared memory and lets the copy engine write them; no other warp waits.
+// Store modes:
+//   windows  memory-bound problems. Each row writes the part of its N columns that begins on its own 32-byte sector:
+//            columns [s, s + N - sector). Tiles advance by N - sector; no partial sectors between tiles.
+//   ends     compute-bound problems with unaligned rows. Tiles advance by N; the aligned middle goes by bulk store, the
+//            two ragged ends (together one sector) by plain stores.
+//   direct   rows on 16-byte boundaries (8 for f32): straight from registers, no staging.
+
+enum class Store { windows, ends, direct };
+
+template <class E> LC_DEVICE void store_element(E* p, uint32_t bits);
+template <> LC_DEVICE void store_element<float>(float* p, uint32_t bits) { *reinterpret_cast<uint32_t*>(p) = bits; }
+template <> LC_DEVICE void store_element<bf16>(bf16* p, uint32_t bits) { p->bits = static_cast<uint16_t>(bits); }
+template <> LC_DEVICE void store_element<f16>(f16* p, uint32_t bits) { p->bits = static_cast<uint16_t>(bits); }
+
+// Where a warp's 16 rows go. Row r of the warp is y + r*pitch elements, valid for r < rows; columns are valid below `columns`
+// (and never below 0).
+template <class E> struct RowsOut {
+  E* y;              // row 0, column 0 of this window
+  int64_t pitch;         // elements between rows
+  int rows;          // valid rows, may be <= 0
+  int columns;       // valid columns of the window, may exceed N or be <= 0
+  bool first, last;  // first / last window of the row
+};
+
+// P: Element, kColumns (N), kStore, kStageRows (4 or 8).
+template <class P> struct RowStore {
+  using E = typename P::Element;
+  static constexpr int kBytes = sizeof(E), kN = P::kColumns, kSector = 32 / kBytes, kAlign = 16 / kBytes;
+  static constexpr int kStep = P::kStore == Store::windows ? kN - kSector : kN;
+  static constexpr int kRows = P::kStageRows;
+  static constexpr int kPitchBytes = kN * kBytes + (kBytes == 2 ? 16 : 32);  // conflict-free for the fragment's stores
+  static constexpr int kStageBytes = P::kStore == Store::direct ? 0 : kRows * kPitchBytes;  // of one warp
+
+  static LC_DEVICE uint32_t misalignment(const E* p) { return static_cast<uint32_t>(reinterpret_cast<uint64_t>(p) & 15) / kBytes; }
+  // Columns to the next sector boundary.
+  static LC_DEVICE int to_sector(const E* p) { return static_cast<int>(0u - static_cast<uint32_t>(reinterpret_cast<uint64_t>(p)) & 31u) / kBytes; }
+
+  static LC_DEVICE void store(const float (&acc)[kN / 2], const RowsOut<E>& out, uint32_t stage, int lane) {
+    if constexpr (P::kStore == Store::direct) store_direct(acc, out, lane);
+    else store_staged(acc, out, stage, lane);
+  }
+  // Before the kernel ends: shared memory must outlive the copies that read it.
+  static LC_DEVICE void finish() {
+    if constexpr (P::kStore != Store::direct) bulk_wait<0>();
+  }
+
+ private:
+  static LC_DEVICE void stage_row(const float (&acc)[kN / 2], int h, uint32_t a, bool odd) {
+#pragma unroll
+    for (int j = 0; j < kN / 8; ++j) {
+      const float v0 = acc[4 * j + 2 * h], v1 = acc[4 * j + 2 * h + 1];
+      if constexpr (kBytes == 2) {
+        const uint32_t v = pack2<E>(v0, v1);
+        if (!odd) store_shared_u32(a + j * 16, v);
+        else { store_shared_u16(a + j * 16, v); store_shared_u16(a + j * 16 + 2, v >> 16); }
+      } else if (!odd) {
+        store_shared_v2(a + j * 32, v0, v1);
+      } else {
+        store_shared_u32(a + j * 32, __float_as_uint(v0));
+        store_shared_u32(a + j * 32 + 4, __float_as_uint(v1));
+      }
+    }
+  }
+
+  static LC_DEVICE void store_staged(const float (&acc)[kN / 2], const RowsOut<E>& out, uint32_t stage, int lane) {
+    const int g = lane >> 2, c = lane & 3;
+    const bool edge = P::kStore == Store::windows ? out.first || out.last || out.columns < kN : out.columns < kN;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+#pragma unroll
+      for (int q = 0; q < 8 / kRows; ++q) {
+        const int row0 = h * 8 + q * kRows;
+        if (lane < kRows) bulk_wait_read<0>();
+        __syncwarp();
+        if (kRows == 8 || g / kRows == q) {
+          const uint32_t pad = misalignment(out.y + (h * 8 + g) * out.pitch);
+          stage_row(acc, h, stage + (g % kRows) * kPitchBytes + (pad + 2 * c) * kBytes, pad & 1);
+        }
+        fence_proxy_async();
+        __syncwarp();
+        if (!edge) {
+          if (lane < kRows && row0 + lane < out.rows) {
+            E* row = out.y + (row0 + lane) * out.pitch;
+            const int s = to_sector(row);
+            bulk_store(row + s, stage + lane * kPitchBytes + (misalignment(row) + s) * kBytes, (kN - kSector) * kBytes);
+          }
+          if constexpr (P::kStore == Store::ends) {
+#pragma unroll
+            for (int i = 0; i < kRows * kSector / 32; ++i) {
+              const int r = (i * 32 + lane) / kSector, e = (i * 32 + lane) % kSector;
+              E* row = out.y + (row0 + r) * out.pitch;
+              const int column = e < to_sector(row) ? e : kN - kSector + e;
+              if (row0 + r < out.rows) store_element(row + column, staged(stage, r, row, column));
+            }
+          }
+        } else {
+#pragma unroll 1
+          for (int r = 0; r < kRows && row0 + r < out.rows; ++r) {
+            E* row = out.y + (row0 + r) * out.pitch;
+            const int s = to_sector(row);
+            const int begin = P::kStore == Store::windows && !out.first ? s : 0;
+            const int end = min(out.columns, P::kStore == Store::windows && !out.last ? kStep + s : kN);
+            for (int column = begin + lane; column < end; column += 32)
+              store_element(row + column, staged(stage, r, row, column));
+          }
+        }
+        if (lane < kRows) bulk_commit();
+      }
+    }
+  }
+
+  static LC_DEVICE uint32_t staged(uint32_t stage, int r, const E* row, int column) {
+    const uint32_t a = stage + r * kPitchBytes + (misalignment(row) + column) * kBytes;
+    return kBytes == 2 ? load_shared_u16(a) : load_shared_u32(a);
+  }
+
+  static LC_DEVICE void store_direct(const float (&acc)[kN / 2], const RowsOut<E>& out, int lane) {
+    const int g = lane >> 2, c = lane & 3;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      if (h * 8 + g < out.rows) {
+        E* row = out.y + (h * 8 + g) * out.pitch;
+        if constexpr (kBytes == 4) {
+#pragma unroll
+          for (int j = 0; j < kN / 8; ++j)
+            if (8 * j + 2 * c < out.columns)
+              *reinterpret_cast<float2*>(row + 8 * j + 2 * c) = make_float2(acc[4 * j + 2 * h], acc[4 * j + 2 * h + 1]);
+        }
+      }
+      if constexpr (kBytes == 2) {
+        // The four lanes of a quad exchange pairs so that each holds 8 consecutive columns (a 4x4 transpose of words).
+        const bool odd = c & 1, high = c & 2;
+#pragma unroll
+        for (int m = 0; m < kN / 32; ++m) {
+          uint32_t p[4];
+#pragma unroll
+          for (int i = 0; i < 4; ++i) p[i] = pack2<E>(acc[4 * (4 * m + i) + 2 * h], acc[4 * (4 * m + i) + 2 * h + 1]);
+          const uint32_t r0 = __shfl_xor_sync(~0u, odd ? p[0] : p[1], 1), r1 = __shfl_xor_sync(~0u, odd ? p[2] : p[3], 1);
+          const uint32_t a0 = odd ? r0 : p[0], a1 = odd ? p[1] : r0, b0 = odd ? r1 : p[2], b1 = odd ? p[3] : r1;
+          const uint32_t q0 = __shfl_xor_sync(~0u, high ? a0 : b0, 2), q1 = __shfl_xor_sync(~0u, high ? a1 : b1, 2);
+          const uint4 v = high ? make_uint4(q0, q1, b0, b1) : make_uint4(a0, a1, q0, q1);
+          const int column = (4 * m + c) * 8;
+          if (h * 8 + g < out.rows && column < out.columns)
+            *reinterpret_cast<uint4*>(out.y + (h * 8 + g) * out.pitch + column) = v;
+        }
+      }
+    }
+  }
+};
+
+// Bias, residual and activation on the fragment, in f32. residual: row 0, column 0 of the window, or null.
+template <class E, Activation kActivation, int kN>
+LC_DEVICE void apply_epilogue(float (&acc)[kN / 2], const RowsOut<E>& out, const E* bias, const E* residual,
+                              int64_t residual_pitch, float negative_slope, int lane) {
+  const int g = lane >> 2, c = lane & 3;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int r = h * 8 + g;
+    const bool valid = r < out.rows;
+    const float b = bias && valid ? to_float(bias[r]) : 0.f;
+#pragma unroll
+    for (int j = 0; j < kN / 8; ++j) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        float& v = acc[4 * j + 2 * h + i];
+        const int column = 8 * j + 2 * c + i;
+        v += b;
+        if (residual && valid && column < out.columns) v += to_float(residual[r * residual_pitch + column]);
+        v = activate<kActivation>(v, negative_slope);
+      }
+    }
+  }
+}
+
+// ---- tile/finish_rows.cuh --------------------------------------------------------------------------------------------
+// From a warp's finished sums to rows of y: where they go, epilogue, store.
+
+// C: kStep, kOutChannels, kBias, kResidual, kActivation. `channel0`: the warp's first output channel of the item's group;
+// `way`: which of the block's stretches of time.
+template <class C, class Rows, class P, int kCount>
+LC_DEVICE void finish_rows(float (&acc)[kCount], const P& p, const Item& item, int channel0, int way, uint32_t stage, int lane) {
+  using Element = typename C::Element;
+  const int64_t row0 = static_cast<int64_t>(item.group) * C::kOutChannels + channel0;
+  const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep + way * Rows::kStep;
+  RowsOut<Element> out;
+  out.y = p.y + item.batch * p.y_batch + row0 * p.y_channel + t0;
+  out.pitch = p.y_channel;
+  out.rows = C::kOutChannels - channel0;
+  out.columns = static_cast<int>(min(p.out_length - t0, static_cast<int64_t>(1 << 30)));
+  out.first = t0 == 0;
+  out.last = out.columns <= Rows::kStep;
+  if (C::kBias || C::kResidual || C::kActivation != Activation::none)
+    apply_epilogue<Element, C::kActivation, 2 * kCount>(
+        acc, out, C::kBias ? p.bias + row0 : nullptr,
+        C::kResidual ? p.residual + item.batch * p.residual_batch + row0 * p.residual_channel + t0 : nullptr, p.residual_channel,
+        p.negative_slope, lane);
+  if (out.columns > 0) Rows::store(acc, out, stage, lane);
+}
+
+// ---- ptx/ldmatrix.cuh ------------------------------------------------------------------------------------------------
+/// ldmatrix and stmatrix: 8 x 8 matrices of 16-bit elements between shared memory and the fragments of mma.sync.
+/// Each lane gives the address of one 16-byte row: lanes 0-7 of the first matrix, 8-15 of the second, and so on. A lane
+/// receives elements (lane / 4, 2 * (lane % 4)) and the next one of each matrix; with `transposed` those of its transpose.
+
+namespace longconv {
+namespace ptx {
+
+__device__ __forceinline__ void load_matrix_x1(uint32_t (&m)[1], uint32_t row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%0}, [%1];" : "=r"(m[0]) : "r"(row));
+}
+__device__ __forceinline__ void load_matrix_x2(uint32_t (&m)[2], uint32_t row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];" : "=r"(m[0]), "=r"(m[1]) : "r"(row));
+}
+__device__ __forceinline__ void load_matrix_x4(uint32_t (&m)[4], uint32_t row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+               : "r"(row));
+}
+__device__ __forceinline__ void load_matrix_x2_transposed(uint32_t (&m)[2], uint32_t row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];" : "=r"(m[0]), "=r"(m[1]) : "r"(row));
+}
+__device__ __forceinline__ void load_matrix_x4_transposed(uint32_t (&m)[4], uint32_t row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+               : "r"(row));
+}
+
+__device__ __forceinline__ void store_matrix_x4(uint32_t row, const uint32_t (&m)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row), "r"(m[0]), "r"(m[1]),
+               "r"(m[2]), "r"(m[3])
+               : "memory");
+}
+__device__ __forceinline__ void store_matrix_x4_transposed(uint32_t row, const uint32_t (&m)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(row), "r"(m[0]), "r"(m[1]),
+               "r"(m[2]), "r"(m[3])
+               : "memory");
+}
+
+}  // namespace ptx
+}  // namespace longconv
+
+// ---- tile/pack_order.cuh ---------------------------------------------------------------------------------------------
+// Packed rows: a tap of a strided convolution reads every stride-th sample, so samples are kept by residue (polyphase):
+// plane p, row r holds raw element e = r*kStride + residue(p). Tap k is row k*dilation/stride of plane k*dilation mod stride.
+
+// Which residues of time the taps of one group need: all of them, or one plane for each tap.
+template <int kStrideSamples, int kDilationSamples, int kGroupTaps> struct Polyphase {
+  static constexpr int kStride = kStrideSamples, kDilation = kDilationSamples, kTaps = kGroupTaps;
+  static constexpr int kResidueStep = gcd_of(kDilation % kStride ? kDilation % kStride : kStride, kStride);
+  static constexpr bool kAllResidues = kTaps >= kStride / kResidueStep;
+  static constexpr int kPlanes = kAllResidues ? kStride / kResidueStep : kTaps;
+  static LC_CONSTEXPR int plane(int tap) { return kAllResidues ? tap * kDilation % kStride / kResidueStep : tap; }
+  static LC_CONSTEXPR int residue(int plane) { return kAllResidues ? plane * kResidueStep : plane * kDilation % kStride; }
+  // The row, counted over all planes of `plane_rows` rows, at which a tap's samples begin.
+  static LC_DEVICE int tap_row(int tap, int plane_rows) { return plane(tap) * plane_rows + tap * kDilation / kStride; }
+};
+
+// Which row of which plane lane-step `i` writes, and the raw element it comes from. When every residue is needed, lanes
+// run along raw time (loads without bank conflicts for any stride; kPlaneRows mod 8 is chosen so that the stores have
+// none either); otherwise plane by plane.
+template <class G> struct PackOrder {
+  static constexpr bool kAlongTime = G::kStride > 1 && G::kPlanes == G::kStride;
+  static constexpr int kPerPlane = ceil_div(G::kPlaneRows, 32);
+  static constexpr int kSteps = kAlongTime ? ceil_div(G::kRawNeeded, 32) : kPerPlane * G::kPlanes;
+  int element, row;  // row counted over all planes
+  LC_DEVICE PackOrder(int step, int lane) {
+    if (kAlongTime) {
+      element = min(step * 32 + lane, G::kRawNeeded - 1);
+      row = element % G::kStride * G::kPlaneRows + element / G::kStride;
+    } else {
+      const int plane = step % G::kPlanes, r = min(step / G::kPlanes * 32 + lane, G::kPlaneRows - 1);
+      element = min(r * G::kStride + G::residue(plane), G::kRawNeeded - 1);
+      row = plane * G::kPlaneRows + r;
+    }
+  }
+};
+// Rows of a plane: at least `needed`; see PackOrder for the residue mod 8 (stride 1: whole 8-row blocks).
+LC_CONSTEXPR int plane_rows(int needed, int stride) {
+  const int want = stride == 1 ? 0 : stride == 2 ? 4 : stride == 4 ? 2 : stride % 8 == 0 ? 1 : stride % 8;
+  return needed + ((want - needed) % 8 + 8) % 8;
+}
+
+// ---- tile/signal.cuh -------------------------------------------------------------------------------------------------
+// Reading a signal beyond its ends, without a padded copy.
+
+// As longconv::PadMode; `none` is zeros with both pads 0: then no window leaves the signal.
+enum class Pad { none, zeros, reflect, replicate, circular };
+
+// Sample that stands at position p of the padded signal (p counted from the first real sample), or -1 for "nothing".
+// Positions beyond what any window reads (tile overhang) may be far outside: they give some sample or nothing.
+template <Pad kPad> LC_DEVICE int64_t padded_index(int64_t p, int64_t length) {
+  if (kPad == Pad::reflect) {
+    if (p < 0) p = -p;
+    if (p >= length) p = 2 * (length - 1) - p;
+  } else if (kPad == Pad::replicate) {
+    p = p < 0 ? 0 : p >= length ? length - 1 : p;
+  } else if (kPad == Pad::circular) {
+    if (p < 0) p += length;
+    if (p >= length) p -= length;
+  }
+  return p >= 0 && p < length ? p : -1;
+}
+
+// ---- tile/pack_rows.cuh ----------------------------------------------------------------------------------------------
+// Packing: one 16-byte channel chunk of raw NCW rows becomes packed time rows of 16 bytes,
+//
+//   raw    [channel j of the chunk][time e]            packed [plane p][row r] = 16 bytes: channels 0..CE-1
+//   at     raw + j*kRawPitch + (shift[j] + e)*kBytes   at     dst + (p*kPlaneRows + r)*16,   e = r*kStride + residue(p)
+//
+// so that a tap is a row offset inside a plane (polyphase for strides). Every lane owns rows; a warp packs a chunk.
+
+// TF32 rounding (ptx/types.cuh: round_tf32) in two halves: store_packed adds half a unit; before, values for which that is
+// not the rounding (NaN, and finite ones that would become Inf) are changed so that it is. One warp vote for a batch.
+template <int kCount> LC_DEVICE void prepare_tf32(uint32_t (&v)[kCount]) {
+  float largest = 0.f;
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm("max.NaN.f32 %0, %0, %1;" : "+f"(largest) : "f"(fabsf(__uint_as_float(v[i]))));
+  if (__any_sync(~0u, !(largest < __uint_as_float(0x7f7ff000u)))) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) v[i] = round_tf32(v[i]) - 0x1000u;
+  }
+}
+
+// Geometry G: Element, kBytes, kChunk (elements of 16 bytes), kStride, kPlanes, kPlaneRows, residue(p), kRawPitch.
+template <class G> LC_DEVICE void store_packed(uint32_t dst, const uint32_t (&v)[G::kChunk]) {
+  if constexpr (G::kBytes == 2)
+    store_shared_v4(dst, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
+  else
+    store_shared_v4(dst, v[0] + 0x1000u, v[1] + 0x1000u, v[2] + 0x1000u, v[3] + 0x1000u);
+}
+
+// Any stride and any alignment: the row of channel j starts `offset[j]` bytes into `raw`. With kMask, elements
+// outside [valid_begin, valid_end) become zero (zero padding); without, they are whatever lies there. kUniform: all rows
+// start as the first does, so that their distances are constants.
+template <class G, bool kMask, bool kUniform>
+LC_DEVICE void pack_any(uint32_t raw, const uint32_t (&offset)[G::kChunk], uint32_t dst, int lane, int valid_begin, int valid_end) {
+  using Order = PackOrder<G>;
+  constexpr int kSteps = Order::kSteps;
+  constexpr int kBatch = kMask ? 2 : G::kBytes == 2 ? 3 : 5;  // loads of a batch before its stores: the latency is paid once a batch
+#pragma unroll
+  for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
+    uint32_t v[kBatch * G::kChunk];
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s) {
+      const Order at(min(s0 + s, kSteps - 1), lane);
+      const uint32_t a = raw + at.element * G::kBytes + (kUniform ? offset[0] : 0);
+#pragma unroll
+      for (int j = 0; j < G::kChunk; ++j) {
+        uint32_t& value = v[s * G::kChunk + j];
+        const uint32_t from = a + (kUniform ? j * G::kRawPitch : offset[j]);
+        if (s0 + s < kSteps) value = G::kBytes == 2 ? load_shared_u16(from) : load_shared_u32(from);
+        if (s0 + s >= kSteps || (kMask && (at.element < valid_begin || at.element >= valid_end))) value = 0;
+      }
+    }
+    if constexpr (G::kBytes == 4) prepare_tf32(v);
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s) {
+      if (s0 + s < kSteps) {
+        uint32_t row[G::kChunk];
+#pragma unroll
+        for (int j = 0; j < G::kChunk; ++j) row[j] = v[s * G::kChunk + j];
+        store_packed<G>(dst + Order(s0 + s, lane).row * 16, row);
+      }
+    }
+  }
+}
+
+// 16-bit elements, strides 2, 4 and 8 with all residues, rows that start alike, on 4-byte boundaries: a lane loads pairs of neighbours and
+// writes them to their two planes. Loads and stores without bank conflicts, half the loads of pack_any.
+template <class G> LC_DEVICE void pack_pairs(uint32_t raw, uint32_t dst, int lane) {
+  constexpr int kPairs = ceil_div(G::kRawNeeded, 2), kSteps = ceil_div(kPairs, 32), kBatch = 3;
+#pragma unroll
+  for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
+    uint32_t v[kBatch][8];
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s) {
+      const uint32_t a = raw + min((s0 + s) * 32 + lane, kPairs - 1) * 4;
+#pragma unroll
+      for (int j = 0; j < 8; ++j)
+        if (s0 + s < kSteps) v[s][j] = load_shared_u32(a + j * G::kRawPitch);
+    }
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s) {
+      if (s0 + s < kSteps) {
+        const int element = 2 * min((s0 + s) * 32 + lane, kPairs - 1);  // even, as the stride: both in the same row
+        const uint32_t to = dst + (element % G::kStride * G::kPlaneRows + element / G::kStride) * 16;
+        uint32_t even[4], odd[4];
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          even[j] = __byte_perm(v[s][2 * j], v[s][2 * j + 1], 0x5410);
+          odd[j] = __byte_perm(v[s][2 * j], v[s][2 * j + 1], 0x7632);
+        }
+        store_shared_v4(to, even[0], even[1], even[2], even[3]);
+        store_shared_v4(to + G::kPlaneRows * 16, odd[0], odd[1], odd[2], odd[3]);
+      }
+    }
+  }
+}
+
+// A whole window, by the quickest way that its rows allow. `uniform`: all rows start as the first does.
+template <class G>
+LC_DEVICE void pack_window(uint32_t raw, const uint32_t (&offset)[G::kChunk], bool uniform, uint32_t dst, int lane) {
+  if (!uniform) {
+    pack_any<G, false, false>(raw, offset, dst, lane, 0, 0);
+    return;
+  }
+  if constexpr (G::kBytes == 2 && PackOrder<G>::kAlongTime && (G::kStride == 2 || G::kStride == 4 || G::kStride == 8)) {
+    if (!(offset[0] & 3)) {
+      pack_pairs<G>(raw + offset[0], dst, lane);
+      return;
+    }
+  }
+  pack_any<G, false, true>(raw, offset, dst, lane, 0, 0);
+}
+
+// 16-bit elements, stride 1, rows on 16-byte boundaries: 8x8 transposes between ldmatrix and stmatrix, no bank conflict
+// when the raw pitch is an odd multiple of 16 bytes.
+template <class G> LC_DEVICE void pack_transposed(uint32_t raw, uint32_t dst, int lane) {
+  constexpr int kBlocks = G::kPlaneRows / 8, kSteps = ceil_div(kBlocks, 4), kBatch = 5;
+#pragma unroll
+  for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
+    uint32_t v[kBatch][4];
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s)
+      if (s0 + s < kSteps)
+        load_matrix_x4_transposed(v[s], raw + (lane & 7) * G::kRawPitch + min((s0 + s) * 4 + (lane >> 3), kBlocks - 1) * 16);
+#pragma unroll
+    for (int s = 0; s < kBatch; ++s)
+      if (s0 + s < kSteps) store_matrix_x4(dst + (min((s0 + s) * 4 + (lane >> 3), kBlocks - 1) * 8 + (lane & 7)) * 16, v[s]);
+  }
+}
+
+// Straight from global memory, element by element: any time stride, any padding mode. x points at sample 0 of the
+// chunk's first channel; `first` is the padded position of raw element 0; channels from `channels` on are zero.
+template <class G, Pad kPad>
+LC_DEVICE void pack_gather(const typename G::Element* x, int64_t channel_stride, int64_t time_stride, int channels, int64_t first,
+                           int64_t length, uint32_t dst, int lane) {
+#pragma unroll 2
+  for (int step = 0; step < PackOrder<G>::kSteps; ++step) {
+    const PackOrder<G> at(step, lane);
+    const int64_t t = padded_index<kPad>(first + at.element, length);
+    uint32_t v[G::kChunk];
+#pragma unroll
+    for (int j = 0; j < G::kChunk; ++j) {
+      v[j] = 0;
+      if (j < channels && t >= 0) {
+        if constexpr (G::kBytes == 2) v[j] = reinterpret_cast<const uint16_t*>(x)[j * channel_stride + t * time_stride];
+        else v[j] = reinterpret_cast<const uint32_t*>(x)[j * channel_stride + t * time_stride];
+      }
+    }
+    if constexpr (G::kBytes == 4) prepare_tf32(v);
+    store_packed<G>(dst + at.row * 16, v);
+  }
+}
+
+// ---- tile/raw_ring.cuh -----------------------------------------------------------------------------------------------
+// Loads of raw rows: for each unit (slot, channel group of the slot) the rows of one window, by bulk copy from the
+// aligned-down address, so rows may begin on any element. A packer that works alone reissues a stage of its own after it has
+// packed it, so no barrier leads back to the loader; a team's stages are filled by the weight warp when they are empty.
+
+// Where a unit's raw window lies.
+template <class Element> struct Window {
+  const Element* row;  // position 0 of the unit's first channel
+  int64_t first;           // signal position of raw element 0; negative inside the left padding
+  int channels;        // channels that exist, may be <= 0 or above the unit's
+};
+
+// C: Element, kUnitChannels, kUnitsPerSlot, kSlotChannels, kTapGroups, kTaps, kUnits, kInChannels, kStride, kDilation, kStep,
+// kPad, kRawNeeded, kRawPitch, kRawBytes, kRawStages, kTeam, kUnitStep, kGather, kWholeSlots.
+template <class C, class P> struct RawRing {
+  using Element = typename C::Element;
+  static constexpr int kBytes = sizeof(Element);
+  const P& p;
+  const Schedule<C>& schedule;
+  uint32_t memory, full, empty;  // this loader's stages and their barriers
+  int lane, item, unit, stage = 0, empty_phase = 1;
+  uint64_t pitch, base;   // bytes between channels; address of (batch, group, channel 0, sample 0) of `item`
+  int64_t first;         // raw element 0 of its tile, tap group 0
+
+  // A packer's own stages; a team's, if kTeam > 1. By all lanes of a packer, or by the one lane that loads for a team.
+  LC_DEVICE RawRing(const P& params, const Schedule<C>& s, uint32_t raw, const BlockBarriers<C>& barriers, int packer, int lane_index)
+      : p(params), schedule(s), memory(raw + (C::kTeam == 1 ? packer * C::kRawStages * C::kRawBytes : 0)),
+        full(barriers.raw_full + (C::kTeam == 1 ? 8 * packer * C::kRawStages : 0)), empty(barriers.raw_empty), lane(lane_index),
+        item(s.begin), unit(C::kTeam == 1 ? packer : 0), pitch(static_cast<uint64_t>(params.x_channel) * kBytes) {
+    locate();
+    settle();
+  }
+  // Starts the first loads.
+  LC_DEVICE void fill() {
+    for (int i = 0; i < C::kRawStages; ++i) issue();
+  }
+  // For a team, by one lane: starts the next load if a stage is empty. False when there is nothing left to load.
+  LC_DEVICE bool poll() {
+    if (C::kTeam == 1 || C::kGather || item >= schedule.end) return false;
+    if (barrier_test_wait(empty + 8 * stage, empty_phase)) {
+      issue();
+      if (stage == 0) empty_phase ^= 1;
+    }
+    return true;
+  }
+
+  static LC_DEVICE Window<Element> window(const P& p, const Item& at, int unit) {
+    const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
+    return {p.x + at.batch * p.x_batch + (at.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
+            static_cast<int64_t>(at.tile) * (static_cast<int64_t>(C::kStep) * C::kStride) - p.pad_left +
+                slot % C::kTapGroups * (static_cast<int64_t>(C::kTaps) * C::kDilation),
+            C::kInChannels - channel};
+  }
+  // Does the window leave the signal, so that padding has to be made?
+  static LC_DEVICE bool crosses_edge(int64_t first, int64_t length) {
+    return C::kPad != Pad::none && (first < 0 || first + C::kRawNeeded > length);
+  }
+  static LC_DEVICE int valid_begin(int64_t first) { return static_cast<int>(min(max(int64_t(0), -first), static_cast<int64_t>(C::kRawNeeded))); }
+  static LC_DEVICE int valid_end(int64_t first, int64_t length) {
+    return static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(C::kRawNeeded), length - first)));
+  }
+
+  // Starts the load of the next unit. Windows that padding modes fill element by element are skipped.
+  LC_DEVICE void issue() {
+    if (C::kGather || item >= schedule.end) return;
+    if (lane == 0) {
+      const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
+      const int64_t from = first + slot % C::kTapGroups * (static_cast<int64_t>(C::kTaps) * C::kDilation);
+      load(base + channel * pitch + from * kBytes, from, C::kInChannels - channel, memory + stage * C::kRawBytes, full + 8 * stage);
+    }
+    if (++stage == C::kRawStages) stage = 0;
+    unit += C::kUnitStep;
+    settle();
+  }
+
+ private:
+  static LC_DEVICE int first_channel(int unit) {
+    return unit / C::kUnitsPerSlot / C::kTapGroups * C::kSlotChannels + unit % C::kUnitsPerSlot * C::kUnitChannels;
+  }
+  LC_DEVICE void locate() {
+    if (item >= schedule.end) return;
+    const Item at = schedule.item(item);
+    base = reinterpret_cast<uint64_t>(p.x + at.batch * p.x_batch) + at.group * (C::kInChannels * pitch);
+    first = static_cast<int64_t>(at.tile) * (static_cast<int64_t>(C::kStep) * C::kStride) - p.pad_left;
+  }
+  // An item may have fewer units than there are packers.
+  LC_DEVICE void settle() {
+    while (unit >= C::kUnits) {
+      unit -= C::kUnits;
+      item += schedule.step;
+      locate();
+    }
+  }
+
+  // One lane, unrolled: a bulk copy from diverging lanes would become a loop over lanes. `a`: address of raw element 0.
+  LC_DEVICE void load(uint64_t a, int64_t from, int channels, uint32_t dst, uint32_t bar) const {
+    int begin = 0, end = C::kRawNeeded;
+    if (from < 0 || from + C::kRawNeeded > p.length) {
+      begin = valid_begin(from);
+      end = valid_end(from, p.length);
+      if (end <= begin || C::kPad >= Pad::reflect) {  // nothing, or gathered by the packer
+        barrier_arrive(bar);
+        return;
+      }
+    }
+    const int rows = C::kWholeSlots ? C::kUnitChannels : min(C::kUnitChannels, channels);
+    const uint32_t head = begin * kBytes, tail = end * kBytes + 15;
+    if ((pitch & 15) == 0) {  // every row begins on the same place of its 16 bytes
+      const uint32_t low = static_cast<uint32_t>(a) & 15, skip = (low + head) & ~15u, bytes = ((low + tail) & ~15u) - skip;
+      const uint64_t source = (a & ~15ul) + skip;
+      barrier_arrive_expect(bar, max(rows, 0) * bytes);
+#pragma unroll
+      for (int j = 0; j < C::kUnitChannels; ++j)
+        if (C::kWholeSlots || j < rows) bulk_load(dst + skip + j * C::kRawPitch, reinterpret_cast<const void*>(source + j * pitch), bytes, bar);
+    } else {
+      uint32_t total = 0, low = static_cast<uint32_t>(a);
+#pragma unroll
+      for (int j = 0; j < C::kUnitChannels; ++j, low += static_cast<uint32_t>(pitch))
+        if (C::kWholeSlots || j < rows) total += (((low & 15) + tail) & ~15u) - (((low & 15) + head) & ~15u);
+      barrier_arrive_expect(bar, total);
+#pragma unroll 4
+      for (int j = 0; j < C::kUnitChannels; ++j, a += pitch) {
+        if (C::kWholeSlots || j < rows) {
+          const uint32_t shift = static_cast<uint32_t>(a) & 15, skip = (shift + head) & ~15u;
+          bulk_load(dst + skip + j * C::kRawPitch, reinterpret_cast<const void*>((a & ~15ul) + skip), ((shift + tail) & ~15u) - skip, bar);
+        }
+      }
+    }
+  }
+};
+
+// ---- tile/weight_ring.cuh --------------------------------------------------------------------------------------------
+// The weight warp: packed weights stream from L2 through rings of shared-memory stages, one ring for each group of
+// MMA warpgroups that share output channels. One lane serves all rings in turn, so that none holds up another. In a cluster
+// of two, each block reads half of every stage from L2 and the copy engine writes it into both.
+
+// C: kRings, kWStages, kWStageBytes, kSweepStages (stages of one 64-channel block), kSweeps, kResident, kStationary
+// (everything fits: loaded once), kSharedW, stage_bytes(position), kSweepBytes, kCluster.
+// `raw`: the loads of a team of packers, served by the same lane.
+template <class C, class P, class Raw>
+LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers, Raw& raw) {
+  const uint32_t w_full = barriers.w_full, w_empty = barriers.w_empty;
+  constexpr int kRings = C::kRings, kStages = C::kWStages;
+  auto source = [&](int ring, const Item& item, int sweep) {
+    const int block = (C::kResident ? sweep : item.sweep) * kRings + ring;
+    return p.weights + (static_cast<int64_t>(item.group) * (C::kSweeps * kRings) + block) * C::kSweepBytes;
+  };
+  if (C::kStationary) {  // one sweep, one group
+    for (int ring = 0; ring < kRings; ++ring) {
+      const uint8_t* from = source(ring, {0, 0, 0, 0}, 0);
+      for (int i = 0; i < C::kSweepStages; ++i) {
+        const uint32_t full = w_full + 8 * (ring * kStages + i);
+        barrier_arrive_expect(full, C::stage_bytes(i));
+        bulk_load(shared + C::kSharedW + (ring * kStages + i) * C::kWStageBytes, from, C::stage_bytes(i), full);
+        from += C::stage_bytes(i);
+      }
+    }
+    while (raw.poll()) {
+    }
+    return;
+  }
+  int stage[kRings] = {}, phase[kRings], item[kRings], sweep[kRings] = {}, position[kRings] = {};
+  const uint8_t* from[kRings];
+#pragma unroll
+  for (int r = 0; r < kRings; ++r) {
+    phase[r] = 1;
+    item[r] = schedule.begin;
+    if (schedule.begin < schedule.end) from[r] = source(r, schedule.item(schedule.begin), 0);
+  }
+  for (bool busy = true; busy;) {
+    busy = raw.poll();
+#pragma unroll
+    for (int r = 0; r < kRings; ++r) {
+      if (item[r] >= schedule.end) continue;
+      busy = true;
+      const uint32_t full = w_full + 8 * (r * kStages + stage[r]);
+      if (!barrier_test_wait(w_empty + 8 * (r * kStages + stage[r]), phase[r])) continue;
+      const int bytes = C::stage_bytes(position[r]);
+      barrier_arrive_expect(full, bytes);
+      const uint32_t to = shared + C::kSharedW + (r * kStages + stage[r]) * C::kWStageBytes;
+      if constexpr (C::kCluster == 1) {
+        bulk_load(to, from[r], bytes, full);
+      } else {  // this block's half, to both
+        const int half = bytes / 2, offset = static_cast<int>(cluster_block_rank()) * half;
+        bulk_load_multicast(to + offset, from[r] + offset, half, full, 3);
+      }
+      from[r] += bytes;
+      if (++stage[r] == kStages) { stage[r] = 0; phase[r] ^= 1; }
+      if (++position[r] == C::kSweepStages) {
+        position[r] = 0;
+        if (++sweep[r] == Schedule<C>::kSweepsPerItem) { sweep[r] = 0; item[r] += schedule.step; }
+        if (item[r] < schedule.end) from[r] = source(r, schedule.item(item[r]), sweep[r]);
+      }
+    }
+  }
+}
+
+// ---- ptx/mma_sync.cuh ------------------------------------------------------------------------------------------------
+/// mma.sync: D = A B + C by one warp (sm_80). A is row-major, B column-major.
+///
+/// With g = lane / 4 and c = lane % 4, a lane holds, for m16n8k16 of 16-bit elements (two to a register, low half first):
+///   a[0] A(g, 2c..), a[1] A(g+8, 2c..), a[2] A(g, 2c+8..), a[3] A(g+8, 2c+8..)
+///   b[0] B(2c.., g), b[1] B(2c+8.., g)
+///   d[0] D(g, 2c), d[1] D(g, 2c+1), d[2] D(g+8, 2c), d[3] D(g+8, 2c+1)
+/// for m16n8k8 of TF32:  a[0] A(g, c), a[1] A(g+8, c), a[2] A(g, c+4), a[3] A(g+8, c+4); b[0] B(c, g), b[1] B(c+4, g)
+/// for m8n8k4 of f64:    a A(g, c); b B(c, g); d[0] D(g, 2c), d[1] D(g, 2c+1)
+/// for m16n8k8 of f64 (sm_90): a[0] A(g, c), a[1] A(g+8, c), a[2] A(g, c+4), a[3] A(g+8, c+4); b[0] B(c, g),
+///   b[1] B(c+4, g); d as for 16-bit elements
+/// TF32 operands are floats' bits whose low 13 bits are ignored: round first (round_tf32).
+
+namespace longconv {
+namespace ptx {
+
+__device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], bf16) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+__device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], f16) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+__device__ __forceinline__ void mma_m16n8k8(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], tf32) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+/// Fused multiply-adds with one rounding each, as IEEE 754 says.
+__device__ __forceinline__ void mma_m8n8k4(double (&d)[2], double a, double b) {
+  asm volatile("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0, %1}, {%2}, {%3}, {%0, %1};"
+               : "+d"(d[0]), "+d"(d[1])
+               : "d"(a), "d"(b));
+}
+__device__ __forceinline__ void mma_m16n8k8(double (&d)[4], const double (&a)[4], const double (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f64.f64.f64.f64 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      : "+d"(d[0]), "+d"(d[1]), "+d"(d[2]), "+d"(d[3])
+      : "d"(a[0]), "d"(a[1]), "d"(a[2]), "d"(a[3]), "d"(b[0]), "d"(b[1]));
+}
+
+}  // namespace ptx
+}  // namespace longconv
+
+// ==== Packs the weights for dense_fprop_sm90, tf32. From kernels/conv/pack_weights.cuh.
+namespace pack_weights_tf32 {
+
+// Weights (out, in/groups, tap) in any strides -> the order in which the dense forward kernels consume them, and with
+// the precision they multiply in. One block for each packed output channel; missing channels become zeros.
+//
+//   LC_FORMAT 0  TF32 (f32 rounded to nearest, ties away), 1 bf16, 2 f16:
+//     [group][ring of LC_RING_ROWS channels][channel block of LC_BLOCK_CHUNKS chunks][tap][k-step][2 chunks][o][16 B]
+//   LC_FORMAT 3  two f16 planes of f32 (tile/split_f16.cuh), scaled by a power of two per output channel so that
+//     max|w| lies in [2^13, 2^14):
+//     [group][64 channels][16 channels][tap][hi 0-7, hi 8-15, lo 0-7, lo 8-15][o][16 B], and `inverse`[group][out/group]
+//
+// flags: bit 0 some weight is Inf or NaN; bit 1 (format 3) some channel cannot be split exactly enough: a weight
+// that is Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+
+constexpr int kFormat = 0, kKernel = 3, kInChannels = 64, kOutChannels = 128;
+constexpr bool kSplit = kFormat == 3;
+constexpr int kRows = kSplit ? 64 : 64;
+constexpr int kChunk = kFormat == 0 ? 4 : 8;                          // elements of 16 bytes
+constexpr int kBlockChunks = kSplit ? 2 : 2;            // chunks of channels of a block
+constexpr int kBlocks = ceil_div(kInChannels, kBlockChunks * kChunk);
+constexpr int kPaddedRows = 128;                   // of a group, a multiple of kRows
+
+using Element = float;
+
+struct Params {
+  const Element* w;
+  uint8_t* packed;
+  float* inverse;
+  uint32_t* flags;
+  int64_t w_out, w_in, w_tap;  // strides in elements
+};
+
+__global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_constant__ Params p) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
+  const bool real = o < kOutChannels;
+  const Element* w = p.w + (static_cast<int64_t>(group) * kOutChannels + o) * p.w_out;
+  const int64_t count = static_cast<int64_t>(kInChannels) * kKernel;
+  auto at = [&](int64_t channel, int64_t tap) -> Element {
+    if (real && channel < kInChannels) return w[channel * p.w_in + tap * p.w_tap];
+    return Element{};
+  };
+
+  __shared__ Extremes partial[4];
+  Extremes extremes;
+  bool finite = true;
+  if (real) {
+    for (int64_t i = threadIdx.x; i < count; i += 128) {
+      const float v = to_float(at(i / kKernel, i % kKernel));
+      finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
+      if (kSplit) extremes.add(v);
+    }
+  }
+  float scale = 1.f;
+  if (kSplit) {
+    extremes.reduce_warp();
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = extremes;
+    __syncthreads();
+    extremes = Extremes{};
+    for (int i = 0; i < 4; ++i) {
+      extremes.merge(partial[i]);
+    }
+    const ChannelScale channel(extremes);
+    scale = channel.scale;
+    if (threadIdx.x == 0 && real) {
+      p.inverse[static_cast<int64_t>(group) * kOutChannels + o] = channel.inverse;
+      if (!channel.representable) atomicOr(p.flags, 2u);
+    }
+  }
+  if (!finite) atomicOr(p.flags, 1u);
+
+  const int64_t chunks = static_cast<int64_t>(kBlocks) * kBlockChunks;
+  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += 128) {
+    const int64_t chunk = i / kKernel, tap = i % kKernel, block = chunk / kBlockChunks, inside = chunk % kBlockChunks;
+    // (group, ring, block, tap) then the chunks of a tap, then rows.
+    const int64_t tap_index = ((static_cast<int64_t>(group) * (kPaddedRows / kRows) + o / kRows) * kBlocks + block) * kKernel + tap;
+    constexpr int kTapChunks = kSplit ? 4 : kBlockChunks;
+    uint8_t* out = p.packed + ((tap_index * kTapChunks + inside) * kRows + o % kRows) * 16;
+    uint32_t word[4];
+    if constexpr (kSplit) {
+      uint32_t lo[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        split2_f16(to_float(at(chunk * 8 + 2 * j, tap)) * scale, to_float(at(chunk * 8 + 2 * j + 1, tap)) * scale, word[j], lo[j]);
+      *reinterpret_cast<uint4*>(out + 2 * kRows * 16) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
+    } else if constexpr (kFormat == 0) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) word[j] = round_tf32(bits_of(at(chunk * 4 + j, tap)));
+    } else {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) word[j] = bits_of(at(chunk * 8 + 2 * j, tap)) | bits_of(at(chunk * 8 + 2 * j + 1, tap)) << 16;
+    }
+    *reinterpret_cast<uint4*>(out) = make_uint4(word[0], word[1], word[2], word[3]);
+  }
+#endif
+}
+
+}  // namespace pack_weights_tf32
+
+// ==== The convolution of dense_fprop_sm90, tf32. From kernels/conv/dense_fprop_sm90.cuh.
+namespace dense_fprop_sm90_tf32 {
+
+// Dense forward convolution on Hopper: pack once, multiply from shared memory. TF32, bf16, f16; f32 accumulation.
+//
+//   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
+//
+// As matrices, for one tile of time: D[o, t] += W_k[o, i] * X_k[t, i]^T, where X_k is the tile's packed signal read
+// from row offset (k*dilation)/stride of polyphase plane (k*dilation) mod stride. A tap is only an address.
+//
+//   global x (NCW)           shared                                            registers         global y (NCW)
+//   rows i, time e   --bulk-->  raw ring     --pack-->  slots of packed rows
+//                               per packer              [chunk of channels][plane][row] x 16 B  \
+//   packed weights   --bulk-------------------------->  W ring  [o][k-step]                      wgmma --> acc --stage--> bulk
+//
+// Roles (384 threads, one persistent block per multiprocessor):
+//   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns each: over output channels (kChannelWays 2) or time (1)
+//   warps 8-10  packers; each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
+//   warp 11     loads packed weights; where all of them stay in shared memory, it is the fourth packer after that
+// In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
+// A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
+// one window. Barriers: slot full (kChunks packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
+// empty (MMA warps). Slots and W stages are released one wgmma group late.
+//
+// Limits: time stride 1 or the gather packer; kernel, channels, stride, dilation and tile sizes are compile-time.
+// Bytes: x once per output-channel sweep (kResident: once), y once, weights from L2. FLOPs: 2*kRingRows*ways*N*ICpad*K per tile.
+// Accumulation: one f32 chain per output on the tensor core (which truncates); see docs/design/numerics.md.
+// Zero padding is zero data in the packed rows; the launcher repairs outputs of non-finite weights (see there).
+
+// --- the problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16; channels are per group
+constexpr int kInChannels = 64, kOutChannels = 128, kKernel = 3;
+constexpr int kStride = 1;
+constexpr Pad kPad = static_cast<Pad>(0);
+using Element = float;
+using MmaType = tf32;
+
+// --- the configuration
+constexpr int kN = 256, kChannelWays = 2, kTimeWays = 2 / kChannelWays;
+constexpr int kMBlocks = 1, kRingRows = 64 * kMBlocks;  // output channels of a warpgroup
+constexpr int kChunks = 2, kWSteps = 1;
+constexpr Store kStore = static_cast<Store>(0);
+enum class Pack { any, transposed, gather };
+constexpr Pack kPack = static_cast<Pack>(0);
+
+struct StorePolicy {
+  using Element = dense_fprop_sm90_tf32::Element;
+  static constexpr int kColumns = kN, kStageRows = 4;
+  static constexpr Store kStore = dense_fprop_sm90_tf32::kStore;
+};
+using Rows = RowStore<StorePolicy>;
+
+// Everything that follows from the problem and the configuration; the tile movers read it.
+struct C : Polyphase<kStride, 1, 3> {
+  using Element = dense_fprop_sm90_tf32::Element;
+  static constexpr int kInChannels = dense_fprop_sm90_tf32::kInChannels, kOutChannels = dense_fprop_sm90_tf32::kOutChannels;
+  static constexpr Pad kPad = dense_fprop_sm90_tf32::kPad;
+  static constexpr Activation kActivation = static_cast<Activation>(0);
+  static constexpr bool kBias = 0, kResidual = 0;
+  static constexpr bool kResident = 0, kStationary = 1, kGather = kPack == Pack::gather;
+  static constexpr int kPackers = 4, kCluster = 1, kRawStages = 3, kWStages = 24, kSlots = 5;
+
+  static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
+  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
+  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk, kUnitsPerSlot = kChunks, kPackersPerSlot = kChunks;
+  static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;  // time steps that a block computes
+  static constexpr int kStep = Rows::kStep * kTimeWays;
+  static constexpr int kPlaneRows = plane_rows(kSpan + (kTaps - 1) * kDilation / kStride, kStride);
+  static constexpr int kRawNeeded = kStride == 1 ? kPlaneRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
+  // + kChunk - 1: a row may begin anywhere in its first 16 bytes. Odd multiple of 16 bytes: ldmatrix without conflicts.
+  static constexpr int kRawPitch = (ceil_div((kRawNeeded + kChunk - 1) * kBytes, 16) | 1) * 16;
+  static constexpr int kRawBytes = kGather ? 0 : kChunk * kRawPitch;
+  static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * kChunks;
+
+  static constexpr int kSlotChannels = kChunks * kChunk, kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
+  static constexpr bool kWholeSlots = kInChannels % kSlotChannels == 0;  // no slot holds channels that do not exist
+  static constexpr int kTapGroups = ceil_div(kKernel, kTaps), kItemSlots = kChannelBlocks * kTapGroups;
+  static constexpr int kUnits = kItemSlots * kUnitsPerSlot;  // of an item: what one packer does at a time
+  static constexpr int kSweeps = ceil_div(kOutChannels, kRingRows * kChannelWays);
+
+  static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
+  static constexpr int kTapStages = kChunks / 2 / kWSteps;
+  static constexpr int kSweepStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
+  static constexpr int64_t kSweepBytes = static_cast<int64_t>(kSweepStages) * kWStageBytes;
+  static LC_CONSTEXPR int stage_bytes(int) { return kWStageBytes; }
+
+  static constexpr int kSharedX = 0, kSharedW = kSharedX + kSlots * kSlotBytes;
+  static constexpr int kSharedRaw = kSharedW + kRings * kWStages * kWStageBytes;
+  static constexpr int kSharedOut = kSharedRaw + kRawBuffers * kRawBytes;
+  static constexpr int kSharedBarriers = kSharedOut + 8 * Rows::kStageBytes;
+  static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+};
+static_assert(C::kSharedBytes <= 226736 && 226736 <= 232448, "the launcher reckons as this file does");
+static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
+static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
+static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
+static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
+static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
+static_assert(C::kSlots >= 2, "slots are released one group late; a packer, at most 4 chunks ahead, is never two uses of a slot ahead");
+static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
+constexpr int kThreads = 384, kMmaRegisters = 200, kPackerRegisters = 104;
+static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
+
+using Params = FpropParams<Element>;
+using Raw = RawRing<C, Params>;
+
+// --- packer warps ------------------------------------------------------------------------------------------------
+LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+                         int packer, int lane) {
+  Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
+  ring.fill();
+  int unit = packer, slot_base = 0, stage = 0, phase = 0;
+  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
+    const Item item = schedule.item(index);
+    for (; unit < C::kUnits; unit += C::kPackers) {
+      const int sequence = slot_base + unit / kChunks, s = sequence % C::kSlots, use = sequence / C::kSlots;
+      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % kChunks * (C::kChunkRows * 16);
+      const Window<Element> w = Raw::window(p, item, unit);
+      const bool edge = Raw::crosses_edge(w.first, p.length);
+      barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
+      if (!C::kGather) barrier_wait(ring.full + 8 * stage, phase);
+      if (!C::kWholeSlots && w.channels <= 0) {
+        for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
+      } else if (C::kGather || (kPad >= Pad::reflect && edge)) {
+        pack_gather<C, kPad>(w.row, p.x_channel, p.x_time, w.channels, w.first, p.length, dst, lane);
+      } else {
+        const uint32_t raw = ring.memory + stage * C::kRawBytes;
+        if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros
+          for (int j = w.channels; j < C::kChunk; ++j)
+            for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+          __syncwarp();
+        }
+        const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+        uint32_t offset[C::kChunk], misaligned = 0;
+#pragma unroll
+        for (int j = 0; j < C::kChunk; ++j) {
+          const uint32_t shift = (low + j * static_cast<uint32_t>(ring.pitch)) & 15;
+          misaligned |= shift;
+          offset[j] = j * C::kRawPitch + shift;
+        }
+        if (kPad == Pad::zeros && edge)
+          pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
+        else if (kPack == Pack::transposed && !misaligned)
+          pack_transposed<C>(raw, dst, lane);
+        else
+          pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
+      }
+      fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
+      __syncwarp();
+      if (lane == 0) barrier_arrive(barriers.slot_full + 8 * s);
+      ring.issue();
+      if (++stage == C::kRawStages) { stage = 0; phase ^= 1; }
+    }
+    unit -= C::kUnits;
+    slot_base += C::kItemSlots;
+  }
+}
+
+// --- MMA warpgroups ----------------------------------------------------------------------------------------------
+LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+                             int warpgroup, int warp, int lane) {
+  const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
+  const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
+  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
+  const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
+  const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
+  int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
+  float acc[kMBlocks][kN / 2];
+
+  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
+    const Item item = schedule.item(index);
+#pragma unroll 1
+    for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
+      int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
+      auto release = [&] {
+        if (lane == 0) {
+          if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
+          if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
+        }
+      };
+      int accumulate = 0;
+#pragma unroll 1
+      for (int block = 0; block < C::kChannelBlocks; ++block) {
+#pragma unroll 1
+        for (int group = 0; group < C::kTapGroups; ++group) {
+          if (sweep == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+          const int taps = C::kTapGroups == 1 ? kKernel : min(C::kTaps, kKernel - group * C::kTaps);
+#pragma unroll 1
+          for (int k = 0; k < taps; ++k) {
+            const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4) + C::tap_row(k, C::kPlaneRows);
+#pragma unroll
+            for (int s = 0; s < C::kTapStages; ++s) {
+              barrier_wait(full + 8 * ws, w_phase);
+              const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
+              wgmma_fence();
+#pragma unroll
+              for (int q = 0; q < kWSteps; ++q) {
+#pragma unroll
+                for (int m = 0; m < kMBlocks; ++m)
+                  wgmma<MmaType, kN>(acc[m], a + q * (C::kStepBytes / 16) + m * 64,
+                                               b + (s * kWSteps + q) * (2 * C::kChunkRows), accumulate);
+                accumulate = 1;
+              }
+              wgmma_commit();
+              wgmma_wait<1>();
+              release();
+              old_w = ws;
+              old_slot = -1;
+              if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
+            }
+          }
+          if (sweep == Schedule<C>::kSweepsPerItem - 1) old_slot = slot;
+          if (++slot == C::kSlots) { slot = 0; if (!C::kResident || sweep == Schedule<C>::kSweepsPerItem - 1) slot_phase ^= 1; }
+        }
+      }
+      wgmma_wait<0>();
+      release();
+#pragma unroll
+      for (int m = 0; m < kMBlocks; ++m) {
+        keep_registers(acc[m]);
+        const int channel0 = ((C::kResident ? sweep : item.sweep) * kChannelWays + ring) * kRingRows + m * 64 + warp * 16;
+        finish_rows<C, Rows>(acc[m], p, item, channel0, way, stage_out, lane);
+      }
+    }
+  }
+  Rows::finish();
+}
+
+__global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const __grid_constant__ Params p) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  extern __shared__ __align__(1024) uint8_t memory[];
+  const uint32_t shared = shared_address(memory);
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const BlockBarriers<C> barriers(shared);
+  barriers.init();
+  const Schedule<C> schedule(p);
+  if (warp >= 8) {
+    decrease_registers<kPackerRegisters>();
+    if (warp == 11) {
+      if (lane == 0) {
+        Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
+        weight_role<C>(p, schedule, shared, barriers, raw);
+      }
+      __syncwarp();
+    }
+    if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);
+  } else {
+    increase_registers<kMmaRegisters>();
+    multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
+  }
+  barriers.leave();
+#endif
+}
+
+}  // namespace dense_fprop_sm90_tf32
+
+// ==== Packs the weights for dense_fprop_split_sm90, fp32. From kernels/conv/pack_weights.cuh.
+namespace pack_weights_fp32 {
+
+// Weights (out, in/groups, tap) in any strides -> the order in which the dense forward kernels consume them, and with
+// the precision they multiply in. One block for each packed output channel; missing channels become zeros.
+//
+//   LC_FORMAT 0  TF32 (f32 rounded to nearest, ties away), 1 bf16, 2 f16:
+//     [group][ring of LC_RING_ROWS channels][channel block of LC_BLOCK_CHUNKS chunks][tap][k-step][2 chunks][o][16 B]
+//   LC_FORMAT 3  two f16 planes of f32 (tile/split_f16.cuh), scaled by a power of two per output channel so that
+//     max|w| lies in [2^13, 2^14):
+//     [group][64 channels][16 channels][tap][hi 0-7, hi 8-15, lo 0-7, lo 8-15][o][16 B], and `inverse`[group][out/group]
+//
+// flags: bit 0 some weight is Inf or NaN; bit 1 (format 3) some channel cannot be split exactly enough: a weight
+// that is Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+
+constexpr int kFormat = 3, kKernel = 3, kInChannels = 64, kOutChannels = 128;
+constexpr bool kSplit = kFormat == 3;
+constexpr int kRows = kSplit ? 64 : 64;
+constexpr int kChunk = kFormat == 0 ? 4 : 8;                          // elements of 16 bytes
+constexpr int kBlockChunks = kSplit ? 2 : 2;            // chunks of channels of a block
+constexpr int kBlocks = ceil_div(kInChannels, kBlockChunks * kChunk);
+constexpr int kPaddedRows = 128;                   // of a group, a multiple of kRows
+
+using Element = float;
+
+struct Params {
+  const Element* w;
+  uint8_t* packed;
+  float* inverse;
+  uint32_t* flags;
+  int64_t w_out, w_in, w_tap;  // strides in elements
+};
+
+__global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_constant__ Params p) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
+  const bool real = o < kOutChannels;
+  const Element* w = p.w + (static_cast<int64_t>(group) * kOutChannels + o) * p.w_out;
+  const int64_t count = static_cast<int64_t>(kInChannels) * kKernel;
+  auto at = [&](int64_t channel, int64_t tap) -> Element {
+    if (real && channel < kInChannels) return w[channel * p.w_in + tap * p.w_tap];
+    return Element{};
+  };
+
+  __shared__ Extremes partial[4];
+  Extremes extremes;
+  bool finite = true;
+  if (real) {
+    for (int64_t i = threadIdx.x; i < count; i += 128) {
+      const float v = to_float(at(i / kKernel, i % kKernel));
+      finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
+      if (kSplit) extremes.add(v);
+    }
+  }
+  float scale = 1.f;
+  if (kSplit) {
+    extremes.reduce_warp();
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = extremes;
+    __syncthreads();
+    extremes = Extremes{};
+    for (int i = 0; i < 4; ++i) {
+      extremes.merge(partial[i]);
+    }
+    const ChannelScale channel(extremes);
+    scale = channel.scale;
+    if (threadIdx.x == 0 && real) {
+      p.inverse[static_cast<int64_t>(group) * kOutChannels + o] = channel.inverse;
+      if (!channel.representable) atomicOr(p.flags, 2u);
+    }
+  }
+  if (!finite) atomicOr(p.flags, 1u);
+
+  const int64_t chunks = static_cast<int64_t>(kBlocks) * kBlockChunks;
+  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += 128) {
+    const int64_t chunk = i / kKernel, tap = i % kKernel, block = chunk / kBlockChunks, inside = chunk % kBlockChunks;
+    // (group, ring, block, tap) then the chunks of a tap, then rows.
+    const int64_t tap_index = ((static_cast<int64_t>(group) * (kPaddedRows / kRows) + o / kRows) * kBlocks + block) * kKernel + tap;
+    constexpr int kTapChunks = kSplit ? 4 : kBlockChunks;
+    uint8_t* out = p.packed + ((tap_index * kTapChunks + inside) * kRows + o % kRows) * 16;
+    uint32_t word[4];
+    if constexpr (kSplit) {
+      uint32_t lo[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        split2_f16(to_float(at(chunk * 8 + 2 * j, tap)) * scale, to_float(at(chunk * 8 + 2 * j + 1, tap)) * scale, word[j], lo[j]);
+      *reinterpret_cast<uint4*>(out + 2 * kRows * 16) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
+    } else if constexpr (kFormat == 0) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) word[j] = round_tf32(bits_of(at(chunk * 4 + j, tap)));
+    } else {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) word[j] = bits_of(at(chunk * 8 + 2 * j, tap)) | bits_of(at(chunk * 8 + 2 * j + 1, tap)) << 16;
+    }
+    *reinterpret_cast<uint4*>(out) = make_uint4(word[0], word[1], word[2], word[3]);
+  }
+#endif
+}
+
+}  // namespace pack_weights_fp32
+
+// ==== The convolution of dense_fprop_split_sm90, fp32. From kernels/conv/dense_fprop_split_sm90.cuh.
+namespace dense_fprop_split_sm90_fp32 {
+
+// Dense forward convolution on Hopper in fp32, on the f16 tensor cores: pack once (see dense_fprop_sm90.cuh for the data
+// path), each operand split into two f16 planes with power-of-two scales (tile/split_f16.cuh):
+//
+//   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi) + O(2^-22 |w x|)        three products instead of one
+//
+// Tensor cores truncate when they accumulate, so no chain is long: every interval (16 channels x kInterval taps) starts
+// from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
+// FADD). The cross products are 2^-11 smaller; they have accumulators of their own, added when the slot scale
+// changes and at the end. Error: docs/design/numerics.md.
+//
+//   slot: [hi ch 0-7][hi ch 8-15][lo 0-7][lo 8-15] x [plane][row] x 16 B, written by one packer warp (two sweeps over its
+//   raw rows: extremes, then split), with its inverse scale beside it.
+//   W stage: kInterval taps x [hi 0-7][hi 8-15][lo 0-7][lo 8-15] x [64 o] x 16 B; w is scaled per output channel to
+//   max|w| in [2^13, 2^14) by pack_weights.cuh, whose inverse the epilogue multiplies.
+//
+// A tile with a slot that f16 cannot carry sets its bit in `redo`; the direct kernel then computes those tiles in f32.
+// Roles as in dense_fprop_sm90.cuh, 64 x 128 accumulators: acc + cross + sum = 192 registers.
+
+constexpr int kN = 128, kOutChannels = 128, kKernel = 3;
+constexpr int kChannelWays = 2, kTimeWays = 2 / kChannelWays, kInterval = 3;
+
+struct StorePolicy {
+  using Element = float;
+  static constexpr int kColumns = kN, kStageRows = 4;
+  static constexpr Store kStore = static_cast<Store>(1);
+};
+using Rows = RowStore<StorePolicy>;
+
+struct C : Polyphase<1, 1, 3> {
+  using Element = float;
+  static constexpr int kInChannels = 64, kOutChannels = 128;
+  static constexpr Activation kActivation = static_cast<Activation>(0);
+  static constexpr bool kBias = 0, kResidual = 0;
+  static constexpr Pad kPad = static_cast<Pad>(0);
+  static constexpr bool kResident = 0, kStationary = 1, kGather = 0 == 2;
+  static constexpr int kPackers = 3, kCluster = 1, kRawStages = 4, kWStages = 4, kSlots = 4;
+
+  // A slot is packed by one packer from raw stages of its own, or by all of them together from stages that warp 11 fills:
+  // fewer raw stages cover the latency of memory where windows are long.
+  static constexpr int kTeam = 1 ? kPackers : 1, kUnitStep = kPackers / kTeam, kRawBuffers = kRawStages * kUnitStep;
+  static constexpr int kBytes = 4, kUnitChannels = 16, kUnitsPerSlot = 1, kPackersPerSlot = kTeam, kSlotChannels = 16;
+  static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;
+  static constexpr int kStep = Rows::kStep * kTimeWays;
+  static constexpr int kPlaneRows = plane_rows(kSpan + (kTaps - 1) * kDilation / kStride, kStride);
+  static constexpr int kRawNeeded = (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
+  static constexpr int kRawPitch = (ceil_div((kRawNeeded + 3) * kBytes, 16) | 1) * 16;
+  static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch;
+  static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * 4;
+
+  static constexpr int kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
+  static constexpr bool kWholeSlots = kInChannels % kSlotChannels == 0;
+  static constexpr int kTapGroups = ceil_div(kKernel, kTaps), kItemSlots = kChannelBlocks * kTapGroups, kUnits = kItemSlots;
+  static constexpr int kSweeps = ceil_div(kOutChannels, 64 * kChannelWays);
+
+  // Intervals: each tap group is cut into kInterval taps; the last one of a group may be shorter.
+  static constexpr int kTapBytes = 4096, kLastTaps = kKernel - (kTapGroups - 1) * kTaps;
+  static constexpr int kRest = kTapGroups > 1 ? kTaps % kInterval : 0, kLastRest = kLastTaps % kInterval;
+  static constexpr int kGroupIntervals = ceil_div(kTaps, kInterval), kLastIntervals = ceil_div(kLastTaps, kInterval);
+  static constexpr int kBlockIntervals = (kTapGroups - 1) * kGroupIntervals + kLastIntervals;
+  static constexpr int kRings = kChannelWays, kWStageBytes = kInterval * kTapBytes;
+  static constexpr int kSweepStages = kChannelBlocks * kBlockIntervals;
+  static constexpr int64_t kSweepBytes = static_cast<int64_t>(kChannelBlocks) * kKernel * kTapBytes;
+  static LC_CONSTEXPR int interval_taps(int group_taps, int interval) {
+    return group_taps - interval * kInterval < kInterval ? group_taps - interval * kInterval : kInterval;
+  }
+  static LC_CONSTEXPR int stage_bytes(int position) {
+    const int i = position % kBlockIntervals, group = i / kGroupIntervals;
+    return interval_taps(group == kTapGroups - 1 ? kLastTaps : kTaps, i - group * kGroupIntervals) * kTapBytes;
+  }
+
+  static constexpr int kSharedX = 0, kSharedW = kSharedX + kSlots * kSlotBytes;
+  static constexpr int kSharedRaw = round_up(kSharedW + kRings * kWStages * kWStageBytes, 16);
+  static constexpr int kSharedOut = kSharedRaw + kRawBuffers * kRawBytes;
+  static constexpr int kSharedScales = kSharedOut + 8 * Rows::kStageBytes;  // inverse scale of each slot
+  static constexpr int kSharedExchange = kSharedScales + round_up(kSlots * 4, 8);  // a team's extremes
+  static constexpr int kSharedBarriers = kSharedExchange + (kTeam > 1 ? 16 * kTeam : 0);
+  static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+};
+static_assert(C::kSharedBytes <= 186688 && 186688 <= 232448, "the launcher reckons as this file does");
+static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
+static_assert(C::kSlots >= C::kUnitStep && C::kSlots >= 2, "a packer is never two uses of a slot ahead");
+static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
+static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
+static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
+static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
+constexpr uint32_t kTeamBarrier = 1;
+constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
+static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
+
+struct Params : FpropParams<float> {
+  const float* weight_inverse;  // 1 / scale of each output channel, a power of two
+  uint32_t* redo;                    // one bit for each (row of (batch, group), tile): row * tiles_per_row + tile
+};
+using Raw = RawRing<C, Params>;
+
+// --- packer warps ------------------------------------------------------------------------------------------------
+// Readers give 8 channels (half of a slot's 16) of one time position.
+// From the raw stage; kUniform: every row begins on the same place of its 16 bytes, so that addresses are constants.
+template <bool kUniform> struct SlotReader {
+  uint32_t raw;
+  uint32_t shift;  // two bits for each channel: its row's offset in elements inside the first 16 bytes
+  int begin, end;  // elements that exist (zero padding, end of the row)
+
+  template <bool kMask> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
+    const uint32_t at = raw + half * (8 * C::kRawPitch) + (element + (kUniform ? shift & 3 : 0)) * 4;
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+      v[j] = load_shared_f32(at + j * C::kRawPitch + (kUniform ? 0 : (shift >> (2 * (half * 8 + j)) & 3) * 4));
+    if (kMask && (element < begin || element >= end)) {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) v[j] = 0.f;
+    }
+  }
+};
+// From global memory, element by element: any time stride, any padding mode.
+struct GatherReader {
+  const float* row;
+  int64_t channel_stride, time_stride, first, length;
+  int channels;
+  template <bool> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
+    const int64_t t = padded_index<C::kPad>(first + element, length);
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+      v[j] = half * 8 + j < channels && t >= 0 ? row[(half * 8 + j) * channel_stride + t * time_stride] : 0.f;
+  }
+};
+
+// A packer's share of a slot: parts (32 positions, half of the channels), alone all of them, in a team every kTeam-th. Loads
+// run a part ahead of the arithmetic; where the number of parts is odd, the last is done twice.
+struct Share {
+  static constexpr int kParts = 2 * PackOrder<C>::kSteps;
+  int first, last;
+  LC_DEVICE explicit Share(int packer)
+      : first(C::kTeam == 1 ? 0 : packer), last(kParts - 1 - (C::kTeam == 1 ? 0 : (kParts - 1 - packer) % C::kTeam)) {}
+
+  // use(part, values) for each part.
+  template <bool kMask, class Reader, class Use> LC_DEVICE void visit(const Reader& reader, int lane, const Use& use) const {
+    float a[8], b[8];
+    read<kMask>(reader, first, lane, a);
+#pragma unroll 1
+    for (int part = first; part <= last; part += 2 * C::kTeam) {
+      const int next = min(part + C::kTeam, last);
+      read<kMask>(reader, next, lane, b);
+      use(part, a);
+      read<kMask>(reader, min(part + 2 * C::kTeam, last), lane, a);
+      use(next, b);
+    }
+  }
+
+ private:
+  template <bool kMask, class Reader> static LC_DEVICE void read(const Reader& reader, int part, int lane, float (&v)[8]) {
+    reader.template read<kMask>(PackOrder<C>(part >> 1, lane).element, part & 1, v);
+  }
+};
+
+struct FindExtremes {
+  Extremes& x;
+  LC_DEVICE void operator()(int, const float (&v)[8]) const {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) x.add(v[j]);
+  }
+};
+struct StoreSplit {
+  uint32_t dst;
+  float scale;
+  int lane;
+  LC_DEVICE void operator()(int part, const float (&v)[8]) const {
+    uint32_t hi[4], lo[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) split2_f16(v[2 * j] * scale, v[2 * j + 1] * scale, hi[j], lo[j]);
+    const uint32_t to = dst + ((part & 1) * C::kChunkRows + PackOrder<C>(part >> 1, lane).row) * 16;
+    store_shared_v4(to, hi[0], hi[1], hi[2], hi[3]);
+    store_shared_v4(to + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
+  }
+};
+
+// `exchange`: where a team's packers leave their extremes; two places, used in turn, so that one barrier suffices.
+template <bool kMask, class Reader>
+LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, uint32_t dst, uint32_t exchange, int packer, int lane) {
+  Extremes extremes;
+  share.visit<kMask>(reader, lane, FindExtremes{extremes});
+  extremes.reduce_warp();
+  if (C::kTeam > 1) {
+    if (lane == 0) store_shared_v2(exchange + 8 * packer, extremes.largest, __uint_as_float(extremes.smallest));
+    named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
+#pragma unroll
+    for (int i = 0; i < C::kTeam; ++i)
+      extremes.merge({load_shared_f32(exchange + 8 * i), load_shared_u32(exchange + 8 * i + 4)});
+  }
+  const SlotScale scale(extremes);
+  share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
+  return scale;
+}
+
+// Rows of channels that do not exist: zeros. In a team each packer clears its share of every row's positions; the barrier
+// keeps them from reading what another has yet to clear.
+LC_DEVICE void clear_missing(uint32_t raw, int channels, int packer, int lane) {
+  for (int j = max(channels, 0); j < 16; ++j)
+    for (int i = C::kTeam == 1 ? lane : packer * 32 + lane; i < C::kRawPitch / 16; i += 32 * C::kTeam)
+      store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+  if (C::kTeam == 1) __syncwarp();
+  else named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
+}
+
+LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+                         int packer, int lane) {
+  Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
+  if (C::kTeam == 1) ring.fill();
+  const Share share(packer);
+  int unit = C::kTeam == 1 ? packer : 0, slot_base = 0, stage = 0, phase = 0;
+  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
+    const Item item = schedule.item(index);
+    for (; unit < C::kUnits; unit += C::kUnitStep) {
+      const int sequence = slot_base + unit, s = sequence % C::kSlots, use = sequence / C::kSlots;
+      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes;
+      const uint32_t exchange = shared + C::kSharedExchange + (sequence & 1) * (8 * C::kTeam);
+      const Window<float> w = Raw::window(p, item, unit);
+      const bool edge = Raw::crosses_edge(w.first, p.length);
+      barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
+      if (!C::kGather) barrier_wait(ring.full + 8 * stage, phase);
+      SlotScale scale;
+      if (C::kGather || (C::kPad >= Pad::reflect && edge)) {
+        const GatherReader reader{w.row, p.x_channel, p.x_time, w.first, p.length, w.channels};
+        scale = pack_split<false>(reader, share, dst, exchange, packer, lane);
+      } else {
+        const uint32_t raw = ring.memory + stage * C::kRawBytes;
+        if (!C::kWholeSlots && w.channels < 16) clear_missing(raw, w.channels, packer, lane);
+        const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+        const bool uniform = (ring.pitch & 15) == 0;
+        uint32_t shift = 0;
+#pragma unroll
+        for (int j = 0; j < 16; ++j) shift |= ((low + j * static_cast<uint32_t>(ring.pitch)) >> 2 & 3) << (2 * j);
+        // Beyond the end of the row lies whatever the stage held before: it must not enter the extremes.
+        const int begin = Raw::valid_begin(w.first), end = Raw::valid_end(w.first, p.length);
+        if (begin > 0 || end < C::kRawNeeded)
+          scale = pack_split<true>(SlotReader<false>{raw, shift, begin, end}, share, dst, exchange, packer, lane);
+        else if (uniform)
+          scale = pack_split<false>(SlotReader<true>{raw, shift, begin, end}, share, dst, exchange, packer, lane);
+        else
+          scale = pack_split<false>(SlotReader<false>{raw, shift, begin, end}, share, dst, exchange, packer, lane);
+      }
+      if (lane == 0 && (C::kTeam == 1 || packer == 0)) {
+        store_shared_u32(shared + C::kSharedScales + 4 * s, __float_as_uint(scale.inverse));
+        if (!scale.representable) {
+          const uint32_t tile = static_cast<uint32_t>(item.batch * schedule.groups + item.group) * schedule.tiles_per_row + item.tile;
+          atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
+        }
+      }
+      fence_proxy_async();
+      __syncwarp();
+      if (lane == 0) {
+        barrier_arrive(barriers.slot_full + 8 * s);
+        if (C::kTeam > 1 && !C::kGather) barrier_arrive(barriers.raw_empty + 8 * stage);
+      }
+      if (C::kTeam == 1) ring.issue();
+      if (++stage == C::kRawStages) { stage = 0; phase ^= 1; }
+    }
+    unit -= C::kUnits;
+    slot_base += C::kItemSlots;
+  }
+}
+
+// --- MMA warpgroups ----------------------------------------------------------------------------------------------
+// One interval, to its end: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi. The number of taps is a constant: ptxas
+// serialises wgmma that a run-time condition guards.
+template <int kCount>
+LC_DEVICE void multiply_taps(float (&acc)[kN / 2], float (&cross)[kN / 2], uint64_t a, uint64_t bx, int tap, int& accumulate_cross) {
+  constexpr uint64_t kLoX = 2 * C::kChunkRows, kLoW = 128;  // descriptor steps from a hi plane to its lo plane
+  wgmma_fence();
+#pragma unroll
+  for (int q = 0; q < kCount; ++q) {
+    const uint64_t aq = a + q * (C::kTapBytes / 16), b = bx + C::tap_row(tap + q, C::kPlaneRows);
+    wgmma<f16, kN>(cross, aq, b + kLoX, accumulate_cross);
+    wgmma<f16, kN>(cross, aq + kLoW, b, 1);
+    accumulate_cross = 1;
+  }
+#pragma unroll
+  for (int q = 0; q < kCount; ++q)
+    wgmma<f16, kN>(acc, a + q * (C::kTapBytes / 16), bx + C::tap_row(tap + q, C::kPlaneRows), q != 0);
+  wgmma_commit();
+  wgmma_wait<0>();
+  keep_registers(acc);
+  keep_registers(cross);
+}
+
+LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+                             int warpgroup, int warp, int lane) {
+  const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
+  const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
+  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
+  const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
+  const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
+  int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
+  float acc[kN / 2], cross[kN / 2], sum[kN / 2];
+
+  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
+    const Item item = schedule.item(index);
+#pragma unroll 1
+    for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
+#pragma unroll
+      for (int i = 0; i < kN / 2; ++i) sum[i] = 0.f;
+      float inverse = 0.f;  // of the slots in `cross`
+      int accumulate_cross = 0;
+      auto promote_cross = [&] {
+        const float factor = inverse * (1.f / 2048.f);
+#pragma unroll
+        for (int i = 0; i < kN / 2; ++i) sum[i] = fmaf(cross[i], factor, sum[i]);
+      };
+#pragma unroll 1
+      for (int block = 0; block < C::kChannelBlocks; ++block) {
+#pragma unroll 1
+        for (int group = 0; group < C::kTapGroups; ++group) {
+          if (sweep == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+          const float slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
+          if (slot_inverse != inverse) {
+            if (accumulate_cross) promote_cross();
+            accumulate_cross = 0;
+            inverse = slot_inverse;
+          }
+          const uint64_t bx = b0 + ((slot * C::kSlotBytes) >> 4);
+          const int group_taps = C::kTapGroups == 1 || group == C::kTapGroups - 1 ? C::kLastTaps : C::kTaps;
+#pragma unroll 1
+          for (int k0 = 0; k0 < group_taps; k0 += kInterval) {
+            barrier_wait(full + 8 * ws, w_phase);
+            const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
+            const int taps = min(kInterval, group_taps - k0);
+            if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, k0, accumulate_cross);
+            else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, k0, accumulate_cross);
+            else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, k0, accumulate_cross);
+            if (lane == 0) {
+              if (!C::kStationary) barriers.release_weights(ring, ws);
+              if (k0 + taps == group_taps && sweep == Schedule<C>::kSweepsPerItem - 1) barrier_arrive(barriers.slot_empty + 8 * slot);
+            }
+#pragma unroll
+            for (int i = 0; i < kN / 2; ++i) sum[i] = fmaf(acc[i], inverse, sum[i]);
+            if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
+          }
+          if (++slot == C::kSlots) { slot = 0; if (!C::kResident || sweep == Schedule<C>::kSweepsPerItem - 1) slot_phase ^= 1; }
+        }
+      }
+      promote_cross();
+
+      const int channel0 = (C::kResident ? sweep : item.sweep) * (64 * kChannelWays) + ring * 64 + warp * 16;
+      const int64_t row0 = static_cast<int64_t>(item.group) * kOutChannels + channel0;
+      const int g = lane >> 2;
+      const float inverse0 = channel0 + g < kOutChannels ? p.weight_inverse[row0 + g] : 0.f;
+      const float inverse1 = channel0 + g + 8 < kOutChannels ? p.weight_inverse[row0 + g + 8] : 0.f;
+#pragma unroll
+      for (int i = 0; i < kN / 2; ++i) sum[i] *= i & 2 ? inverse1 : inverse0;
+      finish_rows<C, Rows>(sum, p, item, channel0, way, stage_out, lane);
+    }
+  }
+  Rows::finish();
+}
+
+__global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_split_sm90(const __grid_constant__ Params p) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  extern __shared__ __align__(1024) uint8_t memory[];
+  const uint32_t shared = shared_address(memory);
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const BlockBarriers<C> barriers(shared);
+  barriers.init();
+  const Schedule<C> schedule(p);
+  if (warp >= 8) {
+    decrease_registers<kPackerRegisters>();
+    if (warp == 11) {
+      if (lane == 0) {
+        Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
+        weight_role<C>(p, schedule, shared, barriers, raw);
+      }
+      __syncwarp();
+    }
+    if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);
+  } else {
+    increase_registers<kMmaRegisters>();
+    multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
+  }
+  barriers.leave();
+#endif
+}
+
+}  // namespace dense_fprop_split_sm90_fp32
+
+// ==== Repairs tiles of dense_fprop_split_sm90, fp32. From kernels/conv/direct_fprop.cuh.
+namespace direct_fprop_repair {
+
+// Direct forward convolution with ordinary multiply-adds: every dtype, stride, padding, group count and tensor layout.
+//
+//   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
+//
+// It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
+// cannot do exactly:
+//   LC_MODE 0  all outputs
+//   LC_MODE 1  tiles whose bit is set in `redo` (see dense_fprop_split_sm90.cuh), or all when flags has bit 1
+//   LC_MODE 2  outputs whose window touches zero padding, when flags has bit 0 (a weight is Inf or NaN)
+//
+//   block tile: kOutTile channels x kTimeTile steps        thread (a, b): channels a*kThreadOut .. +kThreadOut,
+//   shared: w [i, k][o] and x [i][window]                                 times b + j*kTimeThreads, j < kThreadTime
+//
+// Sums are blocked: products of a stage (at most kStageTerms) in one chain, stages added to a total. Nothing outside
+// the signal is multiplied when weights are not finite (kExact); otherwise zeros are, which adds nothing.
+// f32 for bf16/f16/f32 (subnormals kept), f64 for f64. LC_TF32: f32 operands are rounded to TF32 first. Bound: docs/design/numerics.md.
+
+// --- problem: LC_ELEMENT 0 f32, 1 bf16, 2 f16, 3 f64; channels are per group
+constexpr int kInChannels = 64, kOutChannels = 128;
+constexpr int64_t kKernel = 3, kStride = 1, kDilation = 1;
+constexpr Pad kPad = static_cast<Pad>(0);
+constexpr Activation kActivation = static_cast<Activation>(0);
+using Element = float;
+template <class E> struct SumType { using Type = float; };
+template <> struct SumType<double> { using Type = double; };
+using Sum = SumType<Element>::Type;
+
+// --- configuration
+constexpr int kThreadOut = 8, kThreadTime = 8, kOutThreads = 8, kThreads = 128;
+constexpr int kTimeThreads = kThreads / kOutThreads;
+constexpr int kOutTile = kThreadOut * kOutThreads, kTimeTile = kThreadTime * kTimeThreads;
+constexpr int kStageChannels = 8, kStageTaps = 3;
+// The window of a stage; when dilation makes it sparse, taps are stored one after the other instead.
+constexpr int64_t kDenseWindow = (kTimeTile - 1) * kStride + (kStageTaps - 1) * kDilation + 1;
+constexpr int64_t kTapwiseWindow = static_cast<int64_t>(kTimeTile) * kStageTaps;
+constexpr bool kTapwise = kTapwiseWindow < kDenseWindow;
+constexpr int kWindow = static_cast<int>(kTapwise ? kTapwiseWindow : kDenseWindow);
+static_assert((kWindow + kStageTaps * kOutTile) * kStageChannels * sizeof(Sum) <= 48 * 1024, "static shared memory");
+
+struct Params {
+  const Element* x;
+  const Element* w;
+  Element* y;
+  const Element* bias;
+  const Element* residual;
+  const uint32_t* redo;
+  const uint32_t* flags;
+  int64_t x_batch, x_channel, x_time, w_out, w_in, w_tap, y_batch, y_channel, y_time;  // strides in elements
+  int64_t residual_batch, residual_channel, residual_time;
+  int64_t length, out_length, pad_left;
+  int64_t redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
+  int64_t redo_tiles;
+  int batch, groups;
+  Sum negative_slope;
+};
+
+LC_DEVICE Sum widen(double v) { return static_cast<Sum>(v); }
+// LC_TF32: operands as the TF32 kernels take them, so that a result does not depend on which kernel was chosen.
+LC_DEVICE float widen(float v) { return 0 ? __uint_as_float(round_tf32(v) & 0xffffe000u) : v; }
+LC_DEVICE float widen(bf16 v) { return to_float(v); }
+LC_DEVICE float widen(f16 v) { return to_float(v); }
+LC_DEVICE double to_sum(double v) { return v; }
+template <class E> LC_DEVICE float to_sum(E v) { return to_float(v); }
+LC_DEVICE void narrow(double v, double& out) { out = v; }
+template <class E> LC_DEVICE void narrow(float v, E& out) { from_float(v, out); }
+LC_DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
+LC_DEVICE double fused(double a, double b, double c) { return fma(a, b, c); }
+
+__shared__ Sum shared_x[kStageChannels][kWindow];
+__shared__ Sum shared_w[kStageChannels][kStageTaps][kOutTile];
+
+struct Tile {
+  int batch, group, out0;
+  int64_t t0;
+};
+
+// Must this tile be computed at all?
+LC_DEVICE bool wanted(const Params& p, const Tile& tile) {
+  if (*p.flags & 2u) return true;
+  const int64_t row = (static_cast<int64_t>(tile.batch) * p.groups + tile.group) * p.redo_tiles;
+  int64_t first = (tile.t0 - p.redo_span + 1) / p.redo_step, last = (tile.t0 + kTimeTile - 1) / p.redo_step;
+  first = first < 0 ? 0 : first;
+  last = last < p.redo_tiles ? last : p.redo_tiles - 1;
+  for (int64_t i = row + first; i <= row + last; ++i)
+    if (p.redo[i >> 5] >> (i & 31) & 1u) return true;
+  return false;
+}
+
+template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile, Sum (&total)[kThreadOut][kThreadTime]) {
+  const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
+  const Element* x = p.x + tile.batch * p.x_batch + tile.group * static_cast<int64_t>(kInChannels) * p.x_channel;
+  const Element* w = p.w + (tile.group * static_cast<int64_t>(kOutChannels) + tile.out0) * p.w_out;
+  const int64_t first = tile.t0 * kStride - p.pad_left;
+  for (int i0 = 0; i0 < kInChannels; i0 += kStageChannels) {
+    for (int64_t k0 = 0; k0 < kKernel; k0 += kStageTaps) {
+      const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kKernel - k0));
+      __syncthreads();
+      for (int i = threadIdx.x; i < kStageChannels * kWindow; i += kThreads) {
+        const int channel = i / kWindow, e = i % kWindow;
+        const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
+        const int64_t position = padded_index<kPad>(first + k0 * kDilation + offset, p.length);
+        shared_x[channel][e] = channel < channels && position >= 0
+                                   ? widen(x[(i0 + channel) * p.x_channel + position * p.x_time]) : Sum(0);
+      }
+      for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
+        const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
+        shared_w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels
+                                        ? widen(w[o * p.w_out + (i0 + channel) * p.w_in + (k0 + tap) * p.w_tap]) : Sum(0);
+      }
+      __syncthreads();
+      Sum part[kThreadOut][kThreadTime] = {};
+#pragma unroll 1
+      for (int channel = 0; channel < channels; ++channel) {
+#pragma unroll 1
+        for (int tap = 0; tap < taps; ++tap) {
+          Sum xv[kThreadTime], wv[kThreadOut];
+#pragma unroll
+          for (int j = 0; j < kThreadTime; ++j) {
+            const int t = b + j * kTimeThreads;
+            xv[j] = shared_x[channel][kTapwise ? tap * kTimeTile + t : static_cast<int>(t * kStride + tap * kDilation)];
+          }
+#pragma unroll
+          for (int o = 0; o < kThreadOut; ++o) wv[o] = shared_w[channel][tap][a * kThreadOut + o];
+#pragma unroll
+          for (int j = 0; j < kThreadTime; ++j) {
+            const int64_t position = first + (b + j * kTimeThreads) * kStride + (k0 + tap) * kDilation;
+            if (kExact && (position < 0 || position >= p.length)) continue;
+#pragma unroll
+            for (int o = 0; o < kThreadOut; ++o) part[o][j] = fused(wv[o], xv[j], part[o][j]);
+          }
+        }
+      }
+#pragma unroll
+      for (int o = 0; o < kThreadOut; ++o)
+#pragma unroll
+        for (int j = 0; j < kThreadTime; ++j) total[o][j] += part[o][j];
+    }
+  }
+}
+
+__global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
+  const int out_tiles = ceil_div(kOutChannels, kOutTile);
+  const int64_t time_tiles = (p.out_length + kTimeTile - 1) / kTimeTile;
+  const int64_t items = time_tiles * out_tiles * p.batch * p.groups;
+  for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
+    const int64_t rest = item / out_tiles, row = rest / time_tiles;
+    const Tile tile{static_cast<int>(row / p.groups), static_cast<int>(row % p.groups),
+                    static_cast<int>(item % out_tiles) * kOutTile, rest % time_tiles * kTimeTile};
+    if (!wanted(p, tile)) continue;
+    Sum total[kThreadOut][kThreadTime] = {};
+    const int64_t begin = tile.t0 * kStride - p.pad_left;
+    const int64_t end = (min(tile.t0 + kTimeTile, p.out_length) - 1) * kStride - p.pad_left + (kKernel - 1) * kDilation;
+    const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
+    // Whether weights are finite is known where they were packed; elsewhere edges are always done exactly.
+    if (edge && (p.flags == nullptr || *p.flags)) compute<true>(p, tile, total);
+    else compute<false>(p, tile, total);
+
+    const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
+#pragma unroll
+    for (int o = 0; o < kThreadOut; ++o) {
+      const int out = tile.out0 + a * kThreadOut + o;
+      const int64_t channel = tile.group * static_cast<int64_t>(kOutChannels) + out;
+#pragma unroll
+      for (int j = 0; j < kThreadTime; ++j) {
+        const int64_t t = tile.t0 + b + j * kTimeThreads;
+        if (out >= kOutChannels || t >= p.out_length) continue;
+        const int64_t first = t * kStride - p.pad_left;
+        if (1 == 2 && first >= 0 && first + (kKernel - 1) * kDilation < p.length) continue;
+        Sum v = total[o][j];
+        if (0) v += to_sum(p.bias[channel]);
+        if (0) v += to_sum(p.residual[tile.batch * p.residual_batch + channel * p.residual_channel + t * p.residual_time]);
+        v = activate<kActivation>(v, p.negative_slope);
+        narrow(v, p.y[tile.batch * p.y_batch + channel * p.y_channel + t * p.y_time]);
+      }
+    }
+  }
+}
+
+}  // namespace direct_fprop_repair
+
+// ==== Packs the weights for dense_fprop_sm80, tf32. From kernels/conv/pack_fragments.cuh.
+namespace pack_fragments_tf32 {
+
+// Weights (out, in/groups, tap) in any strides -> mma.sync A fragments in the order dense_fprop_sm80.cuh consumes them:
+//   [group][16 channels out][stage of LC_STAGE_CHUNKS chunks in][tap group's taps][k-step][plane][lane][4 words]
+// Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0 TF32, 1 bf16, 2 f16, 4 f32 as two TF32 planes (hi, lo).
+// Stages run over channel blocks, then tap groups of LC_TAPS taps: the taps of a channel block are consecutive.
+// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some weight cannot be split: Inf, NaN, |w| >= 2^126 or nonzero
+// below 2^-100. Bits are only ever set: the caller clears the word first.
+
+constexpr int kFormat = 0, kKernel = 3, kInChannels = 64, kOutChannels = 128;
+constexpr bool kSplit = kFormat == 4;
+using Element = float;
+constexpr int kWord = 4 / sizeof(Element), kStepChannels = 8 * kWord;  // channels of a word, of a k-step
+constexpr int kStageSteps = 2 / 2, kBlocks = ceil_div(kInChannels, kStageSteps * kStepChannels);
+constexpr int kPaddedRows = 128;  // of a group, a multiple of 16
+
+struct Params {
+  const Element* w;
+  uint8_t* packed;
+  uint32_t* flags;
+  int64_t w_out, w_in, w_tap;  // strides in elements
+};
+
+__global__ void __launch_bounds__(256) longconv_pack_fragments(const __grid_constant__ Params p) {
+#ifndef __CUDA_ARCH_FEAT_SM90_ALL
+  const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
+  const int64_t fragments = static_cast<int64_t>(kBlocks) * kKernel * kStageSteps;  // of 16 channels
+  bool finite = true, fit = true;
+  for (int64_t i = threadIdx.x; i < fragments * 32; i += 256) {
+    const int64_t fragment = i / 32, step = fragment % kStageSteps, tap = fragment / kStageSteps % kKernel;
+    const int64_t block = fragment / kStageSteps / kKernel;
+    const int g = static_cast<int>(i % 32) / 4, c = static_cast<int>(i % 32) % 4;
+    uint32_t hi[4], lo[4];
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      const int out = block16 * 16 + g + 8 * (r & 1);
+      const int64_t channel = (block * kStageSteps + step) * kStepChannels + (c + 4 * (r >> 1)) * kWord;
+      uint32_t word = 0;
+#pragma unroll
+      for (int j = 0; j < kWord; ++j) {
+        Element v{};
+        if (out < kOutChannels && channel + j < kInChannels)
+          v = p.w[(static_cast<int64_t>(group) * kOutChannels + out) * p.w_out + (channel + j) * p.w_in + tap * p.w_tap];
+        finite = finite && fabsf(to_float(v)) < __uint_as_float(0x7f800000u);
+        word |= bits_of(v) << (16 * j);
+      }
+      if (kSplit) {
+        const uint32_t magnitude = word & 0x7fffffffu;
+        fit = fit && magnitude < 0x7e800000u && (magnitude == 0 || magnitude >= 0x0d800000u);
+        hi[r] = (word + 0x1000u) & 0xffffe000u;
+        lo[r] = round_tf32(__float_as_uint(__uint_as_float(word) - __uint_as_float(hi[r])));
+      } else {
+        hi[r] = kFormat == 0 ? round_tf32(word) : word;
+      }
+    }
+    uint8_t* out = p.packed + (block16 + static_cast<int64_t>(group) * (kPaddedRows / 16)) * fragments * (kSplit ? 1024 : 512) +
+              fragment * (kSplit ? 1024 : 512) + (i % 32) * 16;
+    *reinterpret_cast<uint4*>(out) = make_uint4(hi[0], hi[1], hi[2], hi[3]);
+    if (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
+  }
+  if (!finite) atomicOr(p.flags, 1u);
+  if (!fit) atomicOr(p.flags, 2u);
+#endif
+}
+
+}  // namespace pack_fragments_tf32
+
+// ==== The convolution of dense_fprop_sm80, tf32. From kernels/conv/dense_fprop_sm80.cuh.
+namespace dense_fprop_sm80_tf32 {
+
+// Dense forward convolution for every tensor-core GPU from sm_80 on: bf16, f16, TF32, and fp32 as two TF32 planes.
+//
+//   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
+//
+// Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of 16 bytes of channels, one
+// tap group) into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset
+// and ldmatrix yields B fragments; 8 rows of 16 bytes are 128 contiguous bytes: no bank conflicts at any offset.
+// Weights lie in global memory in fragment order and come through L1, one 16-byte load a lane for 16 channels.
+//
+//   256 threads, 8 warps: kWarpsOut x kWarpsTime, a warp computes 32 channels x 64 steps; two blocks a multiprocessor
+//   overlap one's loads with the other's arithmetic.
+//
+// fp32 (LC_ELEMENT 4): x = hi + lo, both TF32 rounded to nearest, |x - hi - lo| <= 2^-23 |x|; products hi*lo and lo*hi first,
+// then hi*hi. Tensor cores truncate when they accumulate: every stage starts from zero and is added to f32 sums with one
+// rounding. Tiles with inputs that this cannot carry (Inf, NaN, |x| >= 2^126, nonzero |x| < 2^-100) set their bit in
+// `redo`, for direct_fprop.cuh.
+// Limits: output time stride 1. Bytes: x once per 32*kWarpsOut output channels, weights from L2. See docs/design/numerics.md.
+
+// --- problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 4 f32 as two TF32 planes
+constexpr int kOutChannels = 128, kKernel = 3;
+constexpr Activation kActivation = static_cast<Activation>(0);
+constexpr bool kSplit = 0 == 4;
+using Element = float;
+using MmaType = tf32;
+
+// --- configuration
+constexpr int kWarpsOut = 4, kWarpsTime = 8 / kWarpsOut, kThreads = 256;
+constexpr int kStageChunks = 2;
+
+struct C {
+  static constexpr int kInChannels = 64, kStride = 1, kDilation = 1, kTaps = 3;
+  static constexpr Pad kPad = static_cast<Pad>(0);
+  static constexpr bool kResident = false;
+  static constexpr int kCluster = 1;
+  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes;
+  static constexpr int kOutTile = 32 * kWarpsOut, kStep = 64 * kWarpsTime, kSweeps = ceil_div(kOutChannels, kOutTile);
+  static constexpr int kResidueStep = gcd_of(kDilation % kStride ? kDilation % kStride : kStride, kStride);
+  static constexpr bool kAllResidues = kTaps >= kStride / kResidueStep;
+  static constexpr int kPlanes = kAllResidues ? kStride / kResidueStep : kTaps;
+  static LC_CONSTEXPR int plane(int tap) { return kAllResidues ? tap * kDilation % kStride / kResidueStep : tap; }
+  static LC_CONSTEXPR int residue(int plane) { return kAllResidues ? plane * kResidueStep : plane * kDilation % kStride; }
+  static constexpr int kPlaneRows = plane_rows(kStep + (kTaps - 1) * kDilation / kStride, kStride);
+  static constexpr int kRawNeeded = (kStep - 1) * kStride + (kTaps - 1) * kDilation + 1;
+  static constexpr int kChunkRows = kPlanes * kPlaneRows, kSplitBytes = kStageChunks * kChunkRows * 16;
+  static constexpr int kSharedBytes = kSplitBytes * (kSplit ? 2 : 1);
+  static constexpr int kChannelBlocks = ceil_div(kInChannels, kStageChunks * kChunk), kTapGroups = ceil_div(kKernel, kTaps);
+  static constexpr int kFragmentBytes = 512 * (kSplit ? 2 : 1);  // of 16 channels and one k-step
+};
+static_assert(kStageChunks % 2 == 0, "a k-step is two chunks");
+
+__device__ const int longconv_shared_bytes = C::kSharedBytes;
+
+struct Params : FpropParams<Element> {
+  uint32_t* redo;
+};
+
+// One stage: all warps share the (chunk, step) pairs. Returns whether this thread met a value that cannot be split.
+LC_DEVICE bool pack_stage(const Params& p, const Element* x, int channels, int64_t first, uint32_t shared, int warp, int lane) {
+  using Order = PackOrder<C>;
+  bool unfit = false;
+#pragma unroll 2
+  for (int unit = warp; unit < kStageChunks * Order::kSteps; unit += 8) {
+    const int chunk = unit % kStageChunks;
+    const Order at(unit / kStageChunks, lane);
+    const int64_t t = padded_index<C::kPad>(first + at.element, p.length);
+    const Element* from = x + chunk * C::kChunk * p.x_channel + t * p.x_time;
+    uint32_t v[C::kChunk];
+#pragma unroll
+    for (int j = 0; j < C::kChunk; ++j)
+      v[j] = t >= 0 && chunk * C::kChunk + j < channels ? bits_of(from[j * p.x_channel]) : 0u;
+    const uint32_t dst = shared + (chunk * C::kChunkRows + at.row) * 16;
+    if constexpr (C::kBytes == 2) {
+      store_shared_v4(dst, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
+    } else if constexpr (!kSplit) {
+      store_shared_v4(dst, round_tf32(v[0]), round_tf32(v[1]), round_tf32(v[2]), round_tf32(v[3]));
+    } else {
+      uint32_t hi[4], lo[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const uint32_t magnitude = v[j] & 0x7fffffffu;
+        unfit |= magnitude >= 0x7e800000u || (magnitude != 0 && magnitude < 0x0d800000u);
+        hi[j] = (v[j] + 0x1000u) & 0xffffe000u;
+        lo[j] = round_tf32(bits_of(__uint_as_float(v[j]) - __uint_as_float(hi[j])));
+      }
+      store_shared_v4(dst, hi[0], hi[1], hi[2], hi[3]);
+      store_shared_v4(dst + C::kSplitBytes, lo[0], lo[1], lo[2], lo[3]);
+    }
+  }
+  return unfit;
+}
+
+template <class Type> LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Type type) {
+  mma_m16n8k16(d, a, b, type);
+}
+LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], tf32 type) { mma_m16n8k8(d, a, b, type); }
+LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  const uint32_t b[2] = {b0, b1};
+  multiply(d, a, b, MmaType{});
+}
+
+struct Fragment {
+  uint32_t hi[2][4], lo[kSplit ? 2 : 1][4];
+};
+
+__global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_dense_fprop_sm80(const __grid_constant__ Params p) {
+#ifndef __CUDA_ARCH_FEAT_SM90_ALL
+  extern __shared__ __align__(128) uint8_t memory[];
+  const uint32_t shared = shared_address(memory);
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, warp_out = warp / kWarpsTime, warp_time = warp % kWarpsTime;
+  const Schedule<C> schedule(p);
+  constexpr int kSteps = kStageChunks / 2;  // k-steps of a tap in a stage
+  constexpr int64_t kBlockBytes = static_cast<int64_t>(C::kChannelBlocks) * kKernel * kSteps * C::kFragmentBytes;  // of 16 channels
+  // B addresses of this lane: ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1).
+  const uint32_t b_lane = shared + ((lane >> 3 & 1) * C::kChunkRows + warp_time * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
+
+  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
+    const Item item = schedule.item(index);
+    const Element* x = p.x + item.batch * p.x_batch + item.group * static_cast<int64_t>(C::kInChannels) * p.x_channel;
+    const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep;
+    const int out0 = item.sweep * C::kOutTile + warp_out * 32;
+    // Fragment-ordered weights of this warp's two blocks of 16 channels.
+    const uint8_t* w[2];
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+      w[m] = p.weights + (static_cast<int64_t>(item.group) * (C::kSweeps * C::kOutTile / 16) + out0 / 16 + m) * kBlockBytes + lane * 16;
+    float sum[2][8][4] = {};
+    bool unfit = false;
+#pragma unroll 1
+    for (int block = 0; block < C::kChannelBlocks; ++block) {
+#pragma unroll 1
+      for (int group = 0; group < C::kTapGroups; ++group) {
+        const int channel0 = block * kStageChunks * C::kChunk;
+        __syncthreads();
+        unfit |= pack_stage(p, x + channel0 * p.x_channel, C::kInChannels - channel0,
+                            t0 * C::kStride - p.pad_left + static_cast<int64_t>(group) * C::kTaps * C::kDilation, shared, warp, lane);
+        __syncthreads();
+        const int taps = min(C::kTaps, kKernel - group * C::kTaps);
+        float part[kSplit ? 2 : 1][kSplit ? 8 : 1][4] = {};
+#pragma unroll 1
+        for (int k = 0; k < taps; ++k) {
+          const uint32_t b_tap = b_lane + (C::plane(k) * C::kPlaneRows + k * C::kDilation / C::kStride) * 16;
+#pragma unroll
+          for (int s = 0; s < kSteps; ++s) {
+            Fragment a;
+#pragma unroll
+            for (int m = 0; m < 2; ++m) {
+              const uint4 v = __ldg(reinterpret_cast<const uint4*>(w[m]));
+              a.hi[m][0] = v.x, a.hi[m][1] = v.y, a.hi[m][2] = v.z, a.hi[m][3] = v.w;
+              if constexpr (kSplit) {
+                const uint4 l = __ldg(reinterpret_cast<const uint4*>(w[m] + 512));
+                a.lo[m][0] = l.x, a.lo[m][1] = l.y, a.lo[m][2] = l.z, a.lo[m][3] = l.w;
+              }
+              w[m] += C::kFragmentBytes;
+            }
+#pragma unroll
+            for (int n = 0; n < 4; ++n) {  // pairs of 8 steps
+              uint32_t b[4];
+              load_matrix_x4(b, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16);
+              if constexpr (kSplit) {
+                uint32_t l[4];
+                load_matrix_x4(l, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16 + C::kSplitBytes);
+#pragma unroll
+                for (int m = 0; m < 2; ++m)
+#pragma unroll
+                  for (int h = 0; h < 2; ++h) {
+                    multiply(part[m][2 * n + h], a.hi[m], l[2 * h], l[2 * h + 1]);
+                    multiply(part[m][2 * n + h], a.lo[m], b[2 * h], b[2 * h + 1]);
+                    multiply(part[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
+                  }
+              } else {
+#pragma unroll
+                for (int m = 0; m < 2; ++m)
+#pragma unroll
+                  for (int h = 0; h < 2; ++h) multiply(sum[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
+              }
+            }
+          }
+        }
+        if constexpr (kSplit) {
+#pragma unroll
+          for (int m = 0; m < 2; ++m)
+#pragma unroll
+            for (int n = 0; n < 8; ++n)
+#pragma unroll
+              for (int i = 0; i < 4; ++i) sum[m][n][i] += part[m][n][i];
+        }
+      }
+    }
+    if (kSplit && unfit) {
+      const uint32_t tile = static_cast<uint32_t>(item.batch * p.groups + item.group) * schedule.tiles_per_row + item.tile;
+      atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
+    }
+
+    const int g = lane >> 2, c = lane & 3;
+    const int64_t t_warp = t0 + warp_time * 64;
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int out = out0 + m * 16 + h * 8 + g;
+        if (out >= kOutChannels) continue;
+        const int64_t channel = item.group * static_cast<int64_t>(kOutChannels) + out;
+        const float bias = 0 ? to_float(p.bias[channel]) : 0.f;
+        Element* row = p.y + item.batch * p.y_batch + channel * p.y_channel + t_warp;
+        const Element* residual =
+            0 ? p.residual + item.batch * p.residual_batch + channel * p.residual_channel + t_warp : nullptr;
+        const bool paired = (reinterpret_cast<uint64_t>(row) & (2 * C::kBytes - 1)) == 0;
+        const int64_t columns = p.out_length - t_warp;
+#pragma unroll
+        for (int n = 0; n < 8; ++n) {
+          const int column = n * 8 + 2 * c;
+          float v[2];
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            v[i] = sum[m][n][2 * h + i] + bias;
+            if (0 && column + i < columns) v[i] += to_float(residual[column + i]);
+            v[i] = activate<kActivation>(v[i], p.negative_slope);
+          }
+          if (paired && column + 1 < columns) {
+            store_pair(row + column, v[0], v[1]);
+          } else {
+#pragma unroll
+            for (int i = 0; i < 2; ++i)
+              if (column + i < columns) from_float(v[i], row[column + i]);
+          }
+        }
+      }
+  }
+#endif
+}
+
+}  // namespace dense_fprop_sm80_tf32
+
+// ==== Packs the weights for dense_fprop_sm80, fp32. From kernels/conv/pack_fragments.cuh.
+namespace pack_fragments_fp32 {
+
+// Weights (out, in/groups, tap) in any strides -> mma.sync A fragments in the order dense_fprop_sm80.cuh consumes them:
+//   [group][16 channels out][stage of LC_STAGE_CHUNKS chunks in][tap group's taps][k-step][plane][lane][4 words]
+// Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0 TF32, 1 bf16, 2 f16, 4 f32 as two TF32 planes (hi, lo).
+// Stages run over channel blocks, then tap groups of LC_TAPS taps: the taps of a channel block are consecutive.
+// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some weight cannot be split: Inf, NaN, |w| >= 2^126 or nonzero
+// below 2^-100. Bits are only ever set: the caller clears the word first.
+
+constexpr int kFormat = 4, kKernel = 3, kInChannels = 64, kOutChannels = 128;
+constexpr bool kSplit = kFormat == 4;
+using Element = float;
+constexpr int kWord = 4 / sizeof(Element), kStepChannels = 8 * kWord;  // channels of a word, of a k-step
+constexpr int kStageSteps = 2 / 2, kBlocks = ceil_div(kInChannels, kStageSteps * kStepChannels);
+constexpr int kPaddedRows = 128;  // of a group, a multiple of 16
+
+struct Params {
+  const Element* w;
+  uint8_t* packed;
+  uint32_t* flags;
+  int64_t w_out, w_in, w_tap;  // strides in elements
+};
+
+__global__ void __launch_bounds__(256) longconv_pack_fragments(const __grid_constant__ Params p) {
+#ifndef __CUDA_ARCH_FEAT_SM90_ALL
+  const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
+  const int64_t fragments = static_cast<int64_t>(kBlocks) * kKernel * kStageSteps;  // of 16 channels
+  bool finite = true, fit = true;
+  for (int64_t i = threadIdx.x; i < fragments * 32; i += 256) {
+    const int64_t fragment = i / 32, step = fragment % kStageSteps, tap = fragment / kStageSteps % kKernel;
+    const int64_t block = fragment / kStageSteps / kKernel;
+    const int g = static_cast<int>(i % 32) / 4, c = static_cast<int>(i % 32) % 4;
+    uint32_t hi[4], lo[4];
+#pragma unroll
+    for (int r = 0; r < 4; ++r) {
+      const int out = block16 * 16 + g + 8 * (r & 1);
+      const int64_t channel = (block * kStageSteps + step) * kStepChannels + (c + 4 * (r >> 1)) * kWord;
+      uint32_t word = 0;
+#pragma unroll
+      for (int j = 0; j < kWord; ++j) {
+        Element v{};
+        if (out < kOutChannels && channel + j < kInChannels)
+          v = p.w[(static_cast<int64_t>(group) * kOutChannels + out) * p.w_out + (channel + j) * p.w_in + tap * p.w_tap];
+        finite = finite && fabsf(to_float(v)) < __uint_as_float(0x7f800000u);
+        word |= bits_of(v) << (16 * j);
+      }
+      if (kSplit) {
+        const uint32_t magnitude = word & 0x7fffffffu;
+        fit = fit && magnitude < 0x7e800000u && (magnitude == 0 || magnitude >= 0x0d800000u);
+        hi[r] = (word + 0x1000u) & 0xffffe000u;
+        lo[r] = round_tf32(__float_as_uint(__uint_as_float(word) - __uint_as_float(hi[r])));
+      } else {
+        hi[r] = kFormat == 0 ? round_tf32(word) : word;
+      }
+    }
+    uint8_t* out = p.packed + (block16 + static_cast<int64_t>(group) * (kPaddedRows / 16)) * fragments * (kSplit ? 1024 : 512) +
+              fragment * (kSplit ? 1024 : 512) + (i % 32) * 16;
+    *reinterpret_cast<uint4*>(out) = make_uint4(hi[0], hi[1], hi[2], hi[3]);
+    if (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
+  }
+  if (!finite) atomicOr(p.flags, 1u);
+  if (!fit) atomicOr(p.flags, 2u);
+#endif
+}
+
+}  // namespace pack_fragments_fp32
+
+// ==== The convolution of dense_fprop_sm80, fp32. From kernels/conv/dense_fprop_sm80.cuh.
+namespace dense_fprop_sm80_fp32 {
+
+// Dense forward convolution for every tensor-core GPU from sm_80 on: bf16, f16, TF32, and fp32 as two TF32 planes.
+//
+//   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
+//
+// Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of 16 bytes of channels, one
+// tap group) into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset
+// and ldmatrix yields B fragments; 8 rows of 16 bytes are 128 contiguous bytes: no bank conflicts at any offset.
+// Weights lie in global memory in fragment order and come through L1, one 16-byte load a lane for 16 channels.
+//
+//   256 threads, 8 warps: kWarpsOut x kWarpsTime, a warp computes 32 channels x 64 steps; two blocks a multiprocessor
+//   overlap one's loads with the other's arithmetic.
+//
+// fp32 (LC_ELEMENT 4): x = hi + lo, both TF32 rounded to nearest, |x - hi - lo| <= 2^-23 |x|; products hi*lo and lo*hi first,
+// then hi*hi. Tensor cores truncate when they accumulate: every stage starts from zero and is added to f32 sums with one
+// rounding. Tiles with inputs that this cannot carry (Inf, NaN, |x| >= 2^126, nonzero |x| < 2^-100) set their bit in
+// `redo`, for direct_fprop.cuh.
+// Limits: output time stride 1. Bytes: x once per 32*kWarpsOut output channels, weights from L2. See docs/design/numerics.md.
+
+// --- problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 4 f32 as two TF32 planes
+constexpr int kOutChannels = 128, kKernel = 3;
+constexpr Activation kActivation = static_cast<Activation>(0);
+constexpr bool kSplit = 4 == 4;
+using Element = float;
+using MmaType = tf32;
+
+// --- configuration
+constexpr int kWarpsOut = 4, kWarpsTime = 8 / kWarpsOut, kThreads = 256;
+constexpr int kStageChunks = 2;
+
+struct C {
+  static constexpr int kInChannels = 64, kStride = 1, kDilation = 1, kTaps = 3;
+  static constexpr Pad kPad = static_cast<Pad>(0);
+  static constexpr bool kResident = false;
+  static constexpr int kCluster = 1;
+  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes;
+  static constexpr int kOutTile = 32 * kWarpsOut, kStep = 64 * kWarpsTime, kSweeps = ceil_div(kOutChannels, kOutTile);
+  static constexpr int kResidueStep = gcd_of(kDilation % kStride ? kDilation % kStride : kStride, kStride);
+  static constexpr bool kAllResidues = kTaps >= kStride / kResidueStep;
+  static constexpr int kPlanes = kAllResidues ? kStride / kResidueStep : kTaps;
+  static LC_CONSTEXPR int plane(int tap) { return kAllResidues ? tap * kDilation % kStride / kResidueStep : tap; }
+  static LC_CONSTEXPR int residue(int plane) { return kAllResidues ? plane * kResidueStep : plane * kDilation % kStride; }
+  static constexpr int kPlaneRows = plane_rows(kStep + (kTaps - 1) * kDilation / kStride, kStride);
+  static constexpr int kRawNeeded = (kStep - 1) * kStride + (kTaps - 1) * kDilation + 1;
+  static constexpr int kChunkRows = kPlanes * kPlaneRows, kSplitBytes = kStageChunks * kChunkRows * 16;
+  static constexpr int kSharedBytes = kSplitBytes * (kSplit ? 2 : 1);
+  static constexpr int kChannelBlocks = ceil_div(kInChannels, kStageChunks * kChunk), kTapGroups = ceil_div(kKernel, kTaps);
+  static constexpr int kFragmentBytes = 512 * (kSplit ? 2 : 1);  // of 16 channels and one k-step
+};
+static_assert(kStageChunks % 2 == 0, "a k-step is two chunks");
+
+__device__ const int longconv_shared_bytes = C::kSharedBytes;
+
+struct Params : FpropParams<Element> {
+  uint32_t* redo;
+};
+
+// One stage: all warps share the (chunk, step) pairs. Returns whether this thread met a value that cannot be split.
+LC_DEVICE bool pack_stage(const Params& p, const Element* x, int channels, int64_t first, uint32_t shared, int warp, int lane) {
+  using Order = PackOrder<C>;
+  bool unfit = false;
+#pragma unroll 2
+  for (int unit = warp; unit < kStageChunks * Order::kSteps; unit += 8) {
+    const int chunk = unit % kStageChunks;
+    const Order at(unit / kStageChunks, lane);
+    const int64_t t = padded_index<C::kPad>(first + at.element, p.length);
+    const Element* from = x + chunk * C::kChunk * p.x_channel + t * p.x_time;
+    uint32_t v[C::kChunk];
+#pragma unroll
+    for (int j = 0; j < C::kChunk; ++j)
+      v[j] = t >= 0 && chunk * C::kChunk + j < channels ? bits_of(from[j * p.x_channel]) : 0u;
+    const uint32_t dst = shared + (chunk * C::kChunkRows + at.row) * 16;
+    if constexpr (C::kBytes == 2) {
+      store_shared_v4(dst, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
+    } else if constexpr (!kSplit) {
+      store_shared_v4(dst, round_tf32(v[0]), round_tf32(v[1]), round_tf32(v[2]), round_tf32(v[3]));
+    } else {
+      uint32_t hi[4], lo[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const uint32_t magnitude = v[j] & 0x7fffffffu;
+        unfit |= magnitude >= 0x7e800000u || (magnitude != 0 && magnitude < 0x0d800000u);
+        hi[j] = (v[j] + 0x1000u) & 0xffffe000u;
+        lo[j] = round_tf32(bits_of(__uint_as_float(v[j]) - __uint_as_float(hi[j])));
+      }
+      store_shared_v4(dst, hi[0], hi[1], hi[2], hi[3]);
+      store_shared_v4(dst + C::kSplitBytes, lo[0], lo[1], lo[2], lo[3]);
+    }
+  }
+  return unfit;
+}
+
+template <class Type> LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Type type) {
+  mma_m16n8k16(d, a, b, type);
+}
+LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], tf32 type) { mma_m16n8k8(d, a, b, type); }
+LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  const uint32_t b[2] = {b0, b1};
+  multiply(d, a, b, MmaType{});
+}
+
+struct Fragment {
+  uint32_t hi[2][4], lo[kSplit ? 2 : 1][4];
+};
+
+__global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_dense_fprop_sm80(const __grid_constant__ Params p) {
+#ifndef __CUDA_ARCH_FEAT_SM90_ALL
+  extern __shared__ __align__(128) uint8_t memory[];
+  const uint32_t shared = shared_address(memory);
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, warp_out = warp / kWarpsTime, warp_time = warp % kWarpsTime;
+  const Schedule<C> schedule(p);
+  constexpr int kSteps = kStageChunks / 2;  // k-steps of a tap in a stage
+  constexpr int64_t kBlockBytes = static_cast<int64_t>(C::kChannelBlocks) * kKernel * kSteps * C::kFragmentBytes;  // of 16 channels
+  // B addresses of this lane: ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1).
+  const uint32_t b_lane = shared + ((lane >> 3 & 1) * C::kChunkRows + warp_time * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
+
+  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
+    const Item item = schedule.item(index);
+    const Element* x = p.x + item.batch * p.x_batch + item.group * static_cast<int64_t>(C::kInChannels) * p.x_channel;
+    const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep;
+    const int out0 = item.sweep * C::kOutTile + warp_out * 32;
+    // Fragment-ordered weights of this warp's two blocks of 16 channels.
+    const uint8_t* w[2];
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+      w[m] = p.weights + (static_cast<int64_t>(item.group) * (C::kSweeps * C::kOutTile / 16) + out0 / 16 + m) * kBlockBytes + lane * 16;
+    float sum[2][8][4] = {};
+    bool unfit = false;
+#pragma unroll 1
+    for (int block = 0; block < C::kChannelBlocks; ++block) {
+#pragma unroll 1
+      for (int group = 0; group < C::kTapGroups; ++group) {
+        const int channel0 = block * kStageChunks * C::kChunk;
+        __syncthreads();
+        unfit |= pack_stage(p, x + channel0 * p.x_channel, C::kInChannels - channel0,
+                            t0 * C::kStride - p.pad_left + static_cast<int64_t>(group) * C::kTaps * C::kDilation, shared, warp, lane);
+        __syncthreads();
+        const int taps = min(C::kTaps, kKernel - group * C::kTaps);
+        float part[kSplit ? 2 : 1][kSplit ? 8 : 1][4] = {};
+#pragma unroll 1
+        for (int k = 0; k < taps; ++k) {
+          const uint32_t b_tap = b_lane + (C::plane(k) * C::kPlaneRows + k * C::kDilation / C::kStride) * 16;
+#pragma unroll
+          for (int s = 0; s < kSteps; ++s) {
+            Fragment a;
+#pragma unroll
+            for (int m = 0; m < 2; ++m) {
+              const uint4 v = __ldg(reinterpret_cast<const uint4*>(w[m]));
+              a.hi[m][0] = v.x, a.hi[m][1] = v.y, a.hi[m][2] = v.z, a.hi[m][3] = v.w;
+              if constexpr (kSplit) {
+                const uint4 l = __ldg(reinterpret_cast<const uint4*>(w[m] + 512));
+                a.lo[m][0] = l.x, a.lo[m][1] = l.y, a.lo[m][2] = l.z, a.lo[m][3] = l.w;
+              }
+              w[m] += C::kFragmentBytes;
+            }
+#pragma unroll
+            for (int n = 0; n < 4; ++n) {  // pairs of 8 steps
+              uint32_t b[4];
+              load_matrix_x4(b, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16);
+              if constexpr (kSplit) {
+                uint32_t l[4];
+                load_matrix_x4(l, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16 + C::kSplitBytes);
+#pragma unroll
+                for (int m = 0; m < 2; ++m)
+#pragma unroll
+                  for (int h = 0; h < 2; ++h) {
+                    multiply(part[m][2 * n + h], a.hi[m], l[2 * h], l[2 * h + 1]);
+                    multiply(part[m][2 * n + h], a.lo[m], b[2 * h], b[2 * h + 1]);
+                    multiply(part[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
+                  }
+              } else {
+#pragma unroll
+                for (int m = 0; m < 2; ++m)
+#pragma unroll
+                  for (int h = 0; h < 2; ++h) multiply(sum[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
+              }
+            }
+          }
+        }
+        if constexpr (kSplit) {
+#pragma unroll
+          for (int m = 0; m < 2; ++m)
+#pragma unroll
+            for (int n = 0; n < 8; ++n)
+#pragma unroll
+              for (int i = 0; i < 4; ++i) sum[m][n][i] += part[m][n][i];
+        }
+      }
+    }
+    if (kSplit && unfit) {
+      const uint32_t tile = static_cast<uint32_t>(item.batch * p.groups + item.group) * schedule.tiles_per_row + item.tile;
+      atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
+    }
+
+    const int g = lane >> 2, c = lane & 3;
+    const int64_t t_warp = t0 + warp_time * 64;
+#pragma unroll
+    for (int m = 0; m < 2; ++m)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const int out = out0 + m * 16 + h * 8 + g;
+        if (out >= kOutChannels) continue;
+        const int64_t channel = item.group * static_cast<int64_t>(kOutChannels) + out;
+        const float bias = 0 ? to_float(p.bias[channel]) : 0.f;
+        Element* row = p.y + item.batch * p.y_batch + channel * p.y_channel + t_warp;
+        const Element* residual =
+            0 ? p.residual + item.batch * p.residual_batch + channel * p.residual_channel + t_warp : nullptr;
+        const bool paired = (reinterpret_cast<uint64_t>(row) & (2 * C::kBytes - 1)) == 0;
+        const int64_t columns = p.out_length - t_warp;
+#pragma unroll
+        for (int n = 0; n < 8; ++n) {
+          const int column = n * 8 + 2 * c;
+          float v[2];
+#pragma unroll
+          for (int i = 0; i < 2; ++i) {
+            v[i] = sum[m][n][2 * h + i] + bias;
+            if (0 && column + i < columns) v[i] += to_float(residual[column + i]);
+            v[i] = activate<kActivation>(v[i], p.negative_slope);
+          }
+          if (paired && column + 1 < columns) {
+            store_pair(row + column, v[0], v[1]);
+          } else {
+#pragma unroll
+            for (int i = 0; i < 2; ++i)
+              if (column + i < columns) from_float(v[i], row[column + i]);
+          }
+        }
+      }
+  }
+#endif
+}
+
+}  // namespace dense_fprop_sm80_fp32
+
+}  // namespace conv1d
+"""
+
+# --- Launching them ------------------------------------------------------------------------------------------------------
+
+launcher_source = r"""
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <torch/types.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace {
+
+constexpr int64_t kInChannels = 64, kOutChannels = 128, kKernelSize = 3;
+constexpr int64_t kStride = 1, kDilation = 1;
+
+// One forward: contiguous x (batch, kInChannels, length) and y (batch, kOutChannels, out_length).
+struct Call {
+  torch::Tensor x, weight, bias, y;
+  int64_t batch, length, out_length, sm_count;
+  cudaStream_t stream;
+};
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// How a kernel is launched: on `blocks`, or, where that is 0, on as many as the GPU holds (blocks_per_sm) of those that
+// have work: items are tiles of tile_steps outputs times groups of output channels, and blocks walk them. Whole clusters.
+struct Shape {
+  int64_t blocks, tile_steps, items_per_tile, blocks_per_sm, cluster_blocks;
+  int threads, shared_bytes;
+};
+
+int64_t grid(const Call& call, const Shape& shape) {
+  if (shape.blocks != 0) return shape.blocks;
+  const int64_t tiles = call.batch * ceil_div(call.out_length, shape.tile_steps);
+  TORCH_CHECK(tiles * shape.items_per_tile < (int64_t{1} << 31), "x: expected fewer than 2^31 tiles, but got ", tiles);
+  const int64_t clusters = std::max<int64_t>(1, call.sm_count * shape.blocks_per_sm / shape.cluster_blocks);
+  return shape.cluster_blocks * std::min(ceil_div(tiles, shape.cluster_blocks) * shape.items_per_tile, clusters);
+}
+
+template <class Params>
+void launch(void (*kernel)(Params), const Params& params, const Shape& shape, const Call& call) {
+  const dim3 blocks(static_cast<unsigned>(grid(call, shape))), threads(shape.threads);
+  if (shape.shared_bytes > 48 * 1024)
+    C10_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shape.shared_bytes));
+#if CUDART_VERSION >= 12000
+  if (shape.cluster_blocks > 1) {
+    cudaLaunchAttribute cluster{};
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim = {static_cast<unsigned>(shape.cluster_blocks), 1, 1};
+    cudaLaunchConfig_t config{};
+    config.gridDim = blocks;
+    config.blockDim = threads;
+    config.dynamicSmemBytes = shape.shared_bytes;
+    config.stream = call.stream;
+    config.attrs = &cluster;
+    config.numAttrs = 1;
+    C10_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, params));
+    return;
+  }
+#endif
+  kernel<<<blocks, threads, shape.shared_bytes, call.stream>>>(params);
+  C10_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
+template <class Pointer>
+void point(Pointer& pointer, const void* memory) {
+  pointer = reinterpret_cast<Pointer>(const_cast<void*>(memory));
+}
+
+#if CUDART_VERSION >= 12000
+// float32 in TF32 on Hopper: dense_fprop_sm90 (m1 n256 ways2 chunks2 slots5 raw3 taps3 w24 wstep1 stationary1 resident0 full0 rows4 packers4 cluster1).
+void forward_tf32_sm90a(const Call& call) {
+  namespace pack = conv1d::pack_weights_tf32;
+  namespace conv = conv1d::dense_fprop_sm90_tf32;
+  // Workspace: flags, packed weights.
+  constexpr int64_t kFlagBytes = 256, kWeightOffset = 256, kPackedBytes = 98560;
+  const torch::Tensor workspace = torch::empty({kPackedBytes}, call.x.options().dtype(torch::kUInt8));
+  uint8_t* const memory = workspace.data_ptr<uint8_t>();
+  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
+  pack::Params w{};
+  point(w.w, call.weight.data_ptr());
+  point(w.packed, memory + kWeightOffset);
+  point(w.flags, memory);
+  w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
+  constexpr Shape kPackShape = {/*blocks=*/128, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
+  launch(pack::longconv_pack_weights, w, kPackShape, call);
+  conv::Params p{};
+  point(p.x, call.x.data_ptr());
+  point(p.y, call.y.data_ptr());
+  p.x_batch = kInChannels * call.length, p.x_channel = call.length, p.x_time = 1;
+  p.y_batch = kOutChannels * call.out_length, p.y_channel = call.out_length;
+  p.length = call.length, p.out_length = call.out_length;
+  p.batch = static_cast<int>(call.batch), p.groups = 1;
+  point(p.weights, memory + kWeightOffset);
+  constexpr Shape kConvShape = {0, /*tile_steps=*/248, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/226736};
+  launch(conv::longconv_dense_fprop_sm90, p, kConvShape, call);
+}
+#endif
+
+#if CUDART_VERSION >= 12000
+// fp32 on Hopper: dense_fprop_split_sm90 (ways2 slots4 raw4 taps3 interval3 w4 stationary1 resident0 full1 packers3 cluster1 team1).
+void forward_fp32_sm90a(const Call& call) {
+  namespace pack = conv1d::pack_weights_fp32;
+  namespace conv = conv1d::dense_fprop_split_sm90_fp32;
+  namespace repair = conv1d::direct_fprop_repair;
+  // Workspace: flags, scales, packed weights, one redo bit a tile.
+  constexpr int64_t kFlagBytes = 256, kInverseOffset = 256, kWeightOffset = 768, kPackedBytes = 99072;
+  constexpr int64_t kTileSteps = 128;
+  const int64_t tiles_per_row = ceil_div(call.out_length, kTileSteps);
+  const int64_t redo_bytes = ceil_div(call.batch * tiles_per_row, 32) * 4;
+  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_bytes}, call.x.options().dtype(torch::kUInt8));
+  uint8_t* const memory = workspace.data_ptr<uint8_t>();
+  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
+  C10_CUDA_CHECK(cudaMemsetAsync(memory + kPackedBytes, 0, redo_bytes, call.stream));
+  pack::Params w{};
+  point(w.w, call.weight.data_ptr());
+  point(w.packed, memory + kWeightOffset);
+  point(w.inverse, memory + kInverseOffset);
+  point(w.flags, memory);
+  w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
+  constexpr Shape kPackShape = {/*blocks=*/128, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
+  launch(pack::longconv_pack_weights, w, kPackShape, call);
+  conv::Params p{};
+  point(p.x, call.x.data_ptr());
+  point(p.y, call.y.data_ptr());
+  p.x_batch = kInChannels * call.length, p.x_channel = call.length, p.x_time = 1;
+  p.y_batch = kOutChannels * call.out_length, p.y_channel = call.out_length;
+  p.length = call.length, p.out_length = call.out_length;
+  p.batch = static_cast<int>(call.batch), p.groups = 1;
+  point(p.weights, memory + kWeightOffset);
+  point(p.weight_inverse, memory + kInverseOffset);
+  point(p.redo, memory + kPackedBytes);
+  constexpr Shape kConvShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/186688};
+  launch(conv::longconv_dense_fprop_split_sm90, p, kConvShape, call);
+  // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
+  repair::Params r{};
+  point(r.x, call.x.data_ptr());
+  point(r.y, call.y.data_ptr());
+  r.x_batch = kInChannels * call.length, r.x_channel = call.length, r.x_time = 1;
+  r.y_batch = kOutChannels * call.out_length, r.y_channel = call.out_length;
+  r.length = call.length, r.out_length = call.out_length;
+  r.batch = static_cast<int>(call.batch), r.groups = 1;
+  point(r.w, call.weight.data_ptr());
+  r.w_out = kInChannels * kKernelSize, r.w_in = kKernelSize, r.w_tap = 1, r.y_time = 1;
+  point(r.flags, memory);
+  point(r.redo, memory + kPackedBytes);
+  r.redo_step = kTileSteps, r.redo_span = 128, r.redo_tiles = tiles_per_row;
+  constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/16, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
+  launch(repair::longconv_direct_fprop, r, kRepairShape, call);
+}
+#endif
+
+// float32 in TF32 on sm_80 and newer: dense_fprop_sm80 (warps_out4 chunks2 taps3).
+void forward_tf32_sm80(const Call& call) {
+  namespace pack = conv1d::pack_fragments_tf32;
+  namespace conv = conv1d::dense_fprop_sm80_tf32;
+  // Workspace: flags, packed weights.
+  constexpr int64_t kFlagBytes = 256, kWeightOffset = 256, kPackedBytes = 98560;
+  const torch::Tensor workspace = torch::empty({kPackedBytes}, call.x.options().dtype(torch::kUInt8));
+  uint8_t* const memory = workspace.data_ptr<uint8_t>();
+  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
+  pack::Params w{};
+  point(w.w, call.weight.data_ptr());
+  point(w.packed, memory + kWeightOffset);
+  point(w.flags, memory);
+  w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
+  constexpr Shape kPackShape = {/*blocks=*/8, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/0};
+  launch(pack::longconv_pack_fragments, w, kPackShape, call);
+  conv::Params p{};
+  point(p.x, call.x.data_ptr());
+  point(p.y, call.y.data_ptr());
+  p.x_batch = kInChannels * call.length, p.x_channel = call.length, p.x_time = 1;
+  p.y_batch = kOutChannels * call.out_length, p.y_channel = call.out_length;
+  p.length = call.length, p.out_length = call.out_length;
+  p.batch = static_cast<int>(call.batch), p.groups = 1;
+  point(p.weights, memory + kWeightOffset);
+  constexpr Shape kConvShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/2, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/4352};
+  launch(conv::longconv_dense_fprop_sm80, p, kConvShape, call);
+}
+
+// fp32 on sm_80 and newer: dense_fprop_sm80 (warps_out4 chunks2 taps3).
+void forward_fp32_sm80(const Call& call) {
+  namespace pack = conv1d::pack_fragments_fp32;
+  namespace conv = conv1d::dense_fprop_sm80_fp32;
+  namespace repair = conv1d::direct_fprop_repair;
+  // Workspace: flags, packed weights, one redo bit a tile.
+  constexpr int64_t kFlagBytes = 256, kWeightOffset = 256, kPackedBytes = 196864;
+  constexpr int64_t kTileSteps = 128;
+  const int64_t tiles_per_row = ceil_div(call.out_length, kTileSteps);
+  const int64_t redo_bytes = ceil_div(call.batch * tiles_per_row, 32) * 4;
+  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_bytes}, call.x.options().dtype(torch::kUInt8));
+  uint8_t* const memory = workspace.data_ptr<uint8_t>();
+  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
+  C10_CUDA_CHECK(cudaMemsetAsync(memory + kPackedBytes, 0, redo_bytes, call.stream));
+  pack::Params w{};
+  point(w.w, call.weight.data_ptr());
+  point(w.packed, memory + kWeightOffset);
+  point(w.flags, memory);
+  w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
+  constexpr Shape kPackShape = {/*blocks=*/8, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/0};
+  launch(pack::longconv_pack_fragments, w, kPackShape, call);
+  conv::Params p{};
+  point(p.x, call.x.data_ptr());
+  point(p.y, call.y.data_ptr());
+  p.x_batch = kInChannels * call.length, p.x_channel = call.length, p.x_time = 1;
+  p.y_batch = kOutChannels * call.out_length, p.y_channel = call.out_length;
+  p.length = call.length, p.out_length = call.out_length;
+  p.batch = static_cast<int>(call.batch), p.groups = 1;
+  point(p.weights, memory + kWeightOffset);
+  point(p.redo, memory + kPackedBytes);
+  constexpr Shape kConvShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/8704};
+  launch(conv::longconv_dense_fprop_sm80, p, kConvShape, call);
+  // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
+  repair::Params r{};
+  point(r.x, call.x.data_ptr());
+  point(r.y, call.y.data_ptr());
+  r.x_batch = kInChannels * call.length, r.x_channel = call.length, r.x_time = 1;
+  r.y_batch = kOutChannels * call.out_length, r.y_channel = call.out_length;
+  r.length = call.length, r.out_length = call.out_length;
+  r.batch = static_cast<int>(call.batch), r.groups = 1;
+  point(r.w, call.weight.data_ptr());
+  r.w_out = kInChannels * kKernelSize, r.w_in = kKernelSize, r.w_tap = 1, r.y_time = 1;
+  point(r.flags, memory);
+  point(r.redo, memory + kPackedBytes);
+  r.redo_step = kTileSteps, r.redo_span = 128, r.redo_tiles = tiles_per_row;
+  constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/16, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
+  launch(repair::longconv_direct_fprop, r, kRepairShape, call);
+}
+
+}  // namespace
+
+torch::Tensor conv1d_forward(torch::Tensor x, torch::Tensor weight, bool tf32) {
+  const c10::cuda::CUDAGuard guard(x.device());
+  int sm_count = 0, major = 0, minor = 0;
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, x.get_device()));
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, x.get_device()));
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, x.get_device()));
+  x = x.contiguous();
+  weight = weight.contiguous();
+  const int64_t batch = x.size(0), length = x.size(2);
+  const int64_t out_length = (length - (kKernelSize - 1) * kDilation - 1) / kStride + 1;
+  torch::Tensor y = torch::empty({batch, kOutChannels, out_length}, x.options());
+  if (batch == 0) return y;
+  const Call call{x, weight, {}, y, batch, length, out_length, sm_count,
+                  c10::cuda::getCurrentCUDAStream().stream()};
+#if CUDART_VERSION >= 12000
+  if (major == 9 && minor == 0) {
+    tf32 ? forward_tf32_sm90a(call) : forward_fp32_sm90a(call);
+    return y;
+  }
+#endif
+  TORCH_CHECK(major >= 8, "expected a GPU of compute capability 8.0 or newer, but got ", major, ".", minor);
+  tf32 ? forward_tf32_sm80(call) : forward_fp32_sm80(call);
+  return y;
+}
+"""
+
+
+@functools.cache
+def _extension():
+    """Compile the source, once for a machine: some minutes."""
+    cuda = int((torch.version.cuda or "0").split(".")[0])
+    if cuda < 11:
+        raise RuntimeError(f"expected a PyTorch for CUDA 11.7 or newer, but got one for {torch.version.cuda}")
+    targets = ["-gencode=arch=compute_80,code=[sm_80,compute_80]"]
+    if cuda >= 12:
+        targets.append("-gencode=arch=compute_90a,code=sm_90a")
+    standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
+    return load_inline(
+        name="longconv_conv1d_65d6a7690031",
+        cpp_sources="torch::Tensor conv1d_forward(torch::Tensor x, torch::Tensor weight, bool tf32);",
+        cuda_sources=device_source + launcher_source,
+        functions=["conv1d_forward"],
+        extra_cflags=["-O3", *standard],
+        extra_cuda_cflags=["-O3", "-diag-suppress=177", *standard, *targets],
+    )
+
+
+# --- The model -----------------------------------------------------------------------------------------------------------
+
+
+class _Conv1d(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *arguments):
+        return _extension().conv1d_forward(*arguments)
+
+    @staticmethod
+    def backward(ctx, grad_y):
+        raise NotImplementedError("this file has the forward kernels only: train with longconv or PyTorch")
+
+
+class Conv1dFromScratch(nn.Module):
+    """The layer, with PyTorch's arguments and initial values for the same seed."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, dilation=1, bias=False):
+        super().__init__()
+        sizes = (in_channels, out_channels, kernel_size, stride, dilation, bool(bias))
+        if sizes != (64, 128, 3, 1, 1, False):
+            raise ValueError(
+                "(in_channels, out_channels, kernel_size, stride, dilation, bias): this file is compiled for "
+                f"(64, 128, 3, 1, 1, False), but got {sizes}: make another with longconv eject"
+            )
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size))
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        self.register_parameter("bias", None)
+
+    def forward(self, x):
+        """(batch, in_channels, length) to (batch, out_channels, length_out)."""
+        if not x.is_cuda:
+            raise RuntimeError(f"x: expected a CUDA tensor, but got one on {x.device}: the kernels need an NVIDIA GPU")
+        if x.dim() != 3 or x.size(1) != in_channels or x.size(2) <= (kernel_size - 1) * dilation:
+            raise ValueError(
+                f"x: expected the shape (batch, {in_channels}, more than {(kernel_size - 1) * dilation}), "
+                f"but got {tuple(x.shape)}"
+            )
+        if x.dtype != torch.float32 or self.weight.dtype != x.dtype or self.weight.device != x.device:
+            raise TypeError(
+                "x and weight: expected torch.float32 on one device, but got "
+                f"{x.dtype} on {x.device} and {self.weight.dtype} on {self.weight.device}"
+            )
+        return _Conv1d.apply(x, self.weight, torch.backends.cudnn.allow_tf32)
+
+
+class ModelNew(nn.Module):
+    """One convolution."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, dilation=1, bias=False):
+        super().__init__()
+        self.conv1d = Conv1dFromScratch(in_channels, out_channels, kernel_size, stride, dilation, bias)
+
+    def forward(self, x):
+        """(batch, in_channels, length) to (batch, out_channels, length_out)."""
+        return self.conv1d(x)
+
+
+def get_inputs():
+    """One batch, uniform in [0, 1)."""
+    return [torch.rand(batch_size, in_channels, length)]
+
+
+def get_init_inputs():
+    """Arguments of ModelNew."""
+    return [in_channels, out_channels, kernel_size, stride, dilation]
+
+
+if torch.cuda.is_available():
+    _extension()
