@@ -67,7 +67,7 @@ test-cpp: setup ## C++ tests and the C++ example
 	@tools/report run "C++ tests" ctest --test-dir build/dev --output-on-failure
 
 .PHONY: test-kernels
-test-kernels: test-cpp ## compiles every CUDA kernel for every architecture, with the oldest and the newest NVRTC (no GPU)
+test-kernels: test-cpp build ## compiles every CUDA kernel for every architecture, with the oldest and the newest NVRTC (no GPU)
 	@tools/report run "CUDA kernels compiled" tools/test-kernels build/dev
 
 .PHONY: gpu-test

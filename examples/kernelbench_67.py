@@ -4,7 +4,8 @@
     y[n, o, t] = sum over i, k of weight[o, i, k] * x[n, i, t * 1 + k * 1]
 
 Written by ``longconv eject --problem "fprop n32 c64->128 l131072 k3" --arch both --precision follow``.
-float32 in TF32 where ``torch.backends.cudnn.allow_tf32`` allows it when it runs, in fp32 where not. Any batch and length will do; channels, kernel size, stride and dilation are compiled in.
+Tensors are float32, multiplied in TF32 while ``torch.backends.cudnn.allow_tf32`` is set, in fp32 while not.
+Any batch and length will do; all other sizes are compiled in.
 """
 
 import functools
@@ -22,7 +23,7 @@ length = 131072
 stride = 1
 dilation = 1
 
-# --- The kernels ---------------------------------------------------------------------------------------------------------
+# --- The kernels -----------------------------------------------------------------------------------------------------
 
 device_source = r"""
 namespace conv1d {
@@ -3134,7 +3135,9 @@ __global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_dense_fprop
 }  // namespace conv1d
 """
 
-# --- Launching them ------------------------------------------------------------------------------------------------------
+# --- Launching them --------------------------------------------------------------------------------------------------
+
+declaration = "torch::Tensor conv1d_forward(torch::Tensor x, torch::Tensor weight, bool tf32);"
 
 launcher_source = r"""
 #include <c10/cuda/CUDAException.h>
@@ -3205,7 +3208,8 @@ void point(Pointer& pointer, const void* memory) {
 }
 
 #if CUDART_VERSION >= 12000
-// float32 in TF32 on Hopper: dense_fprop_sm90 (m1 n256 ways2 chunks2 slots5 raw3 taps3 w24 wstep1 stationary1 resident0 full0 rows4 packers4 cluster1).
+// float32 in TF32 on Hopper: dense_fprop_sm90.
+// Its configuration: m1 n256 ways2 chunks2 slots5 raw3 taps3 w24 wstep1 stationary1 resident0 full0 rows4 packers4 cluster1.
 void forward_tf32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_tf32;
   namespace conv = conv1d::dense_fprop_sm90_tf32;
@@ -3219,7 +3223,8 @@ void forward_tf32_sm90a(const Call& call) {
   point(w.packed, memory + kWeightOffset);
   point(w.flags, memory);
   w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
-  constexpr Shape kPackShape = {/*blocks=*/128, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
+  constexpr Shape kPackShape = {
+      /*blocks=*/128, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(pack::longconv_pack_weights, w, kPackShape, call);
   conv::Params p{};
   point(p.x, call.x.data_ptr());
@@ -3229,13 +3234,15 @@ void forward_tf32_sm90a(const Call& call) {
   p.length = call.length, p.out_length = call.out_length;
   p.batch = static_cast<int>(call.batch), p.groups = 1;
   point(p.weights, memory + kWeightOffset);
-  constexpr Shape kConvShape = {0, /*tile_steps=*/248, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/226736};
+  constexpr Shape kConvShape = {
+      0, /*tile_steps=*/248, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/226736};
   launch(conv::longconv_dense_fprop_sm90, p, kConvShape, call);
 }
 #endif
 
 #if CUDART_VERSION >= 12000
-// fp32 on Hopper: dense_fprop_split_sm90 (ways2 slots4 raw4 taps3 interval3 w4 stationary1 resident0 full1 packers3 cluster1 team1).
+// fp32 on Hopper: dense_fprop_split_sm90.
+// Its configuration: ways2 slots4 raw4 taps3 interval3 w4 stationary1 resident0 full1 packers3 cluster1 team1.
 void forward_fp32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_fp32;
   namespace conv = conv1d::dense_fprop_split_sm90_fp32;
@@ -3255,7 +3262,8 @@ void forward_fp32_sm90a(const Call& call) {
   point(w.inverse, memory + kInverseOffset);
   point(w.flags, memory);
   w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
-  constexpr Shape kPackShape = {/*blocks=*/128, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
+  constexpr Shape kPackShape = {
+      /*blocks=*/128, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(pack::longconv_pack_weights, w, kPackShape, call);
   conv::Params p{};
   point(p.x, call.x.data_ptr());
@@ -3267,7 +3275,8 @@ void forward_fp32_sm90a(const Call& call) {
   point(p.weights, memory + kWeightOffset);
   point(p.weight_inverse, memory + kInverseOffset);
   point(p.redo, memory + kPackedBytes);
-  constexpr Shape kConvShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/186688};
+  constexpr Shape kConvShape = {
+      0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/186688};
   launch(conv::longconv_dense_fprop_split_sm90, p, kConvShape, call);
   // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
   repair::Params r{};
@@ -3282,12 +3291,14 @@ void forward_fp32_sm90a(const Call& call) {
   point(r.flags, memory);
   point(r.redo, memory + kPackedBytes);
   r.redo_step = kTileSteps, r.redo_span = 128, r.redo_tiles = tiles_per_row;
-  constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/16, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
+  constexpr Shape kRepairShape = {
+      0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/16, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(repair::longconv_direct_fprop, r, kRepairShape, call);
 }
 #endif
 
-// float32 in TF32 on sm_80 and newer: dense_fprop_sm80 (warps_out4 chunks2 taps3).
+// float32 in TF32 on sm_80 and newer: dense_fprop_sm80.
+// Its configuration: warps_out4 chunks2 taps3.
 void forward_tf32_sm80(const Call& call) {
   namespace pack = conv1d::pack_fragments_tf32;
   namespace conv = conv1d::dense_fprop_sm80_tf32;
@@ -3301,7 +3312,8 @@ void forward_tf32_sm80(const Call& call) {
   point(w.packed, memory + kWeightOffset);
   point(w.flags, memory);
   w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
-  constexpr Shape kPackShape = {/*blocks=*/8, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/0};
+  constexpr Shape kPackShape = {
+      /*blocks=*/8, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/0};
   launch(pack::longconv_pack_fragments, w, kPackShape, call);
   conv::Params p{};
   point(p.x, call.x.data_ptr());
@@ -3311,11 +3323,13 @@ void forward_tf32_sm80(const Call& call) {
   p.length = call.length, p.out_length = call.out_length;
   p.batch = static_cast<int>(call.batch), p.groups = 1;
   point(p.weights, memory + kWeightOffset);
-  constexpr Shape kConvShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/2, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/4352};
+  constexpr Shape kConvShape = {
+      0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/2, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/4352};
   launch(conv::longconv_dense_fprop_sm80, p, kConvShape, call);
 }
 
-// fp32 on sm_80 and newer: dense_fprop_sm80 (warps_out4 chunks2 taps3).
+// fp32 on sm_80 and newer: dense_fprop_sm80.
+// Its configuration: warps_out4 chunks2 taps3.
 void forward_fp32_sm80(const Call& call) {
   namespace pack = conv1d::pack_fragments_fp32;
   namespace conv = conv1d::dense_fprop_sm80_fp32;
@@ -3334,7 +3348,8 @@ void forward_fp32_sm80(const Call& call) {
   point(w.packed, memory + kWeightOffset);
   point(w.flags, memory);
   w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
-  constexpr Shape kPackShape = {/*blocks=*/8, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/0};
+  constexpr Shape kPackShape = {
+      /*blocks=*/8, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/0};
   launch(pack::longconv_pack_fragments, w, kPackShape, call);
   conv::Params p{};
   point(p.x, call.x.data_ptr());
@@ -3345,7 +3360,8 @@ void forward_fp32_sm80(const Call& call) {
   p.batch = static_cast<int>(call.batch), p.groups = 1;
   point(p.weights, memory + kWeightOffset);
   point(p.redo, memory + kPackedBytes);
-  constexpr Shape kConvShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/8704};
+  constexpr Shape kConvShape = {
+      0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/8704};
   launch(conv::longconv_dense_fprop_sm80, p, kConvShape, call);
   // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
   repair::Params r{};
@@ -3360,7 +3376,8 @@ void forward_fp32_sm80(const Call& call) {
   point(r.flags, memory);
   point(r.redo, memory + kPackedBytes);
   r.redo_step = kTileSteps, r.redo_span = 128, r.redo_tiles = tiles_per_row;
-  constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/16, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
+  constexpr Shape kRepairShape = {
+      0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/16, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(repair::longconv_direct_fprop, r, kRepairShape, call);
 }
 
@@ -3404,8 +3421,8 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_65d6a7690031",
-        cpp_sources="torch::Tensor conv1d_forward(torch::Tensor x, torch::Tensor weight, bool tf32);",
+        name="longconv_conv1d_3f541eebca27",
+        cpp_sources=declaration,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward"],
         extra_cflags=["-O3", *standard],
@@ -3413,7 +3430,7 @@ def _extension():
     )
 
 
-# --- The model -----------------------------------------------------------------------------------------------------------
+# --- The model -------------------------------------------------------------------------------------------------------
 
 
 class _Conv1d(torch.autograd.Function):

@@ -133,10 +133,10 @@ def _function(path: Path) -> str:
     layer = path.layer
     steps, problem = layer["steps"], layer["problem"]
     main, pack, repair = (steps.get(role) for role in ("main", "pack", "repair"))
-    config = f" ({layer['config']})" if layer["config"] else ""
     where = "Hopper" if path.hopper else "sm_80 and newer"
     out = [
-        f"// {_PRECISION[path.precision]} on {where}: {layer['kernel']}{config}.",
+        f"// {_PRECISION[path.precision]} on {where}: {layer['kernel']}.",
+        f"// Its configuration: {layer['config']}.",
         f"void {path.function}(const Call& call) {{",
     ]
     for role, namespace in path.namespaces.items():
@@ -247,7 +247,7 @@ def _launch(role: str, step: dict[str, Any], params: str) -> str:
         grid = "0, " + ", ".join(f"/*{key}=*/{step[key]}" for key in ("tile_steps", "items_per_tile", "blocks_per_sm"))
     block = ", ".join(f"/*{key}=*/{step[key]}" for key in ("cluster_blocks", "threads", "shared_bytes"))
     return (
-        f"  constexpr Shape k{role.capitalize()}Shape = {{{grid}, {block}}};\n"
+        f"  constexpr Shape k{role.capitalize()}Shape = {{\n      {grid}, {block}}};\n"
         f"  launch({role}::{step['entry']}, {params}, k{role.capitalize()}Shape, call);"
     )
 

@@ -19,7 +19,8 @@ _TEXT = '''\
     y[n, o, t] = sum over i, k of weight[o, i, k] * x[n, i, t * %(stride)s + k * %(dilation)s]%(plus_bias)s
 
 Written by ``%(command)s``.
-%(precision_text)s Any batch and length will do; channels, kernel size, stride and dilation are compiled in.
+%(precision_text)s
+%(lengths)s; all other sizes are compiled in.
 """
 
 import functools
@@ -37,12 +38,14 @@ length = %(length)s
 stride = %(stride)s
 dilation = %(dilation)s
 
-# --- The kernels ---------------------------------------------------------------------------------------------------------
+# --- The kernels -----------------------------------------------------------------------------------------------------
 
 device_source = r"""
 %(device)s"""
 
-# --- Launching them ------------------------------------------------------------------------------------------------------
+# --- Launching them --------------------------------------------------------------------------------------------------
+
+declaration = "%(declaration)s;"
 
 launcher_source = r"""
 %(launcher)s"""
@@ -56,7 +59,7 @@ def _extension():
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
         name="longconv_conv1d_%(digest)s",
-        cpp_sources="%(declaration)s;",
+        cpp_sources=declaration,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward"],
         extra_cflags=["-O3", *standard],
@@ -64,7 +67,7 @@ def _extension():
     )
 
 
-# --- The model -----------------------------------------------------------------------------------------------------------
+# --- The model -------------------------------------------------------------------------------------------------------
 
 
 class _Conv1d(torch.autograd.Function):
@@ -161,11 +164,11 @@ _GENCODE = {
 }
 
 _PRECISION = {
-    "follow": "float32 in TF32 where ``torch.backends.cudnn.allow_tf32`` allows it when it runs, in fp32 where not.",
-    "fp32": "float32 in fp32.",
-    "tf32": "float32, multiplied in TF32.",
-    "bf16": "bfloat16.",
-    "f16": "float16.",
+    "follow": "Tensors are float32, multiplied in TF32 while ``torch.backends.cudnn.allow_tf32`` is set, in fp32 while not.",
+    "fp32": "Tensors are float32.",
+    "tf32": "Tensors are float32, multiplied in TF32.",
+    "bf16": "Tensors are bfloat16.",
+    "f16": "Tensors are float16.",
 }
 
 
@@ -174,6 +177,7 @@ def model_text(paths: Sequence[Path], arch: str, precision: str, command: str, d
     problem = paths[0].layer["problem"]
     bias = bool(problem["bias"])
     dtype = _DTYPES[problem["dtype"]]
+    multiple = max(path.layer["out_length_multiple"] for path in paths)
     values = {
         **problem,
         "device": device,
@@ -183,6 +187,9 @@ def model_text(paths: Sequence[Path], arch: str, precision: str, command: str, d
         "digest": hashlib.sha256((device + launcher).encode()).hexdigest()[:12],
         "gencode": _GENCODE[arch],
         "precision_text": _PRECISION[precision],
+        "lengths": "Any batch and length will do"
+        if multiple == 1
+        else f"Any batch will do, and any length that gives a multiple of {multiple} outputs",
         "bias": bias,
         "plus_bias": " + bias[o]" if bias else "",
         "init_bias": ", True" if bias else "",
