@@ -132,6 +132,7 @@ def test_bf16_is_bfloat16():
         (["--problem", "n1 c4->4 g2 l99 k3"], 1, "groups"),
         (["--problem", "n1 c4->4 l99 k3 relu"], 1, "activation"),
         (["--problem", "n1 c4->4 l99 q3"], 2, "q3"),
+        (["--problem", "n1 l99 bf16", "--precision", "fp32"], 2, "contradicts"),
         (["--problem", "n1 l99", "--arch", "sm_70"], 2, "sm_70"),
         (["--problem", "n1 l99", "-o", "/does/not/exist.py"], 1, "exist.py"),
     ],

@@ -53,10 +53,12 @@ def eject(problem: str, arch: str = "both", precision: str = "follow") -> str:
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, but got {value!r}")
     words = problem.split()
-    if precision == "follow" and (fixed := [name for name in ("bf16", "f16", "tf32") if name in words]):
-        precision = fixed[0]
-    rest = " ".join(word for word in words if word not in ("f32", "fp32", "tf32", "bf16", "f16") or precision == word)
-    rest = " ".join(word for word in rest.split() if word not in _WORDS and word != "f32")
+    stated = [name for name in ("tf32", "bf16", "f16") if name in words]
+    if precision != "follow" and stated not in ([], [precision]):
+        raise ValueError(f"precision {precision} contradicts the problem's {' '.join(stated)}")
+    if stated:
+        precision = stated[0]
+    rest = " ".join(word for word in words if word not in ("f32", *_WORDS))
     archs = ["sm_90a", "sm_80"] if arch == "both" else [arch]
     kernels: dict[tuple[str, str], tuple[Kernel, set[str]]] = {}
     sources: dict[str, str] = {}
