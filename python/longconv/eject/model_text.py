@@ -145,7 +145,7 @@ _BIAS = """\
 _NO_BIAS = '        self.register_parameter("bias", None)\n'
 
 _HOPPER = '"-gencode=arch=compute_90a,code=sm_90a"'
-_AMPERE = '"-gencode=arch=compute_80,code=[sm_80,compute_80]"'
+_AMPERE = '"-gencode=arch=compute_80,code=sm_80", "-gencode=arch=compute_80,code=compute_80"'
 _GENCODE = {
     "sm_80": f"""\
     if cuda < 11:
