@@ -3413,11 +3413,11 @@ torch::Tensor conv1d_forward(torch::Tensor x, torch::Tensor weight, bool tf32) {
 @functools.cache
 def _extension():
     """Compile the source, once for a machine: some minutes."""
-    cuda = int((torch.version.cuda or "0").split(".")[0])
-    if cuda < 11:
+    cuda = tuple(map(int, (torch.version.cuda or "0").split(".")))
+    if cuda < (11, 7):
         raise RuntimeError(f"expected a PyTorch for CUDA 11.7 or newer, but got one for {torch.version.cuda}")
     targets = ["-gencode=arch=compute_80,code=sm_80", "-gencode=arch=compute_80,code=compute_80"]
-    if cuda >= 12:
+    if cuda >= (12,):
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(

@@ -54,7 +54,7 @@ launcher_source = r"""
 @functools.cache
 def _extension():
     """Compile the source, once for a machine: some minutes."""
-    cuda = int((torch.version.cuda or "0").split(".")[0])
+    cuda = tuple(map(int, (torch.version.cuda or "0").split(".")))
 %(gencode)s
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
@@ -148,18 +148,18 @@ _HOPPER = '"-gencode=arch=compute_90a,code=sm_90a"'
 _AMPERE = '"-gencode=arch=compute_80,code=sm_80", "-gencode=arch=compute_80,code=compute_80"'
 _GENCODE = {
     "sm_80": f"""\
-    if cuda < 11:
+    if cuda < (11, 7):
         raise RuntimeError(f"expected a PyTorch for CUDA 11.7 or newer, but got one for {{torch.version.cuda}}")
     targets = [{_AMPERE}]""",
     "sm_90a": f"""\
-    if cuda < 12:
+    if cuda < (12,):
         raise RuntimeError(f"expected a PyTorch for CUDA 12.0 or newer, but got one for {{torch.version.cuda}}")
     targets = [{_HOPPER}]""",
     "both": f"""\
-    if cuda < 11:
+    if cuda < (11, 7):
         raise RuntimeError(f"expected a PyTorch for CUDA 11.7 or newer, but got one for {{torch.version.cuda}}")
     targets = [{_AMPERE}]
-    if cuda >= 12:
+    if cuda >= (12,):
         targets.append({_HOPPER})""",
 }
 
