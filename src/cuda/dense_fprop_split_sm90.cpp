@@ -270,9 +270,14 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     Estimate e;
     const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) *
                           static_cast<double>(g.pack.raw_needed) * 4;
+    const double x_bytes =
+        static_cast<double>(problem.batch * problem.in_channels) * static_cast<double>(problem.length_samples) * 4.0;
     const double y_bytes =
-        static_cast<double>(problem.batch * problem.out_channels) * static_cast<double>(problem.out_length()) * 4;
-    e.bytes = tiles * x_tile * (1 + (x_passes - 1) / 3) + y_bytes * (t.full ? 1.04 : 1.0);
+        static_cast<double>(problem.batch * problem.out_channels) * static_cast<double>(problem.out_length()) * 4.0;
+    // Windows that overlap and second reads of x come from L2 for the most part. Tiles that end inside a sector write
+    // it in two halves.
+    const bool ragged = t.full && problem.out_length() * 4 % 32 != 0;
+    e.bytes = x_bytes * (1 + (x_passes - 1) / 3) + y_bytes * (ragged ? 1.12 : 1.0);
     e.flops = 6 * tiles * static_cast<double>(g.span) * static_cast<double>(g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * 16 * problem.kernel_size);
     const double memory = e.bytes / rates.bytes_per_second * 1.05;
