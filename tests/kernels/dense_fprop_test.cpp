@@ -63,6 +63,55 @@ TEST(DenseFprop, ChainsAreNeitherLongNorMany) {
   }
 }
 
+/// Root mean square distance of y from the reference, and of sums in chains of the products of 16 input channels, added
+/// up in turn.
+std::pair<double, double> rms_errors(const Trial& trial) {
+  const ConvProblem& p = trial.problem;
+  TestTensors tensors = make_tensors(trial);
+  const Expected exact = reference(p, tensors).result;
+  EXPECT_EQ(execute_checked(plan_of(trial), tensors, team(1)), "") << trial.to_string();
+  const auto values = [](const TestTensor& tensor) {
+    std::vector<float> all;
+    for (std::int64_t i = 0; i < tensor.element_count(); ++i) all.push_back(static_cast<float>(tensor.get(i)));
+    return all;
+  };
+  const std::vector<float> x = values(tensors.x), w = values(tensors.w), y = values(tensors.y);
+  const bool fused = trial.isa != "portable";
+  double ours = 0, chained = 0;
+  for (std::int64_t at = 0; at < tensors.y.element_count(); ++at) {
+    const std::int64_t o = at / p.out_length(), t = at % p.out_length();
+    float total = 0, chain = 0;
+    for (std::int64_t c = 0; c < p.in_channels; ++c) {
+      for (std::int64_t k = 0; k < p.kernel_size; ++k) {
+        const float a = w[(o * p.in_channels + c) * p.kernel_size + k];
+        const float b = x[c * p.length_samples + t * p.stride + k * p.dilation];
+        chain = fused ? std::fma(a, b, chain) : a * b + chain;
+      }
+      if (c % 16 != 15 && c + 1 != p.in_channels) continue;
+      total += chain;
+      chain = 0;
+    }
+    ours += std::pow(static_cast<double>(y[at] - exact.value[at]), 2);
+    chained += std::pow(static_cast<double>(total - exact.value[at]), 2);
+  }
+  return {std::sqrt(ours), std::sqrt(chained)};
+}
+
+/// What oneDNN's AVX-512 kernels are like, as far as their errors tell: not above them on any instruction set.
+TEST(DenseFprop, RoundsNoMoreThanChainsOfSixteenChannels) {
+  for (const std::string& isa : available_isas()) {
+    for (const char* text :
+         {"n1 c64->9 l1500 k3 s3 d4 f32", "n1 c64->9 l500 k3 f32", "n1 c64->9 l500 k2 d64 f32",
+          "n1 c256->9 l500 k3 d8 f32", "n1 c512->9 l900 k3 s2 f32", "n1 c128->9 l500 k11 d5 f32",
+          "n1 c48->9 l900 k8 s4 f32", "n1 c32->9 l900 k4 s2 f32", "n1 c4->9 l500 k15 f32", "n1 c1->9 l700 k251 f32"}) {
+      Trial trial = fprop(text);
+      trial.isa = isa;
+      const auto [ours, chained] = rms_errors(trial);
+      EXPECT_LE(ours, chained) << trial.to_string();
+    }
+  }
+}
+
 TEST(DenseFprop, DtypesLayoutsAndEpilogues) {
   fprop.dtypes_layouts_and_operands(
       {"n2 c9->7 l150 k3 p2", "n2 c4->13 l300 k5 s3 p(1,4) reflect", "n1 c5->6 l90 k2 s6"},
