@@ -11,6 +11,7 @@ import subprocess
 
 import torch
 
+from longconv._machine import cpu_name, huge_page_mode
 from longconv.bench.problem import Problem
 from longconv.bench.record import DeviceInfo, Source, Versions
 
@@ -37,32 +38,13 @@ def device_info(device: torch.device) -> DeviceInfo:
         "isa": isa,
         "threads": torch.get_num_threads(),
         "huge_pages": huge_pages() if device.type == "cpu" else "as-it-comes",
-        "transparent_huge_pages": _kernel_huge_pages(),
+        "transparent_huge_pages": huge_page_mode(),
     }
 
 
 def huge_pages() -> str:
     """Whether PyTorch's allocator asks for huge pages in this process."""
     return "on" if os.environ.get(HUGE_PAGES_VARIABLE, "0") not in ("", "0") else "as-it-comes"
-
-
-def _kernel_huge_pages() -> str:
-    try:
-        text = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text(encoding="ascii")
-        return text.split("[")[1].split("]")[0]
-    except (OSError, IndexError):
-        return "unknown"
-
-
-def cpu_name() -> str:
-    """The model name that the processor gives itself."""
-    try:
-        for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def cpu_isa() -> str:
