@@ -45,17 +45,20 @@ void force(StringView kernel, std::int64_t candidate) {
   ++shared.generation;
 }
 
+bool is_here(std::string_view name) { return name.substr(0, 4) == "cuda"; }
+
 /// "h100": known by name; "cuda:1", "cuda": of this machine.
 Device device_called(std::string_view name) {
-  if (name.substr(0, 4) != "cuda") return Device::known(name);
+  if (!is_here(name)) return Device::known(name);
   return Device::cuda(name.size() > 5 ? std::atoi(std::string(name.substr(5)).c_str()) : 0);
 }
 
 std::string plan_on(StringView problem, StringView device) {
   return with_torch_errors([&] {
-    return make_plan(ConvProblem::parse({problem.data(), problem.size()}),
-                     device_called({device.data(), device.size()}))
-        .to_string();
+    const ConvProblem asked = ConvProblem::parse({problem.data(), problem.size()});
+    const std::string_view name(device.data(), device.size());
+    const Device gpu = device_called(name);
+    return (is_here(name) ? cuda_plan(asked, gpu) : make_plan(asked, gpu)).to_string();
   });
 }
 
