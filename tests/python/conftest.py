@@ -43,6 +43,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(skip)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """After an illegal access nothing more can be learnt from this process: every later call fails as well."""
+    yield
+    if call.excinfo is not None and item.get_closest_marker("cuda") and torch.cuda.is_available():
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            item.session.shouldstop = f"the GPU's context is lost since {item.nodeid}: {str(error).splitlines()[0]}"
+
+
 @pytest.fixture(autouse=True)
 def _same_state_for_every_test():
     torch.manual_seed(0)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cuda
 @pytest.mark.parametrize("number", range(8))
 def test_any_convolution(number: int) -> None:
     @seed(number)
-    @settings(max_examples=15, derandomize=False, database=None)
+    @settings(max_examples=30, derandomize=False, database=None)
     @given(case=cases(("float32", "bfloat16", "float16", "float64")))
     def holds(case: Case) -> None:
         check(case, "fp32")
@@ -27,7 +27,7 @@ def test_any_convolution(number: int) -> None:
 @pytest.mark.parametrize("number", range(4))
 def test_any_convolution_in_tf32(number: int) -> None:
     @seed(number)
-    @settings(max_examples=10, derandomize=False, database=None)
+    @settings(max_examples=20, derandomize=False, database=None)
     @given(case=cases(("float32",)))
     def holds(case: Case) -> None:
         check(case, "tf32")

@@ -40,7 +40,8 @@ def check_slices(
     for tensor, per_output in ((x, stride), (y, 1)):  # around where the 2^31st element of each lies in its row
         flat = BOUNDARY % tensor.stride(0) % tensor.stride(1) // per_output
         firsts.add(min(max(flat - SAMPLES // 2, 0), y.shape[2] - SAMPLES))
-    for signal in {0, x.shape[0] - 1}:
+    crossing = {min(BOUNDARY // tensor.stride(0), tensor.shape[0] - 1) for tensor in (x, y)}
+    for signal in sorted({0, x.shape[0] - 1} | crossing):
         for first in sorted(firsts):
             piece = x[signal : signal + 1, :, first * stride :][
                 ..., : (SAMPLES - 1) * stride + dilation * (taps - 1) + 1
