@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import pathlib
+import re
 import subprocess
 
 from gpu_test_jobs import Outcome
@@ -28,7 +29,8 @@ try:
     libraries = [os.path.join(f, n) for f in _nvrtc_folders() for n in sorted(os.listdir(f)) if n.startswith("libnvrtc.so")]
     found["nvrtc library"] = libraries[-1] if libraries else ""
     if torch.cuda.is_available():
-        found["nvrtc"] = next((l for l in diagnose_cuda().splitlines() if l.lower().startswith("nvrtc")), "unknown")
+        line = next((l for l in diagnose_cuda().splitlines() if l.startswith("nvrtc")), "nvrtc unknown")
+        found["nvrtc"] = line[len("nvrtc") :].rsplit(", ", 1)[0].strip()
 except ImportError as error:
     found["longconv"] = f"does not load: {error}"
 print("FACTS" + json.dumps(found))
@@ -109,4 +111,10 @@ def write_report(
             tail = pathlib.Path(outcome.log).read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:]
             lines += ["```", *(line[:300] for line in tail), "```"]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text(_without_paths("\n".join(lines) + "\n"), encoding="utf-8")
+
+
+def _without_paths(text: str) -> str:
+    """Where things lie on that machine is nobody's business."""
+    text = text.replace(str(pathlib.Path(__file__).resolve().parents[1]) + os.sep, "")
+    return re.sub(r"/[\w./+-]*/(?=(site|dist)-packages/)", "", text)

@@ -75,7 +75,7 @@ def test_the_report_names_failures_and_what_was_left_out(modules, tmp_path):
     xml.write_text(FAILING)
     jobs = [
         jobs_module.Job("kernels", ["false"], 60, junit=str(xml)),
-        jobs_module.Job("other", ["sh", "-c", "echo why; false"], 60),
+        jobs_module.Job("other", ["sh", "-c", f"echo why; echo {TOOLS}/x /a/lib/site-packages/y; false"], 60),
     ]
     outcomes = jobs_module.run_all(jobs, tmp_path, 2, 10.0, time.monotonic() + 30, lambda outcome: None)
     skipped = {"cpp": "NOT RUN: no GoogleTest here"}
@@ -86,6 +86,7 @@ def test_the_report_names_failures_and_what_was_left_out(modules, tmp_path):
     assert "| kernels | failed | 1 | 1 | 0 |" in text
     assert "a.b: 3 times the bound" in text
     assert "why" in text
+    assert str(TOOLS.parent) not in text
 
 
 def test_without_a_gpu_it_says_so(modules):
