@@ -239,6 +239,23 @@ def test_every_candidate_is_timed_and_the_force_is_taken_back(monkeypatch):
     assert [number for _, number in forced[::2]] == [0, 1, 2, 3] * 2
 
 
+def test_a_candidate_that_fails_is_named_and_left_out(monkeypatch, capsys):
+    state = {"number": 0}
+
+    class Broken:
+        def sample(self, call, calls):
+            if state["number"] == 1:
+                raise RuntimeError("CUDA error: no\nmore")
+            return Sample(1e-3, 1e-3, 0.0, False)
+
+    force = SimpleNamespace(force_cuda_plan=lambda kernel, number: state.update(number=number))
+    monkeypatch.setattr(planner, "plan_text", lambda problem, device: PLAN)
+    monkeypatch.setattr(planner.torch, "ops", SimpleNamespace(longconv=force))
+    numbers = planner.compare(Problem(), torch.device("cpu"), lambda: None, Broken())
+    assert [entry["config"] for entry in numbers["configs"]] == ["fast m1 n128", "old n64", "fast m1 n256"]
+    assert "fast m2 n128: CUDA error: no" in capsys.readouterr().err
+
+
 def test_precompiling_knows_what_will_be_launched(monkeypatch):
     monkeypatch.setattr(planner, "plan_text", lambda problem, device: PLAN)
     problem = Problem.parse("fprop n1 c64->128 l5000 k3 f32 tf32")

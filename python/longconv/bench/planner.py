@@ -11,6 +11,7 @@ import dataclasses
 import os
 import re
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -63,13 +64,17 @@ def candidates(plan: str) -> list[Candidate]:
 
 
 def compare(problem: Problem, device: torch.device, call: Call, clock: Clock) -> PlannerNumbers:
-    """Times the call under each candidate."""
+    """Times the call under each candidate. One that fails is named on standard error and left out."""
     entries = candidates(plan_text(problem, device))
     times: dict[int, float] = {}
     for candidate in list(entries) * _PASSES:
-        seconds = statistics.median(_samples(candidate, call, clock))
+        try:
+            seconds = statistics.median(_samples(candidate, call, clock))
+        except RuntimeError as error:
+            print(f"{problem}, {candidate.text}: {str(error).splitlines()[0]}", file=sys.stderr)
+            continue
         times[candidate.number] = min(seconds, times.get(candidate.number, seconds))
-    return summary(entries, times)
+    return summary([candidate for candidate in entries if candidate.number in times], times)
 
 
 def _samples(candidate: Candidate, call: Call, clock: Clock) -> Iterator[float]:
