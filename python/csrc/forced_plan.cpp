@@ -53,7 +53,7 @@ Device device_called(std::string_view name) {
   return Device::cuda(name.size() > 5 ? std::atoi(std::string(name.substr(5)).c_str()) : 0);
 }
 
-std::string plan_on(StringView problem, StringView device) {
+std::string plan_as_forced(StringView problem, StringView device) {
   return with_torch_errors([&] {
     const ConvProblem asked = ConvProblem::parse({problem.data(), problem.size()});
     const std::string_view name(device.data(), device.size());
@@ -72,7 +72,7 @@ std::int64_t compile_cuda_plan(StringView problem, StringView device, StringView
 }
 
 TORCH_LIBRARY_FRAGMENT(longconv, m) {
-  m.def("plan_on(str problem, str device) -> str", plan_on);
+  m.def("plan_as_forced(str problem, str device) -> str", plan_as_forced);
   m.def("force_cuda_plan(str kernel, int candidate) -> ()", force);
   m.def("compile_cuda_plan(str problem, str device, str kernel, int candidate) -> int", compile_cuda_plan);
 }

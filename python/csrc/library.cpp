@@ -36,6 +36,14 @@ std::string plan(StringView problem, std::int64_t threads) {
   });
 }
 
+std::string plan_on(StringView problem, StringView device) {
+  return with_torch_errors([&] {
+    return make_plan(ConvProblem::parse({problem.data(), problem.size()}),
+                     Device::known({device.data(), device.size()}))
+        .to_string();
+  });
+}
+
 void add_nvrtc_folders(std::vector<std::string> folders) { cuda::add_nvrtc_folders(folders); }
 
 std::string diagnose_cuda() { return cuda::diagnose().text; }
@@ -71,6 +79,7 @@ TORCH_LIBRARY(longconv, m) {
         " pad_right, str pad_mode, int dilation, int groups, bool bias_grad, str precision) -> (Tensor, "
         "Tensor)" LONGCONV_TAGS);
   m.def("plan(str problem, int threads) -> str", plan);
+  m.def("plan_on(str problem, str device) -> str", plan_on);
   m.def("add_nvrtc_folders(str[] folders) -> ()", add_nvrtc_folders);
   m.def("diagnose_cuda() -> str", diagnose_cuda);
   m.def("build_info() -> str", build_info);

@@ -79,7 +79,7 @@ def plan(problem: str, threads: int = 0) -> str:
 
 
 def plan_on(problem: str, device: str) -> str:
-    """The same for a GPU model, "h100", "a100", "l4", ... (no GPU is needed), or for "cuda:0", a GPU of this machine.
+    """The same for a GPU model, "h100", "a100", "l4", ...: no GPU is needed.
 
     Raises
     ------

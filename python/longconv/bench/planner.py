@@ -39,13 +39,13 @@ class Candidate:
 
 
 def device_name(device: torch.device) -> str:
-    """As longconv::plan_on knows it."""
+    """As longconv::plan_as_forced knows it."""
     return f"cuda:{device.index or 0}"
 
 
 def plan_text(problem: Problem, device: torch.device) -> str:
     """The plan that this process would follow on the GPU."""
-    return str(torch.ops.longconv.plan_on(str(problem), device_name(device)))
+    return str(torch.ops.longconv.plan_as_forced(str(problem), device_name(device)))
 
 
 def candidates(plan: str) -> list[Candidate]:
