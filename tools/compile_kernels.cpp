@@ -3,10 +3,12 @@
 /// takes. Needs NVRTC, but neither a GPU nor a driver.
 ///
 ///   longconv_compile_kernels [--arch sm_80,sm_90a] [--file kernel.cuh]... [--problem "fprop ..."]... [--filter text]
-///                            [--timeout seconds] [--jobs n] [--configs n] [--verbose]
+///                            [--timeout seconds] [--jobs n] [--configs n] [--save folder] [--verbose]
 ///
 /// --configs compiles the first n configs of each kernel and problem, as its estimate orders them (0, the default:
 /// all).
+/// --save keeps the machine code, one file for each case (a disassembler reads them; equal code before and after a change
+/// of the source shows that nothing but the source changed).
 /// --file compiles a source outside kernels/ too (it may include kernel files). Without --problem a list is used that
 /// reaches every kernel family. Each compilation runs in a child process with a timeout: a compiler that crashes or
 /// hangs fails one case, with its name, and not the run. Exit status 1: a kernel does not compile, spills registers or
@@ -30,6 +32,7 @@
 #include "cuda/compiler.h"
 #include "cuda/cuda_kernel.h"
 #include "cuda/resource_usage.h"
+#include "cuda/sha256.h"
 #include "longconv/error.h"
 #include "longconv/plan.h"
 
@@ -42,7 +45,7 @@ using Clock = std::chrono::steady_clock;
 struct Arguments {
   std::vector<std::string> archs{"sm_80", "sm_86", "sm_89", "sm_90a", "sm_100", "sm_120"};
   std::vector<std::string> files, problems;
-  std::string filter;
+  std::string filter, save_folder;
   int timeout_seconds = 120;
   int jobs = 1;
   int configs = 0;  ///< of a kernel and problem, best first; 0: all
@@ -162,6 +165,11 @@ int compile_in_child(const Case& item, const Arguments& arguments, std::FILE* ou
       good &= !bad;
       std::fprintf(out, "  %s%s: %s\n", bad ? "BAD " : "", usage.entry.c_str(), usage.to_string().c_str());
     }
+    if (!arguments.save_folder.empty()) {
+      const std::string path = arguments.save_folder + "/" + to_hex(Sha256::of(item.name())).substr(0, 16) + ".cubin";
+      std::ofstream(path, std::ios::binary) << result.image;
+      std::fprintf(out, "  %s\n", path.c_str());
+    }
     std::fprintf(out, "  %.2f s, %zu bytes, NVRTC %s\n", result.seconds, result.image.size(),
                  nvrtc.version_string().c_str());
     if (arguments.verbose) std::fprintf(out, "%s\n", result.log.c_str());
@@ -280,6 +288,8 @@ Arguments parse_arguments(int argc, char** argv) {
       arguments.problems.push_back(value);
     } else if (option == "--filter") {
       arguments.filter = value;
+    } else if (option == "--save") {
+      arguments.save_folder = value;
     } else if (option == "--timeout") {
       arguments.timeout_seconds = std::stoi(value);
     } else if (option == "--configs") {

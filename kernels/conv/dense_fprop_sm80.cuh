@@ -45,7 +45,8 @@ constexpr int kStageChunks = LC_STAGE_CHUNKS;
 struct C {
   static constexpr int kInChannels = LC_IN_CHANNELS, kStride = LC_STRIDE, kDilation = LC_DILATION, kTaps = LC_TAPS;
   static constexpr Pad kPad = static_cast<Pad>(LC_PAD);
-  static constexpr bool kResident = false, kWalk = false;
+  static constexpr bool kResident = false;
+  static constexpr int kCluster = 1;
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes;
   static constexpr int kOutTile = 32 * kWarpsOut, kStep = 64 * kWarpsTime, kPasses = ceil_div(kOutChannels, kOutTile);
   static constexpr int kResidueStep = gcd_of(kDilation % kStride ? kDilation % kStride : kStride, kStride);

@@ -14,7 +14,8 @@
 // Roles (384 threads, one persistent block per multiprocessor):
 //   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns each: over output channels (kChannelWays 2) or time (1)
 //   warps 8-10  packers; each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
-//   warp 11     loads packed weights
+//   warp 11     loads packed weights; where all of them stay in shared memory, it is the fourth packer after that
+// In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
 // one window. Barriers: slot full (kChunks packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
 // empty (MMA warps). Slots and W stages are released one wgmma group late.
@@ -24,17 +25,16 @@
 // Accumulation: one f32 chain per output on the tensor core (which truncates); see docs/design/numerics.md.
 // Zero padding is zero data in the packed rows; the launcher repairs outputs of non-finite weights (see there).
 #include "ptx/wgmma.cuh"
+#include "tile/block_barriers.cuh"
+#include "tile/finish_rows.cuh"
 #include "tile/pack_rows.cuh"
 #include "tile/raw_ring.cuh"
-#include "tile/schedule.cuh"
-#include "tile/store_rows.cuh"
 #include "tile/weight_ring.cuh"
 
 // --- the problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16; channels are per group
 constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
-constexpr int kStride = LC_STRIDE, kDilation = LC_DILATION;
+constexpr int kStride = LC_STRIDE;
 constexpr Pad kPad = static_cast<Pad>(LC_PAD);
-constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
 #if LC_ELEMENT == 0
 using Element = float;
 using MmaType = tf32;
@@ -49,7 +49,7 @@ using MmaType = f16;
 // --- the configuration
 constexpr int kN = LC_COLUMNS, kChannelWays = LC_CHANNEL_WAYS, kTimeWays = 2 / kChannelWays;
 constexpr int kMBlocks = LC_M_BLOCKS, kRingRows = 64 * kMBlocks;  // output channels of a warpgroup
-constexpr int kChunks = LC_CHUNKS, kTaps = LC_TAPS, kWSteps = LC_W_STEPS;
+constexpr int kChunks = LC_CHUNKS, kWSteps = LC_W_STEPS;
 constexpr Store kStore = static_cast<Store>(LC_STORE);
 enum class Pack { any, transposed, gather };
 constexpr Pack kPack = static_cast<Pack>(LC_PACK);
@@ -62,20 +62,18 @@ struct StorePolicy {
 using Rows = RowStore<StorePolicy>;
 
 // Everything that follows from the problem and the configuration; the tile movers read it.
-struct C {
+struct C : Polyphase<kStride, LC_DILATION, LC_TAPS> {
   using Element = ::Element;
-  static constexpr int kInChannels = ::kInChannels, kStride = ::kStride, kDilation = ::kDilation, kTaps = ::kTaps;
+  static constexpr int kInChannels = ::kInChannels, kOutChannels = ::kOutChannels;
   static constexpr Pad kPad = ::kPad;
-  static constexpr bool kResident = LC_X_RESIDENT, kWalk = LC_WALK, kStationary = LC_W_STATIONARY, kGather = kPack == Pack::gather;
-  static constexpr int kPackers = 3, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
+  static constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
+  static constexpr bool kBias = LC_BIAS, kResidual = LC_RESIDUAL;
+  static constexpr bool kResident = LC_X_RESIDENT, kStationary = LC_W_STATIONARY, kGather = kPack == Pack::gather;
+  static constexpr int kPackers = LC_PACKERS, kCluster = LC_CLUSTER, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
 
+  static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
-  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk, kUnitsPerSlot = kChunks;
-  static constexpr int kResidueStep = gcd_of(kDilation % kStride ? kDilation % kStride : kStride, kStride);
-  static constexpr bool kAllResidues = kTaps >= kStride / kResidueStep;
-  static constexpr int kPlanes = kAllResidues ? kStride / kResidueStep : kTaps;
-  static LC_CONSTEXPR int plane(int tap) { return kAllResidues ? tap * kDilation % kStride / kResidueStep : tap; }
-  static LC_CONSTEXPR int residue(int plane) { return kAllResidues ? plane * kResidueStep : plane * kDilation % kStride; }
+  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk, kUnitsPerSlot = kChunks, kPackersPerSlot = kChunks;
   static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;  // time steps that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
   static constexpr int kPlaneRows = plane_rows(kSpan + (kTaps - 1) * kDilation / kStride, kStride);
@@ -99,28 +97,29 @@ struct C {
 
   static constexpr int kSharedX = 0, kSharedW = kSharedX + kSlots * kSlotBytes;
   static constexpr int kSharedRaw = kSharedW + kRings * kWStages * kWStageBytes;
-  static constexpr int kSharedOut = kSharedRaw + kPackers * kRawStages * kRawBytes;
+  static constexpr int kSharedOut = kSharedRaw + kRawBuffers * kRawBytes;
   static constexpr int kSharedBarriers = kSharedOut + 8 * Rows::kStageBytes;
-  static constexpr int kSharedBytes = kSharedBarriers + 8 * (2 * kSlots + kPackers * kRawStages + 2 * kRings * kWStages);
+  static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
 };
-static_assert(C::kSharedBytes <= 232448, "shared memory");
+static_assert(C::kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
 static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
+static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
+static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-static_assert(C::kSlots >= 2, "slots are released one group late; a packer is never two uses of a slot ahead");
+static_assert(C::kSlots >= 2, "slots are released one group late; a packer, at most 4 chunks ahead, is never two uses of a slot ahead");
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 constexpr int kThreads = 384, kMmaRegisters = 200, kPackerRegisters = 104;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
-
-extern "C" __device__ const int longconv_shared_bytes = C::kSharedBytes;
 
 using Params = FpropParams<Element>;
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, uint32_t slot_full, uint32_t slot_empty, uint32_t raw_full,
+LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
-  Raw ring(p, schedule, shared + C::kSharedRaw, raw_full, packer, lane);
+  Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
+  ring.fill();
   int unit = packer, slot_base = 0, stage = 0, phase = 0;
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
@@ -129,7 +128,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % kChunks * (C::kChunkRows * 16);
       const Window<Element> w = Raw::window(p, item, unit);
       const bool edge = Raw::crosses_edge(w.first, p.length);
-      barrier_wait(slot_empty + 8 * s, (use & 1) ^ 1);
+      barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
       if (!C::kGather) barrier_wait(ring.full + 8 * stage, phase);
       if (!C::kWholeSlots && w.channels <= 0) {
         for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
@@ -151,15 +150,15 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
           offset[j] = j * C::kRawPitch + shift;
         }
         if (kPad == Pad::zeros && edge)
-          pack_any<C, true>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
+          pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
         else if (kPack == Pack::transposed && !misaligned)
           pack_transposed<C>(raw, dst, lane);
         else
-          pack_any<C, false>(raw, offset, dst, lane, 0, 0);
+          pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
       }
       fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
       __syncwarp();
-      if (lane == 0) barrier_arrive(slot_full + 8 * s);
+      if (lane == 0) barrier_arrive(barriers.slot_full + 8 * s);
       ring.issue();
       if (++stage == C::kRawStages) { stage = 0; phase ^= 1; }
     }
@@ -169,12 +168,12 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, uint32_t slot_full, uint32_t slot_empty, uint32_t w_full,
-                             uint32_t w_empty, int warpgroup, int warp, int lane) {
+LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+                             int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
   const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
-  const uint32_t full = w_full + 8 * C::kWStages * ring, empty = w_empty + 8 * C::kWStages * ring;
+  const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   float acc[kMBlocks][kN / 2];
@@ -186,8 +185,8 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
       auto release = [&] {
         if (lane == 0) {
-          if (!C::kStationary && old_w >= 0) barrier_arrive(empty + 8 * old_w);
-          if (old_slot >= 0) barrier_arrive(slot_empty + 8 * old_slot);
+          if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
+          if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
         }
       };
       int accumulate = 0;
@@ -195,11 +194,11 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
         for (int group = 0; group < C::kTapGroups; ++group) {
-          if (pass == 0) barrier_wait(slot_full + 8 * slot, slot_phase);
-          const int taps = C::kTapGroups == 1 ? kKernel : min(kTaps, kKernel - group * kTaps);
+          if (pass == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+          const int taps = C::kTapGroups == 1 ? kKernel : min(C::kTaps, kKernel - group * C::kTaps);
 #pragma unroll 1
           for (int k = 0; k < taps; ++k) {
-            const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4) + (kStride == 1 ? k * kDilation : C::plane(k) * C::kPlaneRows + k * kDilation / kStride);
+            const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4) + C::tap_row(k, C::kPlaneRows);
 #pragma unroll
             for (int s = 0; s < C::kTapStages; ++s) {
               barrier_wait(full + 8 * ws, w_phase);
@@ -231,21 +230,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       for (int m = 0; m < kMBlocks; ++m) {
         keep_registers(acc[m]);
         const int channel0 = ((C::kResident ? pass : item.pass) * kChannelWays + ring) * kRingRows + m * 64 + warp * 16;
-        const int64_t row0 = static_cast<int64_t>(item.group) * kOutChannels + channel0;
-        const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep + way * Rows::kStep;
-        RowsOut<Element> out;
-        out.y = p.y + item.batch * p.y_batch + row0 * p.y_channel + t0;
-        out.pitch = p.y_channel;
-        out.rows = kOutChannels - channel0;
-        out.columns = static_cast<int>(min(p.out_length - t0, static_cast<int64_t>(1 << 30)));
-        out.first = t0 == 0;
-        out.last = out.columns <= Rows::kStep;
-        if (LC_BIAS || LC_RESIDUAL || kActivation != Activation::none)
-          apply_epilogue<Element, kActivation, kN>(
-              acc[m], out, LC_BIAS ? p.bias + row0 : nullptr,
-              LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + row0 * p.residual_channel + t0 : nullptr,
-              p.residual_channel, p.negative_slope, lane);
-        if (out.columns > 0) Rows::store(acc[m], out, stage_out, lane);
+        finish_rows<C, Rows>(acc[m], p, item, channel0, way, stage_out, lane);
       }
     }
   }
@@ -255,32 +240,23 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
 extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const uint32_t slot_full = shared + C::kSharedBarriers, slot_empty = slot_full + 8 * C::kSlots, raw_full = slot_empty + 8 * C::kSlots;
-  const uint32_t w_full = raw_full + 8 * C::kPackers * C::kRawStages, w_empty = w_full + 8 * C::kRings * C::kWStages;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < C::kSlots; ++i) {
-      barrier_init(slot_full + 8 * i, kChunks);
-      barrier_init(slot_empty + 8 * i, 8);
-    }
-    for (int i = 0; i < C::kPackers * C::kRawStages; ++i) barrier_init(raw_full + 8 * i, 1);
-    for (int i = 0; i < C::kRings * C::kWStages; ++i) {
-      barrier_init(w_full + 8 * i, 1);
-      barrier_init(w_empty + 8 * i, 8 / C::kRings);
-    }
-    fence_barrier_init();
-  }
-  __syncthreads();
+  const BlockBarriers<C> barriers(shared);
+  barriers.init();
   const Schedule<C> schedule(p);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == 11) {
-      if (lane == 0) weight_role<C>(p, schedule, shared, w_full, w_empty);
-    } else {
-      pack_role(p, schedule, shared, slot_full, slot_empty, raw_full, warp - 8, lane);
+      if (lane == 0) {
+        Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
+        weight_role<C>(p, schedule, shared, barriers, raw);
+      }
+      __syncwarp();
     }
+    if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);
   } else {
     increase_registers<kMmaRegisters>();
-    multiply_role(p, schedule, shared, slot_full, slot_empty, w_full, w_empty, warp >> 2, warp & 3, lane);
+    multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
   }
+  barriers.leave();
 }

@@ -17,16 +17,15 @@
 // A tile with a slot that f16 cannot carry sets its bit in `redo`; the direct kernel then computes those tiles in f32.
 // Roles as in dense_fprop_sm90.cuh, 64 x 128 accumulators: acc + cross + sum = 192 registers.
 #include "ptx/wgmma.cuh"
+#include "tile/block_barriers.cuh"
+#include "tile/finish_rows.cuh"
 #include "tile/pack_rows.cuh"
 #include "tile/raw_ring.cuh"
-#include "tile/schedule.cuh"
 #include "tile/split_f16.cuh"
-#include "tile/store_rows.cuh"
 #include "tile/weight_ring.cuh"
 
 constexpr int kN = 128, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
 constexpr int kChannelWays = LC_CHANNEL_WAYS, kTimeWays = 2 / kChannelWays, kInterval = LC_INTERVAL;
-constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
 
 struct StorePolicy {
   using Element = float;
@@ -35,19 +34,19 @@ struct StorePolicy {
 };
 using Rows = RowStore<StorePolicy>;
 
-struct C {
+struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
   using Element = float;
-  static constexpr int kInChannels = LC_IN_CHANNELS, kStride = LC_STRIDE, kDilation = LC_DILATION, kTaps = LC_TAPS;
+  static constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
+  static constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
+  static constexpr bool kBias = LC_BIAS, kResidual = LC_RESIDUAL;
   static constexpr Pad kPad = static_cast<Pad>(LC_PAD);
-  static constexpr bool kResident = LC_X_RESIDENT, kWalk = LC_WALK, kStationary = LC_W_STATIONARY, kGather = LC_PACK == 2;
-  static constexpr int kPackers = 3, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
+  static constexpr bool kResident = LC_X_RESIDENT, kStationary = LC_W_STATIONARY, kGather = LC_PACK == 2;
+  static constexpr int kPackers = LC_PACKERS, kCluster = LC_CLUSTER, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
 
-  static constexpr int kBytes = 4, kUnitChannels = 16, kUnitsPerSlot = 1, kSlotChannels = 16;
-  static constexpr int kResidueStep = gcd_of(kDilation % kStride ? kDilation % kStride : kStride, kStride);
-  static constexpr bool kAllResidues = kTaps >= kStride / kResidueStep;
-  static constexpr int kPlanes = kAllResidues ? kStride / kResidueStep : kTaps;
-  static LC_CONSTEXPR int plane(int tap) { return kAllResidues ? tap * kDilation % kStride / kResidueStep : tap; }
-  static LC_CONSTEXPR int residue(int plane) { return kAllResidues ? plane * kResidueStep : plane * kDilation % kStride; }
+  // A slot is packed by one packer from raw stages of its own, or by all of them together from stages that warp 11 fills:
+  // fewer raw stages cover the latency of memory where windows are long.
+  static constexpr int kTeam = LC_TEAM ? kPackers : 1, kUnitStep = kPackers / kTeam, kRawBuffers = kRawStages * kUnitStep;
+  static constexpr int kBytes = 4, kUnitChannels = 16, kUnitsPerSlot = 1, kPackersPerSlot = kTeam, kSlotChannels = 16;
   static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;
   static constexpr int kStep = Rows::kStep * kTimeWays;
   static constexpr int kPlaneRows = plane_rows(kSpan + (kTaps - 1) * kDilation / kStride, kStride);
@@ -63,6 +62,7 @@ struct C {
 
   // Intervals: each tap group is cut into kInterval taps; the last one of a group may be shorter.
   static constexpr int kTapBytes = 4096, kLastTaps = kKernel - (kTapGroups - 1) * kTaps;
+  static constexpr int kRest = kTapGroups > 1 ? kTaps % kInterval : 0, kLastRest = kLastTaps % kInterval;
   static constexpr int kGroupIntervals = ceil_div(kTaps, kInterval), kLastIntervals = ceil_div(kLastTaps, kInterval);
   static constexpr int kBlockIntervals = (kTapGroups - 1) * kGroupIntervals + kLastIntervals;
   static constexpr int kRings = kChannelWays, kWStageBytes = kInterval * kTapBytes;
@@ -78,19 +78,22 @@ struct C {
 
   static constexpr int kSharedX = 0, kSharedW = kSharedX + kSlots * kSlotBytes;
   static constexpr int kSharedRaw = round_up(kSharedW + kRings * kWStages * kWStageBytes, 16);
-  static constexpr int kSharedOut = kSharedRaw + kPackers * kRawStages * kRawBytes;
+  static constexpr int kSharedOut = kSharedRaw + kRawBuffers * kRawBytes;
   static constexpr int kSharedScales = kSharedOut + 8 * Rows::kStageBytes;  // inverse scale of each slot
-  static constexpr int kSharedBarriers = kSharedScales + round_up(kSlots * 4, 8);
-  static constexpr int kSharedBytes = kSharedBarriers + 8 * (2 * kSlots + kPackers * kRawStages + 2 * kRings * kWStages);
+  static constexpr int kSharedExchange = kSharedScales + round_up(kSlots * 4, 8);  // a team's extremes
+  static constexpr int kSharedBarriers = kSharedExchange + (kTeam > 1 ? 16 * kTeam : 0);
+  static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
 };
-static_assert(C::kSharedBytes <= 232448, "shared memory");
+static_assert(C::kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
 static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
-static_assert(C::kSlots >= C::kPackers, "a packer is never two uses of a slot ahead");
+static_assert(C::kSlots >= C::kUnitStep && C::kSlots >= 2, "a packer is never two uses of a slot ahead");
+static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
+static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
+static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
+constexpr uint32_t kTeamBarrier = 1;
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
-
-extern "C" __device__ const int longconv_shared_bytes = C::kSharedBytes;
 
 struct Params : FpropParams<float> {
   const float* weight_inverse;  // 1 / scale of each output channel, a power of two
@@ -99,40 +102,25 @@ struct Params : FpropParams<float> {
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-// Readers give a slot's values: 8 channels of one time position for the split, and the extremes of all of them.
-struct SlotReader {
+// Readers give 8 channels (half of a slot's 16) of one time position.
+// From the raw stage; kUniform: every row begins on the same place of its 16 bytes, so that addresses are constants.
+template <bool kUniform> struct SlotReader {
   uint32_t raw;
-  uint32_t shift;       // two bits for each channel: its row's offset in elements inside the first 16 bytes
+  uint32_t shift;  // two bits for each channel: its row's offset in elements inside the first 16 bytes
   int begin, end;  // elements that exist (zero padding, end of the row)
 
-  LC_DEVICE uint32_t row_shift(int channel) const { return shift >> (2 * channel) & 3; }
   template <bool kMask> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
+    const uint32_t at = raw + half * (8 * C::kRawPitch) + (element + (kUniform ? shift & 3 : 0)) * 4;
 #pragma unroll
     for (int j = 0; j < 8; ++j)
-      v[j] = __uint_as_float(load_shared_u32(raw + (half * 8 + j) * C::kRawPitch + (element + row_shift(half * 8 + j)) * 4));
+      v[j] = load_shared_f32(at + j * C::kRawPitch + (kUniform ? 0 : (shift >> (2 * (half * 8 + j)) & 3) * 4));
     if (kMask && (element < begin || element >= end)) {
 #pragma unroll
       for (int j = 0; j < 8; ++j) v[j] = 0.f;
     }
   }
-  template <bool kMask> LC_DEVICE Extremes extremes(int lane) const {
-    using Order = PackOrder<C>;
-    Extremes x;
-    float a[8], b[8];
-    read<kMask>(Order(0, lane).element, 0, a);
-#pragma unroll 1
-    for (int s = 0; s < Order::kSteps; ++s) {
-      read<kMask>(Order(s, lane).element, 1, b);
-#pragma unroll
-      for (int j = 0; j < 8; ++j) x.add(a[j]);
-      read<kMask>(Order(min(s + 1, Order::kSteps - 1), lane).element, 0, a);
-#pragma unroll
-      for (int j = 0; j < 8; ++j) x.add(b[j]);
-    }
-    x.reduce_warp();
-    return x;
-  }
 };
+// From global memory, element by element: any time stride, any padding mode.
 struct GatherReader {
   const float* row;
   int64_t channel_stride, time_stride, first, length;
@@ -143,93 +131,136 @@ struct GatherReader {
     for (int j = 0; j < 8; ++j)
       v[j] = half * 8 + j < channels && t >= 0 ? row[(half * 8 + j) * channel_stride + t * time_stride] : 0.f;
   }
-  template <bool kMask> LC_DEVICE Extremes extremes(int lane) const {
-    Extremes x;
+};
+
+// A packer's share of a slot: parts (32 positions, half of the channels), alone all of them, in a team every kTeam-th. Loads
+// run a part ahead of the arithmetic; where the number of parts is odd, the last is done twice.
+struct Share {
+  static constexpr int kParts = 2 * PackOrder<C>::kSteps;
+  int first, last;
+  LC_DEVICE explicit Share(int packer)
+      : first(C::kTeam == 1 ? 0 : packer), last(kParts - 1 - (C::kTeam == 1 ? 0 : (kParts - 1 - packer) % C::kTeam)) {}
+
+  // use(part, values) for each part.
+  template <bool kMask, class Reader, class Use> LC_DEVICE void visit(const Reader& reader, int lane, const Use& use) const {
+    float a[8], b[8];
+    read<kMask>(reader, first, lane, a);
 #pragma unroll 1
-    for (int s = 0; s < 2 * PackOrder<C>::kSteps; ++s) {
-      float v[8];
-      read<false>(PackOrder<C>(s >> 1, lane).element, s & 1, v);
-#pragma unroll
-      for (int j = 0; j < 8; ++j) x.add(v[j]);
+    for (int part = first; part <= last; part += 2 * C::kTeam) {
+      const int next = min(part + C::kTeam, last);
+      read<kMask>(reader, next, lane, b);
+      use(part, a);
+      read<kMask>(reader, min(part + 2 * C::kTeam, last), lane, a);
+      use(next, b);
     }
-    x.reduce_warp();
-    return x;
+  }
+
+ private:
+  template <bool kMask, class Reader> static LC_DEVICE void read(const Reader& reader, int part, int lane, float (&v)[8]) {
+    reader.template read<kMask>(PackOrder<C>(part >> 1, lane).element, part & 1, v);
   }
 };
 
-LC_DEVICE void store_split(const float (&v)[8], float scale, uint32_t dst) {
-  uint32_t hi[4], lo[4];
+struct FindExtremes {
+  Extremes& x;
+  LC_DEVICE void operator()(int, const float (&v)[8]) const {
 #pragma unroll
-  for (int j = 0; j < 4; ++j) split2_f16(v[2 * j] * scale, v[2 * j + 1] * scale, hi[j], lo[j]);
-  store_shared_v4(dst, hi[0], hi[1], hi[2], hi[3]);
-  store_shared_v4(dst + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
-}
-
-template <bool kMask, class Reader>
-LC_DEVICE SlotScale pack_split(const Reader& reader, uint32_t dst, int lane) {
-  using Order = PackOrder<C>;
-  const SlotScale scale(reader.template extremes<kMask>(lane));
-  float a[8], b[8];  // loads run half a step ahead of the arithmetic
-  reader.template read<kMask>(Order(0, lane).element, 0, a);
-#pragma unroll 1
-  for (int s = 0; s < Order::kSteps; ++s) {
-    const Order at(s, lane);
-    reader.template read<kMask>(at.element, 1, b);
-    store_split(a, scale.scale, dst + at.row * 16);
-    reader.template read<kMask>(Order(min(s + 1, Order::kSteps - 1), lane).element, 0, a);
-    store_split(b, scale.scale, dst + C::kChunkRows * 16 + at.row * 16);
+    for (int j = 0; j < 8; ++j) x.add(v[j]);
   }
+};
+struct StoreSplit {
+  uint32_t dst;
+  float scale;
+  int lane;
+  LC_DEVICE void operator()(int part, const float (&v)[8]) const {
+    uint32_t hi[4], lo[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) split2_f16(v[2 * j] * scale, v[2 * j + 1] * scale, hi[j], lo[j]);
+    const uint32_t to = dst + ((part & 1) * C::kChunkRows + PackOrder<C>(part >> 1, lane).row) * 16;
+    store_shared_v4(to, hi[0], hi[1], hi[2], hi[3]);
+    store_shared_v4(to + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
+  }
+};
+
+// `exchange`: where a team's packers leave their extremes; two places, used in turn, so that one barrier suffices.
+template <bool kMask, class Reader>
+LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, uint32_t dst, uint32_t exchange, int packer, int lane) {
+  Extremes extremes;
+  share.visit<kMask>(reader, lane, FindExtremes{extremes});
+  extremes.reduce_warp();
+  if (C::kTeam > 1) {
+    if (lane == 0) store_shared_v2(exchange + 8 * packer, extremes.largest, __uint_as_float(extremes.smallest));
+    named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
+#pragma unroll
+    for (int i = 0; i < C::kTeam; ++i)
+      extremes.merge({load_shared_f32(exchange + 8 * i), load_shared_u32(exchange + 8 * i + 4)});
+  }
+  const SlotScale scale(extremes);
+  share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
   return scale;
 }
 
-LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, uint32_t slot_full, uint32_t slot_empty, uint32_t raw_full,
+// Rows of channels that do not exist: zeros. In a team each packer clears its share of every row's positions; the barrier
+// keeps them from reading what another has yet to clear.
+LC_DEVICE void clear_missing(uint32_t raw, int channels, int packer, int lane) {
+  for (int j = max(channels, 0); j < 16; ++j)
+    for (int i = C::kTeam == 1 ? lane : packer * 32 + lane; i < C::kRawPitch / 16; i += 32 * C::kTeam)
+      store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+  if (C::kTeam == 1) __syncwarp();
+  else named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
+}
+
+LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
-  Raw ring(p, schedule, shared + C::kSharedRaw, raw_full, packer, lane);
-  int unit = packer, slot_base = 0, stage = 0, phase = 0;
+  Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
+  if (C::kTeam == 1) ring.fill();
+  const Share share(packer);
+  int unit = C::kTeam == 1 ? packer : 0, slot_base = 0, stage = 0, phase = 0;
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
-    for (; unit < C::kUnits; unit += C::kPackers) {
+    for (; unit < C::kUnits; unit += C::kUnitStep) {
       const int sequence = slot_base + unit, s = sequence % C::kSlots, use = sequence / C::kSlots;
       const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes;
+      const uint32_t exchange = shared + C::kSharedExchange + (sequence & 1) * (8 * C::kTeam);
       const Window<float> w = Raw::window(p, item, unit);
       const bool edge = Raw::crosses_edge(w.first, p.length);
-      barrier_wait(slot_empty + 8 * s, (use & 1) ^ 1);
+      barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
       if (!C::kGather) barrier_wait(ring.full + 8 * stage, phase);
-      float inverse;
-      bool representable;
+      SlotScale scale;
       if (C::kGather || (C::kPad >= Pad::reflect && edge)) {
         const GatherReader reader{w.row, p.x_channel, p.x_time, w.first, p.length, w.channels};
-        const SlotScale scale = pack_split<false>(reader, dst, lane);
-        inverse = scale.inverse;
-        representable = scale.representable;
+        scale = pack_split<false>(reader, share, dst, exchange, packer, lane);
       } else {
-        SlotReader reader{ring.memory + stage * C::kRawBytes, 0, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length)};
-        if (!C::kWholeSlots && w.channels < 16) {
-          for (int j = w.channels; j < 16; ++j)
-            for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(reader.raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-          __syncwarp();
-        }
+        const uint32_t raw = ring.memory + stage * C::kRawBytes;
+        if (!C::kWholeSlots && w.channels < 16) clear_missing(raw, w.channels, packer, lane);
         const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+        const bool uniform = (ring.pitch & 15) == 0;
+        uint32_t shift = 0;
 #pragma unroll
-        for (int j = 0; j < 16; ++j)
-          reader.shift |= ((low + j * static_cast<uint32_t>(ring.pitch)) >> 2 & 3) << (2 * j);
+        for (int j = 0; j < 16; ++j) shift |= ((low + j * static_cast<uint32_t>(ring.pitch)) >> 2 & 3) << (2 * j);
         // Beyond the end of the row lies whatever the stage held before: it must not enter the extremes.
-        const bool ragged = reader.begin > 0 || reader.end < C::kRawNeeded;
-        const SlotScale scale = ragged ? pack_split<true>(reader, dst, lane) : pack_split<false>(reader, dst, lane);
-        inverse = scale.inverse;
-        representable = scale.representable;
+        const int begin = Raw::valid_begin(w.first), end = Raw::valid_end(w.first, p.length);
+        if (begin > 0 || end < C::kRawNeeded)
+          scale = pack_split<true>(SlotReader<false>{raw, shift, begin, end}, share, dst, exchange, packer, lane);
+        else if (uniform)
+          scale = pack_split<false>(SlotReader<true>{raw, shift, begin, end}, share, dst, exchange, packer, lane);
+        else
+          scale = pack_split<false>(SlotReader<false>{raw, shift, begin, end}, share, dst, exchange, packer, lane);
       }
-      if (lane == 0) {
-        store_shared_u32(shared + C::kSharedScales + 4 * s, __float_as_uint(inverse));
-        if (!representable) {
+      if (lane == 0 && (C::kTeam == 1 || packer == 0)) {
+        store_shared_u32(shared + C::kSharedScales + 4 * s, __float_as_uint(scale.inverse));
+        if (!scale.representable) {
           const uint32_t tile = static_cast<uint32_t>(item.batch * schedule.groups + item.group) * schedule.tiles_per_row + item.tile;
           atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
         }
       }
       fence_proxy_async();
       __syncwarp();
-      if (lane == 0) barrier_arrive(slot_full + 8 * s);
-      ring.issue();
+      if (lane == 0) {
+        barrier_arrive(barriers.slot_full + 8 * s);
+        if (C::kTeam > 1 && !C::kGather) barrier_arrive(barriers.raw_empty + 8 * stage);
+      }
+      if (C::kTeam == 1) ring.issue();
       if (++stage == C::kRawStages) { stage = 0; phase ^= 1; }
     }
     unit -= C::kUnits;
@@ -238,13 +269,34 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, uint32_t slot_full, uint32_t slot_empty, uint32_t w_full,
-                             uint32_t w_empty, int warpgroup, int warp, int lane) {
+// One interval, to its end: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi. The number of taps is a constant: ptxas
+// serialises wgmma that a run-time condition guards.
+template <int kCount>
+LC_DEVICE void multiply_taps(float (&acc)[kN / 2], float (&cross)[kN / 2], uint64_t a, uint64_t bx, int tap, int& accumulate_cross) {
+  constexpr uint64_t kLoX = 2 * C::kChunkRows, kLoW = 128;  // descriptor steps from a hi plane to its lo plane
+  wgmma_fence();
+#pragma unroll
+  for (int q = 0; q < kCount; ++q) {
+    const uint64_t aq = a + q * (C::kTapBytes / 16), b = bx + C::tap_row(tap + q, C::kPlaneRows);
+    wgmma<f16, kN>(cross, aq, b + kLoX, accumulate_cross);
+    wgmma<f16, kN>(cross, aq + kLoW, b, 1);
+    accumulate_cross = 1;
+  }
+#pragma unroll
+  for (int q = 0; q < kCount; ++q)
+    wgmma<f16, kN>(acc, a + q * (C::kTapBytes / 16), bx + C::tap_row(tap + q, C::kPlaneRows), q != 0);
+  wgmma_commit();
+  wgmma_wait<0>();
+  keep_registers(acc);
+  keep_registers(cross);
+}
+
+LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+                             int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
   const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
-  constexpr uint64_t kLoX = 2 * C::kChunkRows, kLoW = 128;  // descriptor steps from a hi plane to its lo plane
-  const uint32_t full = w_full + 8 * C::kWStages * ring, empty = w_empty + 8 * C::kWStages * ring;
+  const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   float acc[kN / 2], cross[kN / 2], sum[kN / 2];
@@ -266,44 +318,27 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
         for (int group = 0; group < C::kTapGroups; ++group) {
-          if (pass == 0) barrier_wait(slot_full + 8 * slot, slot_phase);
+          if (pass == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
           const float slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
           if (slot_inverse != inverse) {
             if (accumulate_cross) promote_cross();
             accumulate_cross = 0;
             inverse = slot_inverse;
           }
-          const int group_taps = C::kTapGroups == 1 || group < C::kTapGroups - 1 ? min_of(C::kTaps, kKernel) : C::kLastTaps;
           const uint64_t bx = b0 + ((slot * C::kSlotBytes) >> 4);
+          const int group_taps = C::kTapGroups == 1 || group == C::kTapGroups - 1 ? C::kLastTaps : C::kTaps;
 #pragma unroll 1
           for (int k0 = 0; k0 < group_taps; k0 += kInterval) {
             barrier_wait(full + 8 * ws, w_phase);
             const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
             const int taps = min(kInterval, group_taps - k0);
-            auto row_of = [&](int k) {
-              return static_cast<uint64_t>(C::kStride == 1 ? k * C::kDilation : C::plane(k) * C::kPlaneRows + k * C::kDilation / C::kStride);
-            };
-            wgmma_fence();
-#pragma unroll
-            for (int q = 0; q < kInterval; ++q) {
-              if (q < taps) {
-                const uint64_t aq = a + q * (C::kTapBytes / 16), b = bx + row_of(k0 + q);
-                wgmma<f16, kN>(cross, aq, b + kLoX, accumulate_cross);
-                wgmma<f16, kN>(cross, aq + kLoW, b, 1);
-                accumulate_cross = 1;
-              }
-            }
-#pragma unroll
-            for (int q = 0; q < kInterval; ++q)
-              if (q < taps) wgmma<f16, kN>(acc, a + q * (C::kTapBytes / 16), bx + row_of(k0 + q), q != 0);
-            wgmma_commit();
-            wgmma_wait<0>();
+            if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, k0, accumulate_cross);
+            else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, k0, accumulate_cross);
+            else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, k0, accumulate_cross);
             if (lane == 0) {
-              if (!C::kStationary) barrier_arrive(empty + 8 * ws);
-              if (k0 + kInterval >= group_taps && pass == Schedule<C>::kPassesPerItem - 1) barrier_arrive(slot_empty + 8 * slot);
+              if (!C::kStationary) barriers.release_weights(ring, ws);
+              if (k0 + taps == group_taps && pass == Schedule<C>::kPassesPerItem - 1) barrier_arrive(barriers.slot_empty + 8 * slot);
             }
-            keep_registers(acc);
-            keep_registers(cross);
 #pragma unroll
             for (int i = 0; i < kN / 2; ++i) sum[i] = fmaf(acc[i], inverse, sum[i]);
             if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
@@ -315,25 +350,12 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
 
       const int channel0 = (C::kResident ? pass : item.pass) * (64 * kChannelWays) + ring * 64 + warp * 16;
       const int64_t row0 = static_cast<int64_t>(item.group) * kOutChannels + channel0;
-      const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep + way * Rows::kStep;
-      RowsOut<float> out;
-      out.y = p.y + item.batch * p.y_batch + row0 * p.y_channel + t0;
-      out.pitch = p.y_channel;
-      out.rows = kOutChannels - channel0;
-      out.columns = static_cast<int>(min(p.out_length - t0, static_cast<int64_t>(1 << 30)));
-      out.first = t0 == 0;
-      out.last = out.columns <= Rows::kStep;
       const int g = lane >> 2;
-      const float inverse0 = g < out.rows ? p.weight_inverse[row0 + g] : 0.f;
-      const float inverse1 = g + 8 < out.rows ? p.weight_inverse[row0 + g + 8] : 0.f;
+      const float inverse0 = channel0 + g < kOutChannels ? p.weight_inverse[row0 + g] : 0.f;
+      const float inverse1 = channel0 + g + 8 < kOutChannels ? p.weight_inverse[row0 + g + 8] : 0.f;
 #pragma unroll
       for (int i = 0; i < kN / 2; ++i) sum[i] *= i & 2 ? inverse1 : inverse0;
-      if (LC_BIAS || LC_RESIDUAL || kActivation != Activation::none)
-        apply_epilogue<float, kActivation, kN>(
-            sum, out, LC_BIAS ? p.bias + row0 : nullptr,
-            LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + row0 * p.residual_channel + t0 : nullptr,
-            p.residual_channel, p.negative_slope, lane);
-      if (out.columns > 0) Rows::store(sum, out, stage_out, lane);
+      finish_rows<C, Rows>(sum, p, item, channel0, way, stage_out, lane);
     }
   }
   Rows::finish();
@@ -342,32 +364,23 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
 extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_split_sm90(const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const uint32_t slot_full = shared + C::kSharedBarriers, slot_empty = slot_full + 8 * C::kSlots, raw_full = slot_empty + 8 * C::kSlots;
-  const uint32_t w_full = raw_full + 8 * C::kPackers * C::kRawStages, w_empty = w_full + 8 * C::kRings * C::kWStages;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
-  if (threadIdx.x == 0) {
-    for (int i = 0; i < C::kSlots; ++i) {
-      barrier_init(slot_full + 8 * i, 1);
-      barrier_init(slot_empty + 8 * i, 8);
-    }
-    for (int i = 0; i < C::kPackers * C::kRawStages; ++i) barrier_init(raw_full + 8 * i, 1);
-    for (int i = 0; i < C::kRings * C::kWStages; ++i) {
-      barrier_init(w_full + 8 * i, 1);
-      barrier_init(w_empty + 8 * i, 8 / C::kRings);
-    }
-    fence_barrier_init();
-  }
-  __syncthreads();
+  const BlockBarriers<C> barriers(shared);
+  barriers.init();
   const Schedule<C> schedule(p);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == 11) {
-      if (lane == 0) weight_role<C>(p, schedule, shared, w_full, w_empty);
-    } else {
-      pack_role(p, schedule, shared, slot_full, slot_empty, raw_full, warp - 8, lane);
+      if (lane == 0) {
+        Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
+        weight_role<C>(p, schedule, shared, barriers, raw);
+      }
+      __syncwarp();
     }
+    if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);
   } else {
     increase_registers<kMmaRegisters>();
-    multiply_role(p, schedule, shared, slot_full, slot_empty, w_full, w_empty, warp >> 2, warp & 3, lane);
+    multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
   }
+  barriers.leave();
 }

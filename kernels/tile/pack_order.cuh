@@ -4,6 +4,18 @@
 #pragma once
 #include "tile/common.cuh"
 
+// Which residues of time the taps of one group need: all of them, or one plane for each tap.
+template <int kStrideSamples, int kDilationSamples, int kGroupTaps> struct Polyphase {
+  static constexpr int kStride = kStrideSamples, kDilation = kDilationSamples, kTaps = kGroupTaps;
+  static constexpr int kResidueStep = gcd_of(kDilation % kStride ? kDilation % kStride : kStride, kStride);
+  static constexpr bool kAllResidues = kTaps >= kStride / kResidueStep;
+  static constexpr int kPlanes = kAllResidues ? kStride / kResidueStep : kTaps;
+  static LC_CONSTEXPR int plane(int tap) { return kAllResidues ? tap * kDilation % kStride / kResidueStep : tap; }
+  static LC_CONSTEXPR int residue(int plane) { return kAllResidues ? plane * kResidueStep : plane * kDilation % kStride; }
+  // The row, counted over all planes of `plane_rows` rows, at which a tap's samples begin.
+  static LC_DEVICE int tap_row(int tap, int plane_rows) { return plane(tap) * plane_rows + tap * kDilation / kStride; }
+};
+
 // Which row of which plane lane-step `i` writes, and the raw element it comes from. When every residue is needed, lanes
 // run along raw time (loads without bank conflicts for any stride; kPlaneRows mod 8 is chosen so that the stores have
 // none either); otherwise plane by plane.

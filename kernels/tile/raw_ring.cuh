@@ -1,10 +1,10 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// A packer warp's own loads: for each unit (slot, channel group of the slot) the raw rows of one window, by bulk copy
-// from the aligned-down address, so rows may begin on any element. A packer reissues a stage after it has packed it,
-// so no barrier leads back to the loader.
+// Loads of raw rows: for each unit (slot, channel group of the slot) the rows of one window, by bulk copy from the
+// aligned-down address, so rows may begin on any element. A packer that works alone reissues a stage of its own after it has
+// packed it, so no barrier leads back to the loader; a team's stages are filled by the weight warp when they are empty.
 #pragma once
 #include "ptx/bulk_copy.cuh"
-#include "ptx/mbarrier.cuh"
+#include "tile/block_barriers.cuh"
 #include "tile/schedule.cuh"
 #include "tile/signal.cuh"
 
@@ -16,24 +16,37 @@ template <class Element> struct Window {
 };
 
 // C: Element, kUnitChannels, kUnitsPerSlot, kSlotChannels, kTapGroups, kTaps, kUnits, kInChannels, kStride, kDilation, kStep,
-// kPad, kRawNeeded, kRawPitch, kRawBytes, kRawStages, kPackers, kGather, kWholeSlots.
+// kPad, kRawNeeded, kRawPitch, kRawBytes, kRawStages, kTeam, kUnitStep, kGather, kWholeSlots.
 template <class C, class P> struct RawRing {
   using Element = typename C::Element;
   static constexpr int kBytes = sizeof(Element);
   const P& p;
   const Schedule<C>& schedule;
-  uint32_t memory, full;  // this packer's stages and their barriers
-  int lane, item, unit, stage = 0;
+  uint32_t memory, full, empty;  // this loader's stages and their barriers
+  int lane, item, unit, stage = 0, empty_phase = 1;
   uint64_t pitch, base;   // bytes between channels; address of (batch, group, channel 0, sample 0) of `item`
   int64_t first;         // raw element 0 of its tile, tap group 0
 
-  LC_DEVICE RawRing(const P& params, const Schedule<C>& s, uint32_t raw, uint32_t raw_full, int packer, int lane_index)
-      : p(params), schedule(s), memory(raw + packer * C::kRawStages * C::kRawBytes),
-        full(raw_full + 8 * packer * C::kRawStages), lane(lane_index), item(s.begin), unit(packer),
-        pitch(static_cast<uint64_t>(params.x_channel) * kBytes) {
+  // A packer's own stages; a team's, if kTeam > 1. By all lanes of a packer, or by the one lane that loads for a team.
+  LC_DEVICE RawRing(const P& params, const Schedule<C>& s, uint32_t raw, const BlockBarriers<C>& barriers, int packer, int lane_index)
+      : p(params), schedule(s), memory(raw + (C::kTeam == 1 ? packer * C::kRawStages * C::kRawBytes : 0)),
+        full(barriers.raw_full + (C::kTeam == 1 ? 8 * packer * C::kRawStages : 0)), empty(barriers.raw_empty), lane(lane_index),
+        item(s.begin), unit(C::kTeam == 1 ? packer : 0), pitch(static_cast<uint64_t>(params.x_channel) * kBytes) {
     locate();
     settle();
+  }
+  // Starts the first loads.
+  LC_DEVICE void fill() {
     for (int i = 0; i < C::kRawStages; ++i) issue();
+  }
+  // For a team, by one lane: starts the next load if a stage is empty. False when there is nothing left to load.
+  LC_DEVICE bool poll() {
+    if (C::kTeam == 1 || C::kGather || item >= schedule.end) return false;
+    if (barrier_test_wait(empty + 8 * stage, empty_phase)) {
+      issue();
+      if (stage == 0) empty_phase ^= 1;
+    }
+    return true;
   }
 
   static LC_DEVICE Window<Element> window(const P& p, const Item& at, int unit) {
@@ -52,7 +65,7 @@ template <class C, class P> struct RawRing {
     return static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(C::kRawNeeded), length - first)));
   }
 
-  // Starts the load of the next unit of this packer. Windows that padding modes fill element by element are skipped.
+  // Starts the load of the next unit. Windows that padding modes fill element by element are skipped.
   LC_DEVICE void issue() {
     if (C::kGather || item >= schedule.end) return;
     if (lane == 0) {
@@ -61,7 +74,7 @@ template <class C, class P> struct RawRing {
       load(base + channel * pitch + from * kBytes, from, C::kInChannels - channel, memory + stage * C::kRawBytes, full + 8 * stage);
     }
     if (++stage == C::kRawStages) stage = 0;
-    unit += C::kPackers;
+    unit += C::kUnitStep;
     settle();
   }
 

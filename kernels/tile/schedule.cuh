@@ -22,27 +22,22 @@ struct Item {
   int batch, group, tile, pass;
 };
 
-// C: kStep (time steps between tiles), kPasses, kResident (x stays for all passes), kWalk (a block's tiles are
-// consecutive; otherwise dealt round-robin).
+// C: kStep (time steps between tiles), kPasses, kResident (x stays for all passes), kCluster (blocks that share weights:
+// they do neighbouring tiles in the same pass, in step; the last of an odd number of tiles is done twice, with equal results).
 template <class C> struct Schedule {
   static constexpr int kItemsPerTile = C::kResident ? 1 : C::kPasses, kPassesPerItem = C::kResident ? C::kPasses : 1;
-  int tiles_per_row, groups, begin, end, step;
+  int tiles_per_row, tiles, groups, begin, end, step;
   template <class P> LC_DEVICE explicit Schedule(const P& p) : groups(p.groups) {
     tiles_per_row = static_cast<int>((p.out_length + C::kStep - 1) / C::kStep);
-    const int items = tiles_per_row * p.batch * p.groups * kItemsPerTile, blocks = gridDim.x;
-    if (C::kWalk) {
-      const int each = (items + blocks - 1) / blocks;
-      begin = min(items, static_cast<int>(blockIdx.x) * each);
-      end = min(items, begin + each);
-      step = 1;
-    } else {
-      begin = blockIdx.x;
-      end = items;
-      step = blocks;
-    }
+    tiles = tiles_per_row * p.batch * p.groups;
+    begin = blockIdx.x / C::kCluster;
+    end = (tiles + C::kCluster - 1) / C::kCluster * kItemsPerTile;
+    step = gridDim.x / C::kCluster;
   }
   LC_DEVICE Item item(int index) const {
-    const int tile = index / kItemsPerTile, row = tile / tiles_per_row;
+    int tile = index / kItemsPerTile;
+    if (C::kCluster > 1) tile = min(tile * C::kCluster + static_cast<int>(blockIdx.x % C::kCluster), tiles - 1);
+    const int row = tile / tiles_per_row;
     return {row / groups, row % groups, tile % tiles_per_row, C::kResident ? 0 : index % kItemsPerTile};
   }
 };

@@ -44,6 +44,7 @@ struct Extremes {
 struct SlotScale {
   float scale, inverse;
   bool representable;
+  SlotScale() = default;
   LC_DEVICE explicit SlotScale(const Extremes& x) {
     const bool zero = x.largest == 0.f;
     const int exponent = static_cast<int>(__float_as_uint(x.largest) >> 23) - 127;  // floor(log2(largest)); 128: Inf, NaN

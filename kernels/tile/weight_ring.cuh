@@ -1,15 +1,18 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 // The weight warp: packed weights stream from L2 through rings of shared-memory stages, one ring for each group of
-// MMA warpgroups that share output channels. One lane serves all rings in turn, so that none holds up another.
+// MMA warpgroups that share output channels. One lane serves all rings in turn, so that none holds up another. In a cluster
+// of two, each block reads half of every stage from L2 and the copy engine writes it into both.
 #pragma once
 #include "ptx/bulk_copy.cuh"
-#include "ptx/mbarrier.cuh"
+#include "tile/block_barriers.cuh"
 #include "tile/schedule.cuh"
 
 // C: kRings, kWStages, kWStageBytes, kPassStages (stages of one 64-channel block), kPasses, kResident, kStationary
-// (everything fits: loaded once), kSharedW, last_stage_bytes(position): a ragged stage, kPassBytes.
-template <class C, class P>
-LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t shared, uint32_t w_full, uint32_t w_empty) {
+// (everything fits: loaded once), kSharedW, stage_bytes(position), kPassBytes, kCluster.
+// `raw`: the loads of a team of packers, served by the same lane.
+template <class C, class P, class Raw>
+LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers, Raw& raw) {
+  const uint32_t w_full = barriers.w_full, w_empty = barriers.w_empty;
   constexpr int kRings = C::kRings, kStages = C::kWStages;
   auto source = [&](int ring, const Item& item, int pass) {
     const int block = (C::kResident ? pass : item.pass) * kRings + ring;
@@ -25,6 +28,8 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
         from += C::stage_bytes(i);
       }
     }
+    while (raw.poll()) {
+    }
     return;
   }
   int stage[kRings] = {}, phase[kRings], item[kRings], pass[kRings] = {}, position[kRings] = {};
@@ -36,7 +41,7 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
     if (schedule.begin < schedule.end) from[r] = source(r, schedule.item(schedule.begin), 0);
   }
   for (bool busy = true; busy;) {
-    busy = false;
+    busy = raw.poll();
 #pragma unroll
     for (int r = 0; r < kRings; ++r) {
       if (item[r] >= schedule.end) continue;
@@ -45,7 +50,13 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
       if (!barrier_test_wait(w_empty + 8 * (r * kStages + stage[r]), phase[r])) continue;
       const int bytes = C::stage_bytes(position[r]);
       barrier_arrive_expect(full, bytes);
-      bulk_load(shared + C::kSharedW + (r * kStages + stage[r]) * C::kWStageBytes, from[r], bytes, full);
+      const uint32_t to = shared + C::kSharedW + (r * kStages + stage[r]) * C::kWStageBytes;
+      if constexpr (C::kCluster == 1) {
+        bulk_load(to, from[r], bytes, full);
+      } else {  // this block's half, to both
+        const int half = bytes / 2, offset = static_cast<int>(cluster_block_rank()) * half;
+        bulk_load_multicast(to + offset, from[r] + offset, half, full, 3);
+      }
       from[r] += bytes;
       if (++stage[r] == kStages) { stage[r] = 0; phase[r] ^= 1; }
       if (++position[r] == C::kPassStages) {

@@ -101,6 +101,16 @@ void check_layout(const ConvProblem& problem, const ConvTensors& tensors, bool r
   }
 }
 
+LaunchShape persistent_shape(std::int64_t tiles, std::int64_t items_per_tile, std::int64_t cluster_blocks,
+                             const Device& device) {
+  LaunchShape shape;
+  const std::int64_t clusters = std::min<std::int64_t>(ceil_div(tiles, cluster_blocks) * items_per_tile,
+                                                       std::max<std::int64_t>(1, device.sm_count / cluster_blocks));
+  shape.blocks = clusters * cluster_blocks;
+  shape.cluster_blocks = static_cast<int>(cluster_blocks);
+  return shape;
+}
+
 Rates::Rates(const Device& device) {
   bytes_per_second = 0.9 * (device.memory_bytes_per_second > 0 ? device.memory_bytes_per_second : 1e12);
   const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;

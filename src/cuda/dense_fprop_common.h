@@ -57,6 +57,11 @@ Support supports_dense(const ConvProblem& problem, const Device& device);
 /// is the output itself where a repair pass would add it twice.
 void check_layout(const ConvProblem& problem, const ConvTensors& tensors, bool repairs);
 
+/// Blocks of a persistent Hopper kernel (Schedule in kernels/tile/schedule.cuh): one for each multiprocessor, or fewer
+/// where there is less work; whole clusters.
+LaunchShape persistent_shape(std::int64_t tiles, std::int64_t items_per_tile, std::int64_t cluster_blocks,
+                             const Device& device);
+
 /// Peak rates that estimates use, from the device's plain values; calibrated on an H100 (docs/design/gpu-engine.md).
 struct Rates {
   double bytes_per_second, tensor_flops_per_second;  // 16-bit, dense; TF32 half of it

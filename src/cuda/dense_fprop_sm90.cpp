@@ -11,7 +11,7 @@ namespace longconv {
 namespace cuda {
 namespace {
 
-constexpr std::int64_t kPackers = 3, kThreads = 384;
+constexpr std::int64_t kThreads = 384;
 enum Store : std::int64_t { kWindows = 0, kEnds = 1, kDirect = 2 };
 enum Pack : std::int64_t { kAny = 0, kTransposed = 1, kGather = 2 };
 
@@ -19,12 +19,12 @@ enum Pack : std::int64_t { kAny = 0, kTransposed = 1, kGather = 2 };
 /// the output's alignment) and sector-aligned windows.
 struct Tile {
   std::int64_t m_blocks, columns, channel_ways, chunks, slots, raw_stages, taps, w_stages, w_steps, stationary,
-      resident, full, stage_rows;
+      resident, full, stage_rows, packers, cluster;
 
   static Tile read(const Config& c) {
-    return {c.get("m"),        c.get("n"),    c.get("ways"), c.get("chunks"), c.get("slots"),
-            c.get("raw"),      c.get("taps"), c.get("w"),    c.get("wstep"),  c.get("stationary"),
-            c.get("resident"), c.get("full"), c.get("rows")};
+    return {c.get("m"),        c.get("n"),    c.get("ways"), c.get("chunks"),  c.get("slots"),
+            c.get("raw"),      c.get("taps"), c.get("w"),    c.get("wstep"),   c.get("stationary"),
+            c.get("resident"), c.get("full"), c.get("rows"), c.get("packers"), c.get("cluster")};
   }
   Config config() const {
     return Config{{{"m", m_blocks},
@@ -39,7 +39,9 @@ struct Tile {
                    {"stationary", stationary},
                    {"resident", resident},
                    {"full", full},
-                   {"rows", stage_rows}}};
+                   {"rows", stage_rows},
+                   {"packers", packers},
+                   {"cluster", cluster}}};
   }
 };
 
@@ -66,11 +68,12 @@ struct Geometry {
     const std::int64_t raw_bytes = gather ? 0 : chunk * pitch;
     const std::int64_t stage_out = t.stage_rows * (t.columns * element_bytes + (element_bytes == 2 ? 16 : 32));
     shared_bytes = t.slots * pack.chunk_rows() * 16 * t.chunks +
-                   t.channel_ways * t.w_stages * t.w_steps * 2048 * t.m_blocks + kPackers * t.raw_stages * raw_bytes +
-                   8 * stage_out + 8 * (2 * t.slots + kPackers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
+                   t.channel_ways * t.w_stages * t.w_steps * 2048 * t.m_blocks + t.packers * t.raw_stages * raw_bytes +
+                   8 * stage_out + 8 * (2 * t.slots + t.packers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
     // 14 bits of a descriptor's leading dimension, in units of 16 bytes.
     fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.chunks % (2 * t.w_steps) == 0 &&
-           t.slots >= 2 && (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
+           t.slots >= 2 && (t.packers == 3 || t.stationary) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
+           (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
   }
   std::int64_t ring_rows(const Tile& t) const { return 64 * t.m_blocks; }
@@ -107,22 +110,27 @@ class DenseFpropSm90 final : public CudaKernel {
           if (chunks > all_chunks && chunks != 2) continue;
           for (const std::int64_t resident : {0, 1})
             for (const std::int64_t stationary : {0, 1})
-              for (const std::int64_t full : {0, 1}) {
-                Tile t{m,
-                       n,
-                       out <= 64 ? 1 : 2,
-                       chunks,
-                       2,
-                       1,
-                       taps,
-                       2,
-                       chunks % 8 == 0 ? 4 : chunks % 4 == 0 ? 2 : 1,
-                       stationary,
-                       resident,
-                       full,
-                       bytes == 2 ? 8 : 4};
-                add_best_fit(problem, device, t, gather, found);
-              }
+              for (const std::int64_t full : {0, 1})
+                for (const std::int64_t more : {0, 1}) {  // a fourth packer, or weights shared by two blocks
+                  Tile t{m,
+                         n,
+                         out <= 64 ? 1 : 2,
+                         chunks,
+                         2,
+                         1,
+                         taps,
+                         2,
+                         chunks % 8 == 0   ? 4
+                         : chunks % 4 == 0 ? 2
+                                           : 1,
+                         stationary,
+                         resident,
+                         full,
+                         bytes == 2 ? 8 : 4,
+                         stationary && more ? 4 : 3,
+                         !stationary && more ? 2 : 1};
+                  add_best_fit(problem, device, t, gather, found);
+                }
         }
       }
     }
@@ -190,10 +198,8 @@ class DenseFpropSm90 final : public CudaKernel {
     p.weights = weights;
     const KernelSpec spec = main_spec(problem, t, gather, aligned);
     const Geometry g(problem, t, gather);
-    const std::int64_t items =
-        problem.batch * problem.groups * ceil_div(problem.out_length(), g.step) * (t.resident ? 1 : g.passes);
-    LaunchShape shape;
-    shape.blocks = std::min<std::int64_t>(items, device.sm_count);
+    const std::int64_t tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);
+    LaunchShape shape = persistent_shape(tiles, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(kThreads);
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
     cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
@@ -250,11 +256,12 @@ class DenseFpropSm90 final : public CudaKernel {
           Define{"LC_COLUMNS", t.columns}, Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_CHUNKS", t.chunks},
           Define{"LC_SLOTS", t.slots}, Define{"LC_RAW_STAGES", t.raw_stages}, Define{"LC_TAPS", t.taps},
           Define{"LC_W_STAGES", t.w_stages}, Define{"LC_W_STEPS", t.w_steps}, Define{"LC_W_STATIONARY", t.stationary},
-          Define{"LC_X_RESIDENT", t.resident}, Define{"LC_WALK", std::int64_t{0}}, Define{"LC_STORE", store},
-          Define{"LC_PACK", pack}, Define{"LC_STAGE_ROWS", t.stage_rows}}) {
+          Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers}, Define{"LC_CLUSTER", t.cluster},
+          Define{"LC_STORE", store}, Define{"LC_PACK", pack}, Define{"LC_STAGE_ROWS", t.stage_rows}}) {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;
+    spec.defines.push_back({"LC_SHARED_BYTES", spec.dynamic_shared_bytes});
     spec.allow_local_memory = true;  // epilogues with activations may spill a few words outside the main loop
     return spec;
   }
@@ -311,10 +318,14 @@ class DenseFpropSm90 final : public CudaKernel {
     Estimate e;
     const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) *
                           static_cast<double>(g.pack.raw_needed) * static_cast<double>(g.element_bytes);
+    const double x_bytes = static_cast<double>(problem.batch * problem.in_channels) *
+                           static_cast<double>(problem.length_samples) * static_cast<double>(g.element_bytes);
     const double y_bytes = static_cast<double>(problem.batch * problem.out_channels) *
-                           static_cast<double>(problem.out_length() * g.element_bytes);
-    // The second and later reads of x come from L2, at about a third of the cost.
-    e.bytes = tiles * x_tile * (1 + (x_passes - 1) / 3) + y_bytes * (t.full ? 1.04 : 1.0);
+                           static_cast<double>(problem.out_length()) * static_cast<double>(g.element_bytes);
+    // Windows that overlap and second reads of x come from L2 for the most part. Tiles that end inside a sector write
+    // it in two halves.
+    const bool ragged = t.full && problem.out_length() * g.element_bytes % 32 != 0;
+    e.bytes = x_bytes * (1 + (x_passes - 1) / 3) + y_bytes * (ragged ? 1.12 : 1.0);
     e.flops = 2 * tiles * static_cast<double>(g.span) * static_cast<double>(g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * t.chunks * g.chunk * problem.kernel_size);
     const double rate = rates.tensor_flops_per_second * (problem.dtype == DType::f32 ? 0.5 : 1.0) *
@@ -324,13 +335,21 @@ class DenseFpropSm90 final : public CudaKernel {
     const double memory = e.bytes / rates.bytes_per_second * 1.05;
     const double multiply =
         e.flops / rate + (t.w_stages * t.w_steps * t.m_blocks < 12 && !t.stationary ? 0.1 : 0.0) * e.flops / rate;
+    // Weights and repeated reads of x come from L2, which delivers about half as much again as memory.
+    const double w_bytes =
+        t.stationary
+            ? 0
+            : tiles / static_cast<double>(t.cluster) *
+                  static_cast<double>(g.padded_rows(t) * g.channel_blocks * t.chunks * 16 * problem.kernel_size);
+    const double l2 = (tiles * x_tile * x_passes + w_bytes) / (1.6 * rates.bytes_per_second);
     // Cycles of one packer for 32 rows of a chunk.
-    const double cycles = gather ? 400 : g.element_bytes == 2 ? (problem.stride == 1 ? 40 : 110) : 70;
+    const bool pairs = problem.stride == 2 || problem.stride == 4 || problem.stride == 8;
+    const double cycles = gather ? 400 : g.element_bytes == 4 ? 60 : problem.stride == 1 ? 40 : pairs ? 65 : 110;
     const double rows = static_cast<double>(g.pack.chunk_rows()) / 32 + 12 / static_cast<double>(t.raw_stages);
     const double pack = tiles * x_passes * static_cast<double>(g.channel_blocks * g.tap_groups * t.chunks) * rows *
-                        cycles / (clock * static_cast<double>(device.sm_count * kPackers));
-    const double longest = std::max({memory, multiply, pack});
-    e.seconds = (longest + 0.12 * (memory + multiply + pack - longest)) * waves + 4e-6;
+                        cycles / (clock * static_cast<double>(device.sm_count * t.packers));
+    const double longest = std::max({memory, multiply, pack, l2});
+    e.seconds = (longest + 0.12 * (memory + multiply + pack + l2 - longest)) * waves + 4e-6;
     if (t.slots < 3 && !t.resident) e.seconds *= 1.04;
     if (t.raw_stages < 2) e.seconds *= 1.03;
     return e;

@@ -11,14 +11,15 @@ namespace longconv {
 namespace cuda {
 namespace {
 
-constexpr std::int64_t kPackers = 3, kThreads = 384, kColumns = 128, kTapBytes = 4096;
+constexpr std::int64_t kThreads = 384, kColumns = 128, kTapBytes = 4096;
 
 struct Tile {
-  std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full;
+  std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full, packers, cluster,
+      team;
 
   static Tile read(const Config& c) {
-    return {c.get("ways"), c.get("slots"),      c.get("raw"),      c.get("taps"), c.get("interval"),
-            c.get("w"),    c.get("stationary"), c.get("resident"), c.get("full")};
+    return {c.get("ways"),       c.get("slots"),    c.get("raw"),  c.get("taps"),    c.get("interval"), c.get("w"),
+            c.get("stationary"), c.get("resident"), c.get("full"), c.get("packers"), c.get("cluster"),  c.get("team")};
   }
   Config config() const {
     return Config{{{"ways", channel_ways},
@@ -29,7 +30,10 @@ struct Tile {
                    {"w", w_stages},
                    {"stationary", stationary},
                    {"resident", resident},
-                   {"full", full}}};
+                   {"full", full},
+                   {"packers", packers},
+                   {"cluster", cluster},
+                   {"team", team}}};
   }
 };
 
@@ -51,10 +55,13 @@ struct Geometry {
     pass_stages = channel_blocks * ((tap_groups - 1) * ceil_div(t.taps, t.interval) + ceil_div(last_taps, t.interval));
     const std::int64_t pitch = (ceil_div((pack.raw_needed + 3) * 4, 16) | 1) * 16;
     const std::int64_t raw_bytes = gather ? 0 : 16 * pitch;
+    const std::int64_t raw_buffers = t.raw_stages * (t.team ? 1 : t.packers);
     shared_bytes = t.slots * pack.chunk_rows() * 64 + t.channel_ways * t.w_stages * t.interval * kTapBytes +
-                   kPackers * t.raw_stages * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 8) +
-                   8 * (2 * t.slots + kPackers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
-    fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= kPackers &&
+                   raw_buffers * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 8) +
+                   (t.team ? 16 * t.packers : 0) +
+                   8 * (2 * t.slots + (t.team ? 2 : 1) * raw_buffers + 2 * t.channel_ways * t.w_stages);
+    fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= (t.team ? 2 : t.packers) &&
+           (t.packers == 3 || (t.stationary && !t.team)) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
   }
@@ -82,18 +89,23 @@ class DenseFpropSplitSm90 final : public CudaKernel {
       if (taps > k) continue;
       for (const std::int64_t resident : {0, 1})
         for (const std::int64_t stationary : {0, 1})
-          for (const std::int64_t full : {0, 1}) {
-            Tile t{problem.out_channels_per_group() <= 64 ? 1 : 2,
-                   3,
-                   1,
-                   taps,
-                   std::min<std::int64_t>(taps, 3),
-                   2,
-                   stationary,
-                   resident,
-                   full};
-            add_best_fit(problem, device, t, found);
-          }
+          for (const std::int64_t full : {0, 1})
+            for (const std::int64_t more : {0, 1})  // a fourth packer, or weights shared by two blocks
+              for (const std::int64_t team : {0, 1}) {
+                Tile t{problem.out_channels_per_group() <= 64 ? 1 : 2,
+                       3,
+                       1,
+                       taps,
+                       std::min<std::int64_t>(taps, 3),
+                       2,
+                       stationary,
+                       resident,
+                       full,
+                       stationary && more ? 4 : 3,
+                       !stationary && more ? 2 : 1,
+                       team};
+                add_best_fit(problem, device, t, found);
+              }
     }
     std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     std::vector<Config> configs;
@@ -167,9 +179,8 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     const KernelSpec spec = main_spec(problem, t, gather, aligned);
     const Geometry g(problem, t, gather);
     const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
-    LaunchShape shape;
-    shape.blocks = std::min<std::int64_t>(problem.batch * problem.groups * tiles_per_row * (t.resident ? 1 : g.passes),
-                                          device.sm_count);
+    LaunchShape shape =
+        persistent_shape(problem.batch * problem.groups * tiles_per_row, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(kThreads);
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
     cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
@@ -210,8 +221,8 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     for (const Define& define :
          {Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_SLOTS", t.slots}, Define{"LC_RAW_STAGES", t.raw_stages},
           Define{"LC_TAPS", t.taps}, Define{"LC_INTERVAL", t.interval}, Define{"LC_W_STAGES", t.w_stages},
-          Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident},
-          Define{"LC_WALK", std::int64_t{0}},
+          Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers},
+          Define{"LC_CLUSTER", t.cluster}, Define{"LC_TEAM", t.team},
           Define{"LC_STORE", std::int64_t{!t.full          ? 0
                                           : aligned_output ? 2
                                                            : 1}},
@@ -219,8 +230,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;
-    spec.allow_serialized_wgmma =
-        true;                        // seen where tap groups are shorter than an interval: docs/design/gpu-engine.md
+    spec.defines.push_back({"LC_SHARED_BYTES", spec.dynamic_shared_bytes});
     spec.allow_local_memory = true;  // 192 accumulator registers of 208: some shapes spill a few words in the packers
     return spec;
   }
@@ -234,8 +244,10 @@ class DenseFpropSplitSm90 final : public CudaKernel {
       if (base.passes == 1 || t.slots > 32) return;
     }
     if (t.stationary) t.w_stages = base.pass_stages;
-    for (const auto& [slots, raw, w] :
-         {std::array<std::int64_t, 3>{4, 2, 4}, {4, 2, 2}, {3, 2, 4}, {3, 2, 2}, {3, 1, 4}, {3, 1, 2}}) {
+    using Depths = std::array<std::int64_t, 3>;  // slots, raw stages, weight stages
+    static constexpr Depths kAlone[] = {{4, 2, 4}, {4, 2, 2}, {4, 1, 2}, {3, 2, 4}, {3, 2, 2}, {3, 1, 4}, {3, 1, 2}};
+    static constexpr Depths kTogether[] = {{4, 4, 4}, {4, 4, 2}, {3, 4, 2}, {2, 4, 2}, {3, 3, 2}, {2, 3, 2}, {2, 2, 2}};
+    for (const auto& [slots, raw, w] : t.team ? kTogether : kAlone) {
       Tile fit = t;
       if (!t.resident) fit.slots = slots;
       fit.raw_stages = raw;
@@ -258,20 +270,30 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     Estimate e;
     const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) *
                           static_cast<double>(g.pack.raw_needed) * 4;
+    const double x_bytes =
+        static_cast<double>(problem.batch * problem.in_channels) * static_cast<double>(problem.length_samples) * 4.0;
     const double y_bytes =
-        static_cast<double>(problem.batch * problem.out_channels) * static_cast<double>(problem.out_length()) * 4;
-    e.bytes = tiles * x_tile * (1 + (x_passes - 1) / 3) + y_bytes * (t.full ? 1.04 : 1.0);
+        static_cast<double>(problem.batch * problem.out_channels) * static_cast<double>(problem.out_length()) * 4.0;
+    // Windows that overlap and second reads of x come from L2 for the most part. Tiles that end inside a sector write
+    // it in two halves.
+    const bool ragged = t.full && problem.out_length() * 4 % 32 != 0;
+    e.bytes = x_bytes * (1 + (x_passes - 1) / 3) + y_bytes * (ragged ? 1.12 : 1.0);
     e.flops = 6 * tiles * static_cast<double>(g.span) * static_cast<double>(g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * 16 * problem.kernel_size);
     const double memory = e.bytes / rates.bytes_per_second * 1.05;
     // An interval ends with a promotion that the other warpgroup's products hide only in part.
     const double multiply =
         e.flops / (rates.tensor_flops_per_second * 0.8) * (1 + 0.25 * (3.0 / static_cast<double>(t.interval) - 1));
-    const double rows = static_cast<double>(g.pack.chunk_rows()) / 32 + (t.raw_stages < 2 ? 6 : 3);
+    const double rows = static_cast<double>(g.pack.chunk_rows()) / 32 + (t.team ? 1 : t.raw_stages < 2 ? 6 : 3);
     const double pack = tiles * x_passes * static_cast<double>(g.channel_blocks * g.tap_groups) * rows * 420 /
-                        (clock * static_cast<double>(device.sm_count * kPackers));
-    const double longest = std::max({memory, multiply, pack});
-    e.seconds = (longest + 0.15 * (memory + multiply + pack - longest)) * waves + 8e-6;
+                        (clock * static_cast<double>(device.sm_count * t.packers));
+    const double w_bytes =
+        t.stationary ? 0
+                     : tiles / static_cast<double>(t.cluster) *
+                           static_cast<double>(g.padded_rows(t) * g.channel_blocks * 64 * problem.kernel_size);
+    const double l2 = (tiles * x_tile * x_passes + w_bytes) / (1.6 * rates.bytes_per_second);
+    const double longest = std::max({memory, multiply, pack, l2});
+    e.seconds = (longest + 0.15 * (memory + multiply + pack + l2 - longest)) * waves + 8e-6;
     return e;
   }
 };
