@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -58,7 +59,8 @@ class GpuTest : public testing::Test {
 class TestModule {
  public:
   TestModule(Compiler& compiler, int ordinal, const std::string& file) : compiler_(compiler), ordinal_(ordinal) {
-    const std::string path = std::string(LONGCONV_SOURCE_DIR) + "/tests/device/" + file;
+    const char* const sources = std::getenv("LONGCONV_SOURCE_DIR");  // where they lie if built on another machine
+    const std::string path = std::string(sources != nullptr ? sources : LONGCONV_SOURCE_DIR) + "/tests/device/" + file;
     std::ifstream stream(path);
     const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
     if (text.empty()) throw Error(ErrorCode::internal, "cannot read " + path);
