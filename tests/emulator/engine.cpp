@@ -369,16 +369,20 @@ bool Engine::fault(const void* address) {
 }
 
 std::string Engine::describe_wait(const Fiber& fiber) const {
-  std::string text = fiber.state == State::ready ? std::string("polls ") : std::string("waits at ");
+  std::string text = fiber.state == State::ready ? "polls " : "waits at ";
   text += fiber.waits_for;
   const Block& block = blocks_[fiber.rank];
   if (const auto it = block.mbarriers.find(fiber.wait_address); it != block.mbarriers.end()) {
     const MBarrier& barrier = it->second;
-    text += " " + hex(fiber.wait_address) + " for the end of a phase of parity " + std::to_string(fiber.wait_parity) +
-            "; it is in phase " + std::to_string(barrier.phase) + ", " + std::to_string(barrier.missing) + " of " +
-            std::to_string(barrier.arrivals) + " arrivals and " + std::to_string(barrier.bytes) + " bytes missing";
+    char state[200];
+    std::snprintf(
+        state, sizeof state,
+        " 0x%x for the end of a phase of parity %u; it is in phase %u, %u of %u arrivals and %ld bytes missing",
+        fiber.wait_address, fiber.wait_parity, barrier.phase, barrier.missing, barrier.arrivals, barrier.bytes);
+    text += state;
   } else if (fiber.wait_address != 0) {
-    text += " " + std::to_string(fiber.wait_address);
+    text += ' ';
+    text += std::to_string(fiber.wait_address);
   }
   return text;
 }
