@@ -114,6 +114,13 @@ inline unsigned __reduce_min_sync(unsigned mask, unsigned value) {
 inline unsigned __ballot_sync(unsigned mask, int predicate) {
   return longconv::emulator::warp_word(longconv::emulator::WarpOperation::ballot, mask, (unsigned)predicate);
 }
+/// Byte i of the result is byte (selector >> 4*i & 7) of the eight bytes of x (low) and y.
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
+  const unsigned long long bytes = static_cast<unsigned long long>(y) << 32 | x;
+  unsigned result = 0;
+  for (int i = 0; i < 4; ++i) result |= static_cast<unsigned>(bytes >> (8 * (selector >> (4 * i) & 7)) & 0xff) << (8 * i);
+  return result;
+}
 inline bool __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline bool __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) == mask; }
 
