@@ -138,7 +138,7 @@ class DenseFpropSm90 final : public CudaKernel {
     std::vector<Config> configs;
     for (auto& [seconds, config] : found) {
       if (configs.size() == 12) break;
-      if (std::none_of(configs.begin(), configs.end(), [&](const Config& c) { return c.values == config.values; }))
+      if (std::none_of(configs.begin(), configs.end(), [&config = config](const Config& c) { return c.values == config.values; }))
         configs.push_back(config);
     }
     return configs;

@@ -57,7 +57,7 @@ struct Geometry {
     const std::int64_t raw_bytes = gather ? 0 : 16 * pitch;
     const std::int64_t raw_buffers = t.raw_stages * (t.team ? 1 : t.packers);
     shared_bytes = t.slots * pack.chunk_rows() * 64 + t.channel_ways * t.w_stages * t.interval * kTapBytes +
-                   raw_buffers * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 8) +
+                   raw_buffers * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 16) +
                    (t.team ? 16 * t.packers : 0) +
                    8 * (2 * t.slots + (t.team ? 2 : 1) * raw_buffers + 2 * t.channel_ways * t.w_stages);
     fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= (t.team ? 2 : t.packers) &&
@@ -111,7 +111,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     std::vector<Config> configs;
     for (auto& [seconds, config] : found) {
       if (configs.size() == 8) break;
-      if (std::none_of(configs.begin(), configs.end(), [&](const Config& c) { return c.values == config.values; }))
+      if (std::none_of(configs.begin(), configs.end(), [&config = config](const Config& c) { return c.values == config.values; }))
         configs.push_back(config);
     }
     return configs;
