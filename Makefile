@@ -11,6 +11,7 @@ BIN := $(VENV)/bin
 PYTHON_SOURCES := python tests tools bench examples
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 FUZZ_SECONDS ?= 60
+PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,python3)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(JOBS)
 export CTEST_PARALLEL_LEVEL ?= $(JOBS)
@@ -71,10 +72,8 @@ test-kernels: test-cpp build ## compiles every CUDA kernel for every architectur
 	@tools/report run "CUDA kernels compiled" tools/test-kernels build/dev
 
 .PHONY: gpu-test
-gpu-test: setup ## tests on this machine's GPU
-	@tools/bootstrap test
-	$(call cmake_build,build/dev,-DLONGCONV_TORCH=ON -DLONGCONV_TESTS=ON,--target longconv_gpu_tests)
-	@build/dev/tests/longconv_gpu_tests
+gpu-test: ## all that needs a GPU, with PYTHON=python3's own PyTorch: no network, no pip (GPU_TEST_ARGS="--help")
+	@tools/gpu-test --python $(PYTHON) $(GPU_TEST_ARGS)
 
 .PHONY: test-python
 test-python: build ## Python tests (PYTEST_ARGS="-k name")

@@ -11,12 +11,12 @@
 #include "tile/pack_order.cuh"
 #include "tile/signal.cuh"
 
-// TF32 rounding (ptx/types.cuh: round_tf32) in two halves: store_packed adds half a unit; before, values for which that is
+// TF32 rounding (ptx/conversions.cuh: round_tf32) in two halves: store_packed adds half a unit; before, values for which that is
 // not the rounding (NaN, and finite ones that would become Inf) are changed so that it is. One warp vote for a batch.
 template <int kCount> LC_DEVICE void prepare_tf32(uint32_t (&v)[kCount]) {
   float largest = 0.f;
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) asm("max.NaN.f32 %0, %0, %1;" : "+f"(largest) : "f"(fabsf(__uint_as_float(v[i]))));
+  for (int i = 0; i < kCount; ++i) largest = max_nan(largest, fabsf(__uint_as_float(v[i])));
   if (__any_sync(~0u, !(largest < __uint_as_float(0x7f7ff000u)))) {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) v[i] = round_tf32(v[i]) - 0x1000u;

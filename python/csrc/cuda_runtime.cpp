@@ -6,8 +6,7 @@
 #include <c10/core/Stream.h>
 #include <dlfcn.h>
 
-#include <cstdlib>
-
+#include "forced_plan.h"
 #include "longconv/error.h"
 #include "plan_cache.h"
 
@@ -54,10 +53,9 @@ Precision precision_on_cuda(PrecisionRequest request, DType dtype) {
 
 std::shared_ptr<const Plan> plan_on_cuda(const ConvProblem& problem, int ordinal) {
   static PlanCache* const cache = new PlanCache;  // never destroyed: kernels may run while the process exits
-  static const char* const forced = std::getenv("LONGCONV_CUDA_KERNEL");  // tests and comparisons
-  return cache->get(problem, ordinal, [](const ConvProblem& asked, int device) {
-    return forced != nullptr ? make_plan(asked, Device::cuda(device), forced) : make_plan(asked, Device::cuda(device));
-  });
+  const int key = ordinal + (forced_plan_generation() << 8);
+  return cache->get(problem, key,
+                    [ordinal](const ConvProblem& asked, int) { return cuda_plan(asked, Device::cuda(ordinal)); });
 }
 
 void execute_on_cuda(const Plan& plan, const ConvTensors& tensors) {

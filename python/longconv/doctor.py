@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 import longconv
+from longconv._machine import huge_page_mode
 from longconv._ops import diagnose_cuda
 from longconv.functional import conv1d
 
 __all__ = ["Finding", "examine"]
 
 _UNIT = {torch.float64: 2.0**-53, torch.float32: 2.0**-24, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
-_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,12 @@ def examine() -> Iterator[Finding]:
 
 
 def _huge_pages() -> str:
-    try:
-        modes = _HUGE_PAGES.read_text(encoding="ascii").split()
-    except OSError:
-        return "unknown to this system: large fresh outputs cost page faults"
-    mode = next((m.strip("[]") for m in modes if m.startswith("[")), "unknown")
+    mode = huge_page_mode()
     meaning = {
         "always": "large fresh outputs get them",
         "madvise": "large fresh outputs ask for them",
         "never": "switched off: large fresh outputs cost page faults; pass `out=` to reuse memory",
+        "unknown": "nothing known to this system: large fresh outputs may cost page faults",
     }
     return f"{mode} ({meaning.get(mode, 'of no known meaning')})"
 

@@ -185,6 +185,8 @@ def conv1d(
 
 def pads(padding: Any, dilation: int, kernel_size: int) -> tuple[int, int]:
     """(left, right), in samples, that a `padding` argument stands for."""
+    if type(padding) is int:
+        return padding, padding
     if isinstance(padding, str):
         if padding == "valid":
             return 0, 0
@@ -237,6 +239,8 @@ def _name(name: str, value: Any) -> str:
 
 def _size(name: str, value: Any) -> int:
     """The one number in an int or a sequence of one."""
+    if type(value) is int:
+        return value
     if isinstance(value, (tuple, list)):
         if len(value) != 1:
             raise RuntimeError(

@@ -62,7 +62,7 @@ struct DgradSchedule {
   TapClasses classes;
   std::int64_t outputs_per_block = 1, members_per_block = 1;
   std::int64_t output_blocks = 1, member_blocks = 1;
-  std::int64_t longest_chain = 96;
+  std::int64_t longest_chain = 64;
   std::int64_t tile_samples = 1;                              ///< positions u of a tile
   std::int64_t tiles = 1;                                     ///< of length_samples
   std::int64_t slot_samples = 1;                              ///< most positions of one class in a tile

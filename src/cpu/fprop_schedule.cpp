@@ -9,7 +9,9 @@
 namespace longconv::cpu {
 namespace {
 
-constexpr std::int64_t kChain = 64, kLongestChain = 512;
+// Terms of a chain: the taps of 16 channels within these limits, more for sums so long that adding up the chains would
+// round more than the chains do.
+constexpr std::int64_t kChainChannels = 16, kShortChain = 32, kChain = 64, kLongestChain = 512;
 constexpr std::int64_t kMaxBlockRows = 4096;  // offsets of a packed block: 16 KiB
 constexpr std::int64_t kSmallestScratch = 64 << 10;
 
@@ -74,7 +76,8 @@ void choose_outputs(const ConvProblem& problem, int max_block, std::int64_t elem
 
 ChainSplit make_chain_split(std::int64_t channels, std::int64_t taps) {
   const double terms = static_cast<double>(channels) * static_cast<double>(taps);
-  const std::int64_t longest = std::clamp(static_cast<std::int64_t>(std::sqrt(terms)), kChain, kLongestChain);
+  const std::int64_t wanted = std::clamp(kChainChannels * std::min(taps, kChain), kShortChain, kChain);
+  const std::int64_t longest = std::clamp(static_cast<std::int64_t>(std::sqrt(terms)), wanted, kLongestChain);
   ChainSplit split;
   split.channels = channels;
   split.taps = taps;

@@ -14,8 +14,8 @@
 
 namespace longconv::cpu {
 
-/// A chain has at most 64 terms, or about the square root of their number n where that is more, but at most 512. The
-/// error constant is the longest chain + the number of chains.
+/// A chain has the terms of 16 channels but 32 to 64 of them at most, or about the square root of their number n where
+/// that is more, but at most 512. The error constant is the longest chain + the number of chains.
 struct ChainSplit {
   std::int64_t channels = 1, taps = 1;  ///< per group
   std::int64_t channels_per_chunk = 1;  ///< of all chunks but perhaps the last

@@ -44,14 +44,13 @@ inline __attribute__((always_inline)) void register_block(const TileProduct<T>& 
     }
   }
   T* sums = tile.sums + t;
+  const std::int64_t pitch = tile.sums_pitch;  // read once: as far as the compiler knows, a store may change `tile`
   if (tile.accumulate) {
     unroll<O>([&](auto o) {
-      unroll<V>([&](auto v) {
-        store(sums + o * tile.sums_pitch + v * L, load(sums + o * tile.sums_pitch + v * L) + sum[o][v]);
-      });
+      unroll<V>([&](auto v) { store(sums + o * pitch + v * L, load(sums + o * pitch + v * L) + sum[o][v]); });
     });
   } else {
-    unroll<O>([&](auto o) { unroll<V>([&](auto v) { store(sums + o * tile.sums_pitch + v * L, sum[o][v]); }); });
+    unroll<O>([&](auto o) { unroll<V>([&](auto v) { store(sums + o * pitch + v * L, sum[o][v]); }); });
   }
 }
 

@@ -139,7 +139,8 @@ class DenseFpropSm90 final : public CudaKernel {
     std::vector<Config> configs;
     for (auto& [seconds, config] : found) {
       if (configs.size() == 12) break;
-      if (std::none_of(configs.begin(), configs.end(), [&](const Config& c) { return c.values == config.values; }))
+      if (std::none_of(configs.begin(), configs.end(),
+                       [&config = config](const Config& c) { return c.values == config.values; }))
         configs.push_back(config);
     }
     return configs;
@@ -337,10 +338,14 @@ class DenseFpropSm90 final : public CudaKernel {
     Estimate e;
     const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) *
                           static_cast<double>(g.pack.raw_needed) * static_cast<double>(g.element_bytes);
+    const double x_bytes = static_cast<double>(problem.batch * problem.in_channels) *
+                           static_cast<double>(problem.length_samples) * static_cast<double>(g.element_bytes);
     const double y_bytes = static_cast<double>(problem.batch * problem.out_channels) *
-                           static_cast<double>(problem.out_length() * g.element_bytes);
-    // The second and later reads of x come from L2, at about a third of the cost.
-    e.bytes = tiles * x_tile * (1 + (x_passes - 1) / 3) + y_bytes * (t.full ? 1.04 : 1.0);
+                           static_cast<double>(problem.out_length()) * static_cast<double>(g.element_bytes);
+    // Windows that overlap and second reads of x come from L2 for the most part. Tiles that end inside a sector write
+    // it in two halves.
+    const bool ragged = t.full && problem.out_length() * g.element_bytes % 32 != 0;
+    e.bytes = x_bytes * (1 + (x_passes - 1) / 3) + y_bytes * (ragged ? 1.12 : 1.0);
     e.flops = 2 * tiles * static_cast<double>(g.span) * static_cast<double>(g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * t.chunks * g.chunk * problem.kernel_size);
     const double rate = rates.tensor_flops_per_second * (problem.dtype == DType::f32 ? 0.5 : 1.0) *

@@ -58,7 +58,7 @@ struct Geometry {
     const std::int64_t raw_bytes = gather ? 0 : 16 * pitch;
     const std::int64_t raw_buffers = t.raw_stages * (t.team ? 1 : t.packers);
     shared_bytes = t.slots * pack.chunk_rows() * 64 + t.channel_ways * t.w_stages * t.interval * kTapBytes +
-                   raw_buffers * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 8) +
+                   raw_buffers * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 16) +
                    (t.team ? 16 * t.packers : 0) +
                    8 * (2 * t.slots + (t.team ? 2 : 1) * raw_buffers + 2 * t.channel_ways * t.w_stages);
     fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= (t.team ? 2 : t.packers) &&
@@ -112,7 +112,8 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     std::vector<Config> configs;
     for (auto& [seconds, config] : found) {
       if (configs.size() == 8) break;
-      if (std::none_of(configs.begin(), configs.end(), [&](const Config& c) { return c.values == config.values; }))
+      if (std::none_of(configs.begin(), configs.end(),
+                       [&config = config](const Config& c) { return c.values == config.values; }))
         configs.push_back(config);
     }
     return configs;
@@ -290,9 +291,14 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     Estimate e;
     const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) *
                           static_cast<double>(g.pack.raw_needed) * 4;
+    const double x_bytes =
+        static_cast<double>(problem.batch * problem.in_channels) * static_cast<double>(problem.length_samples) * 4.0;
     const double y_bytes =
-        static_cast<double>(problem.batch * problem.out_channels) * static_cast<double>(problem.out_length()) * 4;
-    e.bytes = tiles * x_tile * (1 + (x_passes - 1) / 3) + y_bytes * (t.full ? 1.04 : 1.0);
+        static_cast<double>(problem.batch * problem.out_channels) * static_cast<double>(problem.out_length()) * 4.0;
+    // Windows that overlap and second reads of x come from L2 for the most part. Tiles that end inside a sector write
+    // it in two halves.
+    const bool ragged = t.full && problem.out_length() * 4 % 32 != 0;
+    e.bytes = x_bytes * (1 + (x_passes - 1) / 3) + y_bytes * (ragged ? 1.12 : 1.0);
     e.flops = 6 * tiles * static_cast<double>(g.span) * static_cast<double>(g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * 16 * problem.kernel_size);
     const double memory = e.bytes / rates.bytes_per_second * 1.05;

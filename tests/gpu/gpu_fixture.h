@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <memory>
@@ -57,8 +58,10 @@ class GpuTest : public testing::Test {
 /// A file of tests/device, compiled for a GPU and loaded.
 class TestModule {
  public:
-  TestModule(Compiler& compiler, int ordinal, const std::string& file) : compiler_(compiler), ordinal_(ordinal) {
-    const std::string path = std::string(LONGCONV_SOURCE_DIR) + "/tests/device/" + file;
+  TestModule(Compiler& compiler, int ordinal, const std::string& file, const std::vector<std::string>& definitions = {})
+      : compiler_(compiler), ordinal_(ordinal) {
+    const char* const sources = std::getenv("LONGCONV_SOURCE_DIR");  // where they lie if built on another machine
+    const std::string path = std::string(sources != nullptr ? sources : LONGCONV_SOURCE_DIR) + "/tests/device/" + file;
     std::ifstream stream(path);
     const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
     if (text.empty()) throw Error(ErrorCode::internal, "cannot read " + path);
@@ -67,6 +70,7 @@ class TestModule {
     request.text = text;
     request.headers = included_files(text, file);
     request.options = {compiler.target_for(compiler.device(ordinal).compute_capability).option(), "--std=c++17"};
+    request.options.insert(request.options.end(), definitions.begin(), definitions.end());
     const std::string image = compiler.nvrtc().compile(request).image;
     const ContextScope current(compiler.driver(), compiler.context(ordinal));
     compiler.driver().module_load_data_ex(&module_, image.data(), 0, nullptr, nullptr);

@@ -1,216 +1,74 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-#include <gtest/gtest.h>
-
-#include <algorithm>
-#include <cmath>
-
-#include "support/trial.h"
+#include "support/kernel_trials.h"
 
 namespace longconv::testing {
 namespace {
 
-constexpr const char* kModes[] = {"zeros", "reflect", "replicate", "circular"};
-
-Trial dgrad(const std::string& text) {
-  return {.problem = ConvProblem::parse("dgrad " + text), .kernel = "dense_dgrad"};
-}
-
-void expect_right(Trial trial) {
-  static std::uint64_t seed = 0;
-  trial.seed = ++seed;
-  EXPECT_EQ(run_trial(trial), "");
-}
-
-/// Bytes of the results of a trial.
-std::vector<unsigned char> results_of(const Trial& trial) {
-  TestTensors tensors = make_tensors(trial);
-  EXPECT_EQ(execute_checked(plan_of(trial), tensors, team(trial.threads)), "") << trial.to_string();
-  std::vector<unsigned char> bytes = tensors.result(trial.problem.pass).snapshot();
-  if (trial.problem.pass == Pass::wgrad && trial.problem.has_bias) {
-    const std::vector<unsigned char> bias = tensors.bias.snapshot();
-    bytes.insert(bytes.end(), bias.begin(), bias.end());
-  }
-  return bytes;
-}
+const KernelTrials dgrad("dense_dgrad");
 
 TEST(DenseDgrad, LengthsAroundVectorsAndTiles) {
-  for (const std::string& isa : available_isas()) {
-    for (const std::int64_t length :
-         {1,   2,   3,   4,   5,   7,   8,   9,   15,  16,  17,  23,  24,  25,  31,  32,
-          33,  47,  48,  49,  63,  64,  65,  95,  96,  97,  191, 193, 239, 240, 241, 255,
-          256, 257, 479, 480, 481, 511, 512, 513, 527, 528, 529, 767, 768, 769, 961, 1025}) {
-      for (const char* dtype : {"f32", "f64"}) {
-        Trial trial = dgrad("n2 c3->5 k3 p1 " + std::string(dtype));
-        trial.problem.length_samples = length;
-        trial.isa = isa;
-        trial.threads = 2;
-        expect_right(trial);
-      }
-    }
-  }
+  dgrad.lengths("n2 c3->5 k3 p1", {1,   2,   3,   4,   5,   7,   8,   9,   15,  16,  17,  23,  24,  25,  31,  32,
+                                   33,  47,  48,  49,  63,  64,  65,  95,  96,  97,  191, 193, 239, 240, 241, 255,
+                                   256, 257, 479, 480, 481, 511, 512, 513, 527, 528, 529, 767, 768, 769, 961, 1025},
+                {"f32", "f64"});
 }
 
-TEST(DenseDgrad, StridesDilationsAndPaddingModes) {
-  for (std::int64_t stride = 1; stride <= 7; ++stride) {
-    for (const std::int64_t dilation : {1, 2, 3, 4, 5, 6, 8, 130}) {
-      for (const std::int64_t taps : {1, 2, 5}) {
-        for (const char* mode : kModes) {
-          Trial trial = dgrad("n1 c3->5 l700 f32 " + std::string(mode));
-          trial.problem.stride = stride;
-          trial.problem.dilation = dilation;
-          trial.problem.kernel_size = taps;
-          trial.problem.pad_left = 13;
-          trial.problem.pad_right = stride;
-          expect_right(trial);
-        }
-      }
-    }
-  }
-}
+TEST(DenseDgrad, StridesDilationsAndPaddingModes) { dgrad.strides_dilations_and_padding_modes("n1 c3->5"); }
 
 TEST(DenseDgrad, PaddingAsLargeAsTheMode) {
-  for (const char* mode : kModes) {
-    for (const std::int64_t length : {1, 2, 9, 40, 600}) {
-      for (const std::int64_t stride : {1, 2, 3}) {
-        Trial trial = dgrad("n2 c2->3 k3 d2 f32 " + std::string(mode));
-        trial.problem.length_samples = length;
-        trial.problem.stride = stride;
-        const std::int64_t most = std::string(mode) == "reflect" ? length - 1 : length;
-        trial.problem.pad_left = most;
-        trial.problem.pad_right = most;
-        if (length + 2 * most < trial.problem.window_samples()) continue;
-        expect_right(trial);
-      }
-    }
-  }
+  dgrad.padding_as_large_as_the_mode("n2 c2->3 k3 d2");
   expect_right(dgrad("n1 c2->3 l7 k3 p(3000,1500) replicate f32"));  // more padding than signal
 }
 
 TEST(DenseDgrad, WindowsThatSeeOnlyPadding) {
-  expect_right(dgrad("n1 c2->3 l5 k3 d9 p(40,60) f32"));
-  expect_right(dgrad("n1 c2->3 l5 k3 s7 p(40,60) f32 "));
-  expect_right(dgrad("n1 c1->1 l1 k1 p(300,300) bf16 "));
-  expect_right(dgrad("n1 c1->1 l100 k2 d5000 p(5000,40) f32 "));
+  dgrad.all_right({"n1 c2->3 l5 k3 d9 p(40,60) f32", "n1 c2->3 l5 k3 s7 p(40,60) f32", "n1 c1->1 l1 k1 p(300,300) bf16",
+                   "n1 c1->1 l100 k2 d5000 p(5000,40) f32"});
 }
 
 TEST(DenseDgrad, DtypesLayoutsAndOperands) {
-  for (const char* dtype : {"f32", "f64", "bf16", "f16"}) {
-    for (const Layout layout : kLayouts) {
-      for (const char* operand : {"", "residual"}) {
-        for (const char* shape : {"n2 c9->7 l150 k3 p2", "n2 c4->13 l300 k5 s3 p(1,4) reflect", "n1 c5->6 l90 k2 s6",
-                                  "n2 c6->40 l100 k3 g2"}) {
-          Trial trial = dgrad(std::string(shape) + " " + dtype + " " + operand);
-          trial.layout = layout;
-          trial.values = layout == Layout::sliced ? Values::wide : Values::uniform;
-          expect_right(trial);
-        }
-      }
-    }
-  }
+  dgrad.dtypes_layouts_and_operands(
+      {"n2 c9->7 l150 k3 p2", "n2 c4->13 l300 k5 s3 p(1,4) reflect", "n1 c5->6 l90 k2 s6", "n2 c6->40 l100 k3 g2"},
+      {"", "residual"});
 }
 
 TEST(DenseDgrad, EveryIsaTakesEveryStrideAndDtype) {
-  for (const std::string& isa : available_isas()) {
-    for (const char* dtype : {"f32", "f64", "bf16", "f16"}) {
-      for (std::int64_t stride = 1; stride <= 7; ++stride) {
-        for (const Layout layout : {Layout::contiguous, Layout::channels_last}) {
-          Trial trial = dgrad("n1 c6->8 l555 k5 d3 p6 " + std::string(dtype));
-          trial.problem.stride = stride;
-          trial.isa = isa;
-          trial.layout = layout;
-          expect_right(trial);
-        }
-      }
-    }
-  }
+  dgrad.every_isa_takes_every_stride_and_dtype("n1 c6->8 l555 k5 d3 p6");
 }
 
 TEST(DenseDgrad, EveryBlockOfInputChannels) {
-  for (const std::string& isa : available_isas()) {
-    for (std::int64_t inputs = 1; inputs <= 26; ++inputs) {
-      for (const char* shape : {"l260 k4", "l260 k5 s2"}) {
-        for (const char* dtype : {"f32", "f64"}) {
-          Trial trial = dgrad("n1 c1->5 " + std::string(shape) + " " + dtype);
-          trial.problem.in_channels = inputs;
-          trial.isa = isa;
-          expect_right(trial);
-        }
-      }
-    }
-  }
+  dgrad.channels(&ConvProblem::in_channels, 26, {"n1 c1->5 l260 k4", "n1 c1->5 l260 k5 s2"});
 }
 
 TEST(DenseDgrad, Groups) {
-  for (const char* text : {"n2 c12->18 l100 k3 g3 f32", "n1 c8->4 l100 k3 g4 f32", "n1 c6->30 l333 k5 s2 g2 p2 f32",
-                           "n3 c32->32 l50 k3 g8 f64", "n1 c7->21 l64 k3 g7 f32"}) {
-    expect_right(dgrad(text));
-  }
+  dgrad.all_right({"n2 c12->18 l100 k3 g3 f32", "n1 c8->4 l100 k3 g4 f32", "n1 c6->30 l333 k5 s2 g2 p2 f32",
+                   "n3 c32->32 l50 k3 g8 f64", "n1 c7->21 l64 k3 g7 f32"});
 }
 
 /// Several blocks of packed rows, tiles shorter than the stride, taps in rows of their own, positions that no tap
 /// reaches.
 TEST(DenseDgrad, BlocksOfTermsAndLongStrides) {
-  for (const char* text :
-       {"n1 c9->300 l400 k3 f32", "n1 c4->3 l1600 k700 f32", "n1 c2->1 l9000 k5000 f32",
-        "n1 c3->40 l900 k130 s3 d2 f32", "n1 c40->1100 l500 k3 p1 f32", "n1 c7->2000 l300 k2 s2 f32",
-        "n1 c2->2 l40000 k300 d120 s2 f32", "n1 c7->513 l300 k2 d250 f64", "n1 c1->2 l30000 k6000 s2 d2 f32",
-        "n1 c3->20 l9000 k320 s320 f32", "n1 c2->3 l9000 k2 s1500 f32", "n1 c2->3 l9000 k1500 s1500 f32",
-        "n1 c2->3 l20000 k3 s3001 d2000 f32", "n1 c2->70 l9000 k900 s1100 d7 p90 replicate f32",
-        "n2 c30->700 l100 k9 s4 d3 circular p5 f32"}) {
-    for (const Values values : kValues) {
-      Trial trial = dgrad(text);
-      trial.values = values;
-      trial.threads = 2;
-      expect_right(trial);
-    }
-  }
+  dgrad.all_values_right(
+      {"n1 c9->300 l400 k3 f32", "n1 c4->3 l1600 k700 f32", "n1 c2->1 l9000 k5000 f32", "n1 c3->40 l900 k130 s3 d2 f32",
+       "n1 c40->1100 l500 k3 p1 f32", "n1 c7->2000 l300 k2 s2 f32", "n1 c2->2 l40000 k300 d120 s2 f32",
+       "n1 c7->513 l300 k2 d250 f64", "n1 c1->2 l30000 k6000 s2 d2 f32", "n1 c3->20 l9000 k320 s320 f32",
+       "n1 c2->3 l9000 k2 s1500 f32", "n1 c2->3 l9000 k1500 s1500 f32", "n1 c2->3 l20000 k3 s3001 d2000 f32",
+       "n1 c2->70 l9000 k900 s1100 d7 p90 replicate f32", "n2 c30->700 l100 k9 s4 d3 circular p5 f32"},
+      2);
 }
 
 TEST(DenseDgrad, AccumulatesInPlace) {
-  for (const char* dtype : {"f32", "f64", "bf16", "f16"}) {
-    for (const Layout layout : {Layout::contiguous, Layout::channels_last, Layout::stepped}) {
-      for (const char* shape : {"n2 c5->9 l600 k3 p1", "n2 c5->9 l600 k2 s3 p(7,1) circular"}) {
-        Trial trial = dgrad(std::string(shape) + " residual " + dtype);
-        trial.layout = layout;
-        trial.in_place = true;
-        trial.threads = 2;
-        expect_right(trial);
-      }
-    }
-  }
+  dgrad.accumulates_in_place({"n2 c5->9 l600 k3 p1", "n2 c5->9 l600 k2 s3 p(7,1) circular"});
 }
 
 TEST(DenseDgrad, SameBitsForEveryThreadCount) {
-  for (const char* text : {"n2 c70->33 l3000 k3 p1 f32", "n1 c20->200 l1000 k5 s2 bf16", "n1 c3->2 l5000 k700 f32",
-                           "n1 c40->1100 l257 k1 f64", "n3 c8->8 l100 k3 g2 f16 p9 reflect"}) {
-    Trial trial = dgrad(text);
-    const std::vector<unsigned char> expected = results_of(trial);
-    for (trial.threads = 2; trial.threads <= 5; ++trial.threads) {
-      EXPECT_EQ(results_of(trial), expected) << trial.to_string();
-    }
-  }
+  dgrad.same_bits_for_every_thread_count({"n2 c70->33 l3000 k3 p1 f32", "n1 c20->200 l1000 k5 s2 bf16",
+                                          "n1 c3->2 l5000 k700 f32", "n1 c40->1100 l257 k1 f64",
+                                          "n3 c8->8 l100 k3 g2 f16 p9 reflect"});
 }
 
 TEST(DenseDgrad, NonFiniteValues) {
-  for (const char* mode : kModes) {
-    for (const char* shape : {"n2 c3->5 l100 k3 s2 d4 p3", "n1 c7->4 l600 k5 p2", "n1 c2->3 l90 k2 s3 p1"}) {
-      for (const char* dtype : {"f32", "f64", "bf16", "f16"}) {
-        for (const long double special : {INFINITY, -INFINITY, NAN}) {
-          const Trial trial = dgrad(std::string(shape) + " " + mode + " " + dtype);
-          TestTensors tensors = make_tensors(trial);
-          tensors.y.set(0, special);
-          tensors.y.set(tensors.y.element_count() / 2, special);
-          tensors.y.set(tensors.y.element_count() - 1, special);
-          EXPECT_EQ(run_trial(trial, tensors), "");
-          for (const std::int64_t tap : {std::int64_t{0}, tensors.w.element_count() - 1}) {
-            tensors = make_tensors(trial);
-            tensors.w.set(tap, special);
-            EXPECT_EQ(run_trial(trial, tensors), "");
-          }
-        }
-      }
-    }
-  }
+  dgrad.non_finite_values({"n2 c3->5 l100 k3 s2 d4 p3", "n1 c7->4 l600 k5 p2", "n1 c2->3 l90 k2 s3 p1"},
+                          {"f32", "f64", "bf16", "f16"}, {&TestTensors::y, &TestTensors::w});
 }
 
 /// <dy, conv(x, w)> = <dgrad(dy, w), x> = <wgrad(x, dy), w>: the three passes are one trilinear form.
@@ -256,30 +114,17 @@ TEST(DenseDgrad, PassesAreAdjoint) {
 }
 
 TEST(DenseDgrad, IndicesBeyond31Bits) {
-  expect_right(dgrad("n1 c2->3 l5 k3 s2000000000 p4000000000 f32"));
-  expect_right(dgrad("n1 c2->3 l9 k4 s3 d3000000001 p(3000000004,6000000000) f32"));
+  dgrad.all_right(
+      {"n1 c2->3 l5 k3 s2000000000 p4000000000 f32", "n1 c2->3 l9 k4 s3 d3000000001 p(3000000004,6000000000) f32"});
 }
 
 TEST(DenseDgrad, WorkspaceStaysWithinItsPromise) {
-  constexpr std::int64_t kPromisedBytes = std::int64_t{32} << 20;
-  for (const char* text :
-       {"n1 c512->512 l24000 k3 s2 f32", "n1 c64->64 l100000 k20000 f32", "n1 c3->64 l100000 k320 s320 f64",
-        "n1 c1->1 l9000000 k1000000 s999 d3 f32", "n1 c2048->2048 l4096 k3 bf16 p1 circular",
-        "n1 c100000->8 l1000 k3 f32", "n1 c8->100000 l1000 k3 f32", "n1 c1->1 l4000000000000 k1000000 d1000000 s7 f64",
-        "n1 c3->3 l4000000000000 k1000 d1000000000 f64", "n1 c512->512 l10000000 k4097 d1000 s999 bf16 residual",
-        "n1000000 c2->2 l1 k1 f32 residual"}) {
-    Trial trial = dgrad(text);
-    const std::int64_t accumulator_bytes = trial.problem.dtype == DType::f64 ? 8 : 4;
-    const std::int64_t weight_bytes = trial.problem.out_channels * trial.problem.in_channels_per_group() *
-                                          trial.problem.kernel_size * accumulator_bytes +
-                                      64;
-    for (const int threads : {1, 2, 64, 1000}) {
-      Device device = Device::host_cpu(1);
-      device.threads = threads;
-      const Plan plan = make_plan(trial.problem, device, trial.kernel);
-      EXPECT_LE(plan.workspace_bytes(), kPromisedBytes + weight_bytes) << plan.to_string();
-    }
-  }
+  dgrad.workspace_stays_within_its_promise(
+      {"n1 c512->512 l24000 k3 s2 f32", "n1 c64->64 l100000 k20000 f32", "n1 c3->64 l100000 k320 s320 f64",
+       "n1 c1->1 l9000000 k1000000 s999 d3 f32", "n1 c2048->2048 l4096 k3 bf16 p1 circular",
+       "n1 c100000->8 l1000 k3 f32", "n1 c8->100000 l1000 k3 f32", "n1 c1->1 l4000000000000 k1000000 d1000000 s7 f64",
+       "n1 c3->3 l4000000000000 k1000 d1000000000 f64", "n1 c512->512 l10000000 k4097 d1000 s999 bf16 residual",
+       "n1000000 c2->2 l1 k1 f32 residual"});
 }
 
 }  // namespace

@@ -22,6 +22,36 @@ except ImportError:  # the smoke test of an old PyTorch has no hypothesis
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--replay", default=None, help="a failing case, as the failure printed it")
+    parser.addoption("--shard", default=None, metavar="I/N", help="every N-th test, from the I-th (0 to N-1) on")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "cuda: needs a GPU; with LONGCONV_TEST_DEVICE=cpu rehearsed on the CPU")
+    config.addinivalue_line("markers", "real_gpu: of these, what the CPU cannot rehearse")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--shard"):
+        index, count = (int(number) for number in config.getoption("--shard").split("/"))
+        items[:] = items[index::count]
+    if torch.cuda.is_available():
+        return
+    rehearsal = os.environ.get("LONGCONV_TEST_DEVICE") == "cpu"
+    skip = pytest.mark.skip(reason="needs a CUDA GPU")
+    for item in items:
+        if item.get_closest_marker("cuda") and (not rehearsal or item.get_closest_marker("real_gpu")):
+            item.add_marker(skip)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """After an illegal access nothing more can be learnt from this process: every later call fails as well."""
+    yield
+    if call.excinfo is not None and item.get_closest_marker("cuda") and torch.cuda.is_available():
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            item.session.shouldstop = f"the GPU's context is lost since {item.nodeid}: {str(error).splitlines()[0]}"
 
 
 @pytest.fixture(autouse=True)

@@ -235,7 +235,7 @@ def test_problem_says_what_is_wrong(text, message):
 
 
 def test_the_packages_lists_are_sound():
-    assert case_files.available() == ["judged_cpu", "judged_gpu", "odd_cpu", "odd_gpu"]
+    assert case_files.available() == ["host_gpu", "judged_cpu", "judged_gpu", "odd_cpu", "odd_gpu"]
     for name in case_files.available():
         for case in case_files.load(name):
             assert case.problem.shape == Problem.parse(case.problem.shape).shape

@@ -12,9 +12,12 @@ table. The method is described in docs/design/benchmark.md. One module per conce
 ``paired``        alternate rounds, rejection of preempted rounds
 ``stats``         medians, quartiles, bootstrap intervals
 ``roofline``      copy and GEMM rates of the machine, measured in the same run
+``accuracy``      error against float64 on slices
+``planner``       the GPU planner's choice against every other config
+``precompile``    kernels of a run compiled beforehand, in parallel
 ``environment``   device, versions, commit
 ``record``        the JSON line of one measurement
-``table``         records as text and Markdown; ``plot``: as a picture
+``table``         records as text; ``report``, ``gpu_table``: as Markdown; ``plot``: as a picture
 ================  ======================================================================
 """
 

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import dataclasses
 import multiprocessing
 import os
 import pathlib
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 
 import torch
 
-from longconv.bench import case_files, environment, paired, summary, table
+from longconv.bench import case_files, environment, paired, precompile, summary, table
 from longconv.bench import record as records_io
 from longconv.bench.case_files import Case
 from longconv.bench.measure import Bench
@@ -22,12 +26,17 @@ from longconv.bench.record import Record
 
 Selected = tuple[str, Case, Problem]  # name of the list, case, problem
 HUGE_PAGES = ("as-it-comes", "on", "both")
+BUDGETS = {
+    "cpu": paired.Budget(),
+    "cuda": paired.Budget(least_rounds=7, least_seconds=0.25, most_seconds=3.0, hopeless_seconds=12.0),
+}
+KERNEL_CACHE = "LONGCONV_CACHE_DIR"
+QUICK = {"least_rounds": 3, "least_seconds": 0.0, "most_seconds": 1.0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``longconv bench``; every default is named in the help."""
     parser.epilog = f"Case lists that come with the package: {', '.join(case_files.available())}."
-    budget = paired.Budget()
     shapes = parser.add_argument_group("what")
     add = shapes.add_argument
     add("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
@@ -37,38 +46,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE",
         help="list of shapes, repeatable; default: judged_cpu, judged_gpu",
     )
-    add("--filter", metavar="REGEX", help="only cases whose name contains this")
+    add("--filter", "--only", metavar="REGEX", help="only cases whose name contains this")
     add("--replay", action="append", metavar="PROBLEM", help="measure this one-line problem instead, repeatable")
-    add("--passes", type=NameList(PASSES), default=list(PASSES), help="comma-separated; default: fprop,dgrad,wgrad")
+    add("--passes", type=NameList(PASSES), help="comma-separated; default: fprop,dgrad,wgrad, on CUDA fprop")
     add("--dtypes", type=NameList(tuple(DTYPE_BYTES)), default=["f32"], help="comma-separated; default: f32")
     add("--precision", type=NameList(PRECISIONS), help="of f32, comma-separated; default: fp32, on CUDA fp32,tf32")
     add("--list", action="store_true", help="print the selected problems and stop")
     how = parser.add_argument_group("how")
     add = how.add_argument
     add("--threads", type=_positive_int, help="of both sides; default: PyTorch's")
-    add("--clock", choices=("wall", "cpu"), default="wall", help="cpu: CPU time, for one thread on a busy machine")
     add(
-        "--rounds",
-        type=_positive_int,
-        default=budget.least_rounds,
-        help="undisturbed rounds, at least; default: %(default)s",
+        "--clock",
+        choices=("wall", "cpu", "host"),
+        default="wall",
+        help="cpu: CPU time, for one thread on a busy machine; host: CUDA, until the call returns; default: wall, "
+        "on CUDA events",
     )
-    add(
-        "--min-time",
-        type=float,
-        default=budget.least_seconds,
-        metavar="S",
-        help="and so long at least; default: %(default)s s",
-    )
-    add(
-        "--max-time",
-        type=float,
-        default=budget.most_seconds,
-        metavar="S",
-        help="but so long at most; default: %(default)s s",
-    )
+    for name, field, what in (
+        ("--rounds", "least_rounds", "undisturbed rounds, at least"),
+        ("--min-time", "least_seconds", "and so many seconds at least"),
+        ("--max-time", "most_seconds", "but so many seconds at most"),
+    ):
+        default = f"{getattr(BUDGETS['cpu'], field):g}, on CUDA {getattr(BUDGETS['cuda'], field):g}"
+        kind = _positive_int if field == "least_rounds" else float
+        add(name, type=kind, dest=field, metavar="N", help=f"{what}; default: {default}")
+    add("--quick", action="store_true", help="a few rounds of each, to see that all works")
     add("--huge-pages", choices=HUGE_PAGES, help="PyTorch's allocator on the CPU; default: both (replay: as-it-comes)")
     add("--no-flush-l2", action="store_true", help="CUDA: leave the operands in the cache between calls")
+    add(
+        "--configs",
+        action="store_true",
+        help="CUDA: time every config of the chosen kernel, and each other kernel's best",
+    )
+    add(
+        "--first-call",
+        action="store_true",
+        help="CUDA: begin with an empty kernel cache and note each first call's time",
+    )
+    add("--precompile", type=_positive_int, metavar="N", help="CUDA: compile all kernels in N processes beforehand")
     output = parser.add_argument_group("output")
     add = output.add_argument
     add("--json", type=pathlib.Path, metavar="FILE", help="one JSON line for each measurement")
@@ -88,10 +103,15 @@ def run(options: argparse.Namespace) -> int:
         if options.list:
             print("\n".join(f"{case.name}: {problem}" for _, case, problem in selected))
             return 0
-        for record in _measure(options, selected):
-            records.append(record)
-            if options.json is not None:  # after each one: a long run that is cut off keeps what it has
-                records_io.write(options.json, records)
+        with _kernel_cache(options):
+            if options.precompile is not None:
+                problems = [problem for _, _, problem in selected]
+                count = precompile.run(problems, torch.device(options.device), options.configs, options.precompile)
+                print(f"{count} kernels compiled", file=sys.stderr, flush=True)
+            for record in _measure(options, selected):
+                records.append(record)
+                if options.json is not None:  # after each one: a long run that is cut off keeps what it has
+                    records_io.write(options.json, records)
     except (OSError, ValueError) as error:
         print(f"longconv bench: {error}", file=sys.stderr)
         return 2
@@ -110,6 +130,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run(parser.parse_args(arguments))
 
 
+@contextlib.contextmanager
+def _kernel_cache(options: argparse.Namespace) -> Iterator[None]:
+    """With --first-call an empty one, for as long as the run lasts. It is read when the first kernel is asked for."""
+    if not options.first_call:
+        yield
+        return
+    before = os.environ.get(KERNEL_CACHE)
+    folder = tempfile.mkdtemp(prefix="longconv-bench-")
+    os.environ[KERNEL_CACHE] = folder
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if before is None:
+            del os.environ[KERNEL_CACHE]
+        else:
+            os.environ[KERNEL_CACHE] = before
+
+
 def _measure(options: argparse.Namespace, selected: list[Selected]) -> Iterator[Record]:
     for huge_pages in _huge_page_modes(options):
         if options.device == "cpu" and huge_pages != environment.huge_pages():
@@ -124,13 +163,18 @@ def _select(options: argparse.Namespace) -> list[Selected]:
         problems = [Problem.parse(text) for text in options.replay]
         return [("replay", Case(p.in_pass("fprop").shape, "replayed problem", p), p) for p in problems]
     on_cuda = options.device == "cuda"
+    if not on_cuda and (options.configs or options.first_call or options.precompile):
+        raise ValueError("--configs, --first-call and --precompile are about kernels on CUDA")
+    if options.first_call and options.precompile:
+        raise ValueError("--first-call wants an empty kernel cache, --precompile fills it")
+    passes = options.passes or (["fprop"] if on_cuda else list(PASSES))
     precisions = options.precision or (["fp32", "tf32"] if on_cuda else ["fp32"])
     if "tf32" in precisions and not on_cuda:
         raise ValueError("--precision tf32 exists on CUDA only")
     selected = []
     for name in options.cases or ["judged_gpu" if on_cuda else "judged_cpu"]:
         for case in case_files.select(case_files.load(name), options.filter):
-            for problem in case_files.problems(case, options.passes, options.dtypes, precisions):
+            for problem in case_files.problems(case, passes, options.dtypes, precisions):
                 selected.append((pathlib.Path(name).stem, case, problem))
     if not selected:
         raise ValueError(f"nothing selected: no case matches --filter {options.filter!r} with these passes")
@@ -147,13 +191,25 @@ def _huge_page_modes(options: argparse.Namespace) -> list[str]:
 def _measure_here(options: argparse.Namespace, selected: list[Selected]) -> Iterator[Record]:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    budget = paired.Budget(least_rounds=options.rounds, least_seconds=options.min_time, most_seconds=options.max_time)
-    bench = Bench(torch.device(options.device), options.clock, not options.no_flush_l2, budget, commit=options.commit)
+    bench = Bench(
+        torch.device(options.device),
+        options.clock,
+        not options.no_flush_l2,
+        _budget(options),
+        commit=options.commit,
+        all_configs=options.configs,
+        first_calls=options.first_call,
+    )
     for number, (cases_name, case, problem) in enumerate(selected, start=1):
         record = bench.run(cases_name, case, problem)
         pages = "" if bench.device.type == "cuda" else f" (huge pages {environment.huge_pages()})"
         print(f"[{number}/{len(selected)}]{pages} {table.progress_line(record)}", file=sys.stderr, flush=True)
         yield record
+
+
+def _budget(options: argparse.Namespace) -> paired.Budget:
+    given = {name: getattr(options, name) for name in QUICK if getattr(options, name) is not None}
+    return dataclasses.replace(BUDGETS[options.device], **{**(QUICK if options.quick else {}), **given})
 
 
 def _measure_in_child(options: argparse.Namespace, selected: list[Selected], huge_pages: str) -> Iterator[Record]:

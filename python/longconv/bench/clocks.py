@@ -75,9 +75,10 @@ def _waited_ns() -> dict[str, int]:
 
 
 class CudaClock:
-    """Events on the current stream. With ``flush_l2`` a buffer larger than the cache is written before each call, so
-    that operands come from device memory as they would in a network; it also keeps the device busy while the host
-    queues the call, so that short kernels are not charged for the host's latency.
+    """Events on the current stream. With ``flush_l2`` a buffer larger than the cache is read before each call, so that
+    operands come from device memory as they would in a network (read, not written: dirty lines would be written back
+    on the call's time); it also keeps the device busy while the host queues the call, so that short kernels are not
+    charged for the host's latency.
     """
 
     FLUSH_FACTOR = 4
@@ -88,7 +89,7 @@ class CudaClock:
         self._flush: torch.Tensor | None = None
         if flush_l2:
             cache_bytes = int(getattr(torch.cuda.get_device_properties(device), "L2_cache_size", 0)) or (64 << 20)
-            self._flush = torch.empty(self.FLUSH_FACTOR * cache_bytes, dtype=torch.int8, device=device)
+            self._flush = torch.zeros(self.FLUSH_FACTOR * cache_bytes // 4, dtype=torch.int32, device=device)
 
     def sample(self, call: Call, calls: int) -> Sample:
         seconds = 0.0
@@ -97,7 +98,7 @@ class CudaClock:
             start = self._event(enable_timing=True)
             end = self._event(enable_timing=True)
             if self._flush is not None:
-                self._flush.zero_()
+                torch.amax(self._flush, 0)
             start.record()
             host_start = time.perf_counter_ns()
             result = call()
@@ -107,6 +108,30 @@ class CudaClock:
             seconds += start.elapsed_time(end) * 1e-3
             del result
         return Sample(seconds / calls, host_seconds / calls, 0.0, False)
+
+
+class HostClock:
+    """CUDA: the host's time until an asynchronous call returns. The device is given time to catch up in between, so
+    that no call waits for room in its queue.
+    """
+
+    CALLS_IN_FLIGHT = 100
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def sample(self, call: Call, calls: int) -> Sample:
+        elapsed = 0.0
+        for first in range(0, calls, self.CALLS_IN_FLIGHT):
+            results: list[Any] = [None] * min(self.CALLS_IN_FLIGHT, calls - first)
+            torch.cuda.synchronize(self._device)
+            start = time.perf_counter_ns()
+            for index in range(len(results)):
+                results[index] = call()
+            elapsed += (time.perf_counter_ns() - start) * 1e-9
+            torch.cuda.synchronize(self._device)
+            results.clear()
+        return Sample(elapsed / calls, elapsed / calls, 0.0, False)
 
 
 def peak_extra_bytes(call: Call, device: torch.device, result_bytes: int) -> int | None:

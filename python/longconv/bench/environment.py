@@ -11,6 +11,8 @@ import subprocess
 
 import torch
 
+from longconv._machine import cpu_name, huge_page_mode
+from longconv.bench import planner
 from longconv.bench.problem import Problem
 from longconv.bench.record import DeviceInfo, Source, Versions
 
@@ -37,32 +39,13 @@ def device_info(device: torch.device) -> DeviceInfo:
         "isa": isa,
         "threads": torch.get_num_threads(),
         "huge_pages": huge_pages() if device.type == "cpu" else "as-it-comes",
-        "transparent_huge_pages": _kernel_huge_pages(),
+        "transparent_huge_pages": huge_page_mode(),
     }
 
 
 def huge_pages() -> str:
     """Whether PyTorch's allocator asks for huge pages in this process."""
     return "on" if os.environ.get(HUGE_PAGES_VARIABLE, "0") not in ("", "0") else "as-it-comes"
-
-
-def _kernel_huge_pages() -> str:
-    try:
-        text = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text(encoding="ascii")
-        return text.split("[")[1].split("]")[0]
-    except (OSError, IndexError):
-        return "unknown"
-
-
-def cpu_name() -> str:
-    """The model name that the processor gives itself."""
-    try:
-        for line in pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def cpu_isa() -> str:
@@ -90,6 +73,8 @@ def _line_after(prefix: str, text: str) -> str | None:
 
 def plan_line(problem: Problem, device: torch.device) -> str | None:
     """The planner's choice of kernel and config; None where the planner does not speak of this device."""
+    if device.type == "cuda":
+        return _line_after("chosen ", planner.plan_text(problem, device))
     if device.type != "cpu":
         return None
     return _line_after("chosen ", str(torch.ops.longconv.plan(str(problem), torch.get_num_threads())))
@@ -102,7 +87,22 @@ def versions(device: torch.device) -> Versions:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "backend": _backend(device),
+        "driver": _driver() if device.type == "cuda" else None,
     }
+
+
+def forced_kernel(device: torch.device) -> str | None:
+    """What takes the place of the planner's choice in this process."""
+    return os.environ.get(planner.FORCED_KERNEL) or None if device.type == "cuda" else None
+
+
+def _driver() -> str | None:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.splitlines()[0].strip() if done.returncode == 0 and done.stdout else None
 
 
 def _backend(device: torch.device) -> str:

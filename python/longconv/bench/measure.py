@@ -3,20 +3,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import math
 import shlex
 import statistics
+import time
 from typing import Callable
 
 import torch
 
-from longconv.bench import environment, paired, stats
+from longconv.bench import accuracy, environment, paired, planner, stats
 from longconv.bench.case_files import Case
-from longconv.bench.clocks import Call, Clock, CpuClock, CudaClock, Sample, peak_extra_bytes
+from longconv.bench.clocks import Call, Clock, CpuClock, CudaClock, HostClock, Sample, peak_extra_bytes
 from longconv.bench.operands import (
     Engine,
+    Operands,
     agreement_limit,
     longconv_engine,
     make_operands,
@@ -26,6 +29,8 @@ from longconv.bench.operands import (
 from longconv.bench.problem import Problem
 from longconv.bench.record import SCHEMA, Numbers, Record, Times
 from longconv.bench.roofline import RooflineMeter, matmul_precision
+
+_COPIES = 9  # the first two warm up
 
 
 class Disagreement(RuntimeError):
@@ -43,18 +48,28 @@ class Bench:
     ours: Engine = longconv_engine
     theirs: Engine = pytorch_engine
     commit: str | None = None
+    all_configs: bool = False  # CUDA: time what the planner did not choose, too
+    first_calls: bool = False  # CUDA: note the first call's time (the kernel cache must be empty)
     plan: Callable[[Problem, torch.device], str | None] = environment.plan_line
 
     def __post_init__(self) -> None:
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
-            self.clock_name = "cuda-events"
+            self.clock_name = "host" if self.clock_name == "host" else "cuda-events"
+        elif self.clock_name == "host":
+            raise ValueError("the host's time of an asynchronous call is of interest on CUDA only")
         elif self.clock_name == "cpu" and torch.get_num_threads() != 1:
             raise ValueError(f"CPU time is a measure of one thread only, got {torch.get_num_threads()} threads")
-        self.clock: Clock = (
+        device_clock: Clock = (
             CudaClock(self.device, self.flush_l2) if self.device.type == "cuda" else CpuClock(self.clock_name == "cpu")
         )
-        self.meter = RooflineMeter(self.device, self.clock, self.budget.most_seconds)
+        self.clock: Clock = HostClock(self.device) if self.clock_name == "host" else device_clock
+        self.device_clock = device_clock
+        self.meter = RooflineMeter(self.device, device_clock, self.budget.most_seconds)
+        if self.first_calls:  # the compiler is loaded once in a process, and that is no part of a shape's first call
+            with contextlib.suppress(RuntimeError, NotImplementedError), torch.no_grad():
+                tiny = Problem.parse("fprop n1 c2->3 l64 k2")
+                self.ours(tiny, make_operands(tiny, self.device))()
         self._device_info = environment.device_info(self.device)
         self._versions = environment.versions(self.device)
         self._source = environment.source(self.commit)
@@ -86,6 +101,7 @@ class Bench:
             "versions": self._versions,
             "source": self._source,
             "plan": plan,
+            "forced_kernel": environment.forced_kernel(self.device),
             "replay": self._replay(problem),
             "numbers": numbers,
             "error": error,
@@ -94,9 +110,11 @@ class Bench:
     def _measure(self, problem: Problem) -> Numbers:
         operands = make_operands(problem, self.device)
         ours, theirs = self.ours(problem, operands), self.theirs(problem, operands)
-        difference = self._agreement(problem, ours, theirs)
+        first_call = self._first_call(ours) if self.first_calls else None
+        difference, error_ours, error_theirs = self._agreement(problem, operands, ours, theirs)
         rounds = paired.run(ours, theirs, self.clock, self.budget)
         extra_ours, extra_theirs = self._extra_bytes(problem, ours), self._extra_bytes(problem, theirs)
+        copy = self._copy_seconds(problem)
         kept = rounds.kept
         ours_seconds = [rounds.ours[i].seconds for i in kept]
         theirs_seconds = [rounds.theirs[i].seconds for i in kept]
@@ -122,6 +140,11 @@ class Bench:
             "extra_bytes_ours": extra_ours,
             "extra_bytes_pytorch": extra_theirs,
             "relative_difference": difference,
+            "error_ours": error_ours,
+            "error_pytorch": error_theirs,
+            "copy_ms": None if copy is None else _round(copy * 1e3),
+            "first_call_ms": None if first_call is None else _round(first_call * 1e3),
+            "planner": planner.compare(problem, self.device, ours, self.device_clock) if self.all_configs else None,
             "rounds": {"total": len(rounds.ours), "dropped": rounds.dropped, "disturbed": rounds.is_disturbed},
             "samples": {
                 "ours_ms": [_round(sample.seconds * 1e3) for sample in rounds.ours],
@@ -129,12 +152,33 @@ class Bench:
             },
         }
 
-    def _agreement(self, problem: Problem, ours: Call, theirs: Call) -> float:
-        difference = relative_difference(ours(), theirs())
+    def _agreement(
+        self, problem: Problem, operands: Operands, ours: Call, theirs: Call
+    ) -> tuple[float, float | None, float | None]:
+        """The difference between both results, and the error of each."""
+        mine, other = ours(), theirs()
+        difference = relative_difference(mine, other)
         limit = agreement_limit(problem)
         if not difference <= limit:
             raise Disagreement(f"results differ by {difference:.2g} (relative), expected at most {limit:g}")
-        return difference
+        errors = [accuracy.relative_rms_error(problem, operands, result) for result in (mine, other)]
+        return difference, *(None if error is None else _round(error) for error in errors)  # type: ignore[return-value]
+
+    def _first_call(self, call: Call) -> float:
+        torch.cuda.synchronize(self.device)
+        start = time.perf_counter()
+        call()
+        torch.cuda.synchronize(self.device)
+        return time.perf_counter() - start
+
+    def _copy_seconds(self, problem: Problem) -> float | None:
+        """CUDA: what a copy of half the compulsory bytes takes, which reads and writes all of them."""
+        if self.device.type != "cuda":
+            return None
+        source = torch.ones(max(1, int(problem.compulsory_bytes) // 2), dtype=torch.int8, device=self.device)
+        target = torch.empty_like(source)
+        samples = [self.device_clock.sample(lambda: target.copy_(source), 1).seconds for _ in range(_COPIES)]
+        return statistics.median(samples[2:])
 
     def _extra_bytes(self, problem: Problem, call: Call) -> int | None:
         return peak_extra_bytes(call, self.device, problem.result_bytes)
@@ -146,6 +190,8 @@ class Bench:
             words += ["--clock", "cpu"] if self.clock_name == "cpu" else []
         elif not self.flush_l2:
             words += ["--no-flush-l2"]
+        if self.clock_name == "host":
+            words += ["--clock", "host"]
         return shlex.join([*words, "--replay", str(problem)])
 
 

@@ -110,7 +110,7 @@ def pytorch_engine(problem: Problem, operands: Operands) -> Call:
 
 
 def _pytorch_fprop(p: Problem, o: Operands) -> Call:
-    activation = _pytorch_activation(p)
+    activation = pytorch_activation(p)
 
     def call() -> torch.Tensor:
         y = _pytorch_conv1d(p, o.x, o.weight, o.bias)
@@ -129,7 +129,8 @@ def _pytorch_conv1d(p: Problem, x: torch.Tensor, weight: torch.Tensor, bias: tor
     return F.conv1d(padded, weight, bias, p.stride, 0, p.dilation, p.groups)
 
 
-def _pytorch_activation(p: Problem) -> Callable[[torch.Tensor], torch.Tensor] | None:
+def pytorch_activation(p: Problem) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """What a user writes behind the convolution; None without activation."""
     return {
         "none": None,
         "relu": F.relu,

@@ -17,12 +17,14 @@ MOST_CALLS_PER_SAMPLE = 1000
 @dataclasses.dataclass(frozen=True)
 class Budget:
     """When to stop: after `least_rounds` clean rounds that together took `least_seconds`, and in any case after
-    `most_rounds` rounds or, once `least_rounds` rounds of any kind are done, after `most_seconds`."""
+    `most_rounds` rounds, once `least_rounds` rounds of any kind are done after `most_seconds`, or, one round done, after
+    `hopeless_seconds`."""
 
     least_rounds: int = 9
     least_seconds: float = 1.0
     most_rounds: int = 300
     most_seconds: float = 20.0
+    hopeless_seconds: float = math.inf
 
 
 @dataclasses.dataclass
@@ -84,7 +86,10 @@ def run(ours: Call, theirs: Call, clock: Clock, budget: Budget) -> Rounds:
                 clean_seconds += ours_last.seconds * calls[0] + theirs_last.seconds * calls[1]
             if clean_rounds >= budget.least_rounds and clean_seconds >= budget.least_seconds:
                 break
-            if len(rounds.ours) >= budget.least_rounds and time.perf_counter() - start >= budget.most_seconds:
+            elapsed = time.perf_counter() - start
+            if len(rounds.ours) >= budget.least_rounds and elapsed >= budget.most_seconds:
+                break
+            if elapsed >= budget.hopeless_seconds:
                 break
     finally:
         if collector_was_on:

@@ -1,5 +1,5 @@
 # Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-"""The JSON line of one measurement: written, read back and checked.
+"""The JSON line of one measurement: written, read back and checked. What is optional may be missing in older lines.
 
 Times are milliseconds of one call, rates are 1e9 per second, ratios are PyTorch's time over ours.
 """
@@ -32,6 +32,7 @@ class Versions(TypedDict):
     torch: str
     python: str
     backend: str  # "oneDNN v3.12.0" or "cuDNN 9.19"
+    driver: Optional[str]  # of the GPU
 
 
 class Source(TypedDict):
@@ -85,6 +86,22 @@ class Samples(TypedDict):
     pytorch_ms: list[float]
 
 
+class ConfigTime(TypedDict):
+    """One kernel and config that could have been chosen."""
+
+    config: str
+    expected_ms: float
+    ms: float
+
+
+class PlannerNumbers(TypedDict):
+    """The planner's choice, which comes first among `configs`, against the best of them."""
+
+    chosen_over_best: float
+    best: str
+    configs: list[ConfigTime]
+
+
 class Numbers(TypedDict):
     """What was measured."""
 
@@ -97,6 +114,11 @@ class Numbers(TypedDict):
     extra_bytes_ours: Optional[int]
     extra_bytes_pytorch: Optional[int]
     relative_difference: float
+    error_ours: Optional[float]  # relative RMS error against float64 on slices
+    error_pytorch: Optional[float]
+    copy_ms: Optional[float]  # CUDA: a device copy that moves the compulsory bytes
+    first_call_ms: Optional[float]  # CUDA: of a shape that nothing was compiled for
+    planner: Optional[PlannerNumbers]
     rounds: Rounds
     samples: Samples
 
@@ -111,11 +133,12 @@ class Record(TypedDict):
     cases: str  # the list that the case is from
     neighbour: Optional[str]
     problem: str
-    clock: str  # "wall", "cpu" (process CPU time, one thread) or "cuda-events"
+    clock: str  # "wall", "cpu" (process CPU time, one thread), "cuda-events" or "host" (until the call returned)
     device: DeviceInfo
     versions: Versions
     source: Source
     plan: Optional[str]
+    forced_kernel: Optional[str]  # instead of the planner's choice
     replay: str
     numbers: Optional[Numbers]
     error: Optional[str]
@@ -163,6 +186,9 @@ def _check(value: Any, expected: Any, where: str) -> None:
     elif hasattr(expected, "__total__"):  # a TypedDict
         _check_type(value, dict, where)
         fields = typing.get_type_hints(expected)
+        for name, field in fields.items():
+            if typing.get_origin(field) is typing.Union:
+                value.setdefault(name, None)
         for name in sorted(set(fields) ^ set(value)):
             raise ValueError(f"{where}: {'missing' if name in fields else 'unknown'} field '{name}'")
         for name, field in fields.items():

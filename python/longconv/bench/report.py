@@ -12,6 +12,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from longconv.bench import gpu_table
 from longconv.bench import record as records_io
 from longconv.bench.problem import PASSES, Problem
 from longconv.bench.record import Numbers, Record
@@ -31,14 +32,22 @@ def markdown(records: Sequence[Record]) -> str:
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in latest(records):
         s = Setting.of(record)
-        key = (s.kind, s.device, s.isa, s.threads, s.dtype, s.precision, s.clock)
+        key = (s.kind, s.device, s.isa, s.threads, s.dtype, s.precision, s.clock, s.forced_kernel)
         groups.setdefault(key, []).append(record)
     parts = [_NOTE]
     for group in groups.values():
+        if not measured(group):
+            continue
+        if group[0]["clock"] == "host":
+            parts.append(f"{_caption(group)} {gpu_table.host_line(group)}")
+            continue
         odd = [record for record in group if record["cases"].startswith("odd_")]
         rest = [record for record in group if not record["cases"].startswith("odd_")]
         if measured(rest):
-            parts.append(_caption(rest) + "\n\n" + _table(rest) + "\n\n" + _rates(rest))
+            on_gpu = rest[0]["device"]["kind"] == "cuda"
+            parts.append(
+                _caption(rest) + "\n\n" + (gpu_table.markdown(rest) if on_gpu else f"{_table(rest)}\n\n{_rates(rest)}")
+            )
         if measured(odd):
             parts.append(_odd_line(odd))
     return "\n\n".join(parts)
@@ -60,6 +69,7 @@ def _caption(group: Sequence[Record]) -> str:
     commit = "unknown commit" if source["commit"] is None else f"commit {source['commit'][:10]}"
     commit += " with uncommitted changes" if source["dirty"] else ""
     clock = ", CPU time" if setting.clock == "cpu" else ""
+    clock += "" if setting.forced_kernel is None else f", `{setting.forced_kernel}` forced"
     return (
         f"**{device}, {_DTYPE_NAMES[setting.arithmetic]}**{clock}: longconv {versions['longconv']} ({commit}) against "
         f"PyTorch {versions['torch']} ({versions['backend']}), {record['date'][:10]}."

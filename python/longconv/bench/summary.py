@@ -23,6 +23,7 @@ class Setting:
     precision: str
     huge_pages: str
     clock: str
+    forced_kernel: str | None = None
 
     @staticmethod
     def of(record: Record) -> Setting:
@@ -37,6 +38,7 @@ class Setting:
             problem.precision,
             device["huge_pages"],
             record["clock"],
+            record["forced_kernel"],
         )
 
     @property
@@ -51,13 +53,27 @@ def pass_of(record: Record) -> str:
 
 
 def latest(records: Iterable[Record]) -> list[Record]:
-    """Of records of the same problem, case and setting only the one with the latest date, in order of appearance."""
-    found: dict[tuple[object, ...], Record] = {}
+    """Of records of the same problem, case and setting only the one with the latest date, in order of appearance. What
+    only some runs look at (first calls, other configs) it takes from the others, the latest of them."""
+    found: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         key = (Setting.of(record), record["cases"], record["case"], record["problem"])
-        if key not in found or record["date"] >= found[key]["date"]:
-            found[key] = record
-    return list(found.values())
+        found.setdefault(key, []).append(record)
+    return [_merged(sorted(repetitions, key=lambda record: record["date"])) for repetitions in found.values()]
+
+
+def _merged(repetitions: Sequence[Record]) -> Record:
+    last = repetitions[-1]
+    if last["numbers"] is None:
+        return last
+    numbers = last["numbers"].copy()
+    for record in reversed(repetitions[:-1]):
+        if record["numbers"] is not None and record["versions"] == last["versions"]:
+            numbers["first_call_ms"] = numbers["first_call_ms"] or record["numbers"]["first_call_ms"]
+            numbers["planner"] = numbers["planner"] or record["numbers"]["planner"]
+    merged = last.copy()
+    merged["numbers"] = numbers
+    return merged
 
 
 def measured(records: Iterable[Record]) -> list[tuple[Record, Numbers]]:

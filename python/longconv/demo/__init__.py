@@ -7,12 +7,12 @@ Needs the extra packages of ``pip install longconv[demo]``.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 from pathlib import Path
 
 import torch
+
+from longconv._machine import cpu_name
 
 __all__ = ["add_arguments", "run"]
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ModuleNotFoundError as error:
         print(f"longconv demo: {error}; it needs numpy, scipy, matplotlib and tqdm (the extra 'demo')", file=sys.stderr)
         return 1
-    print(f"longconv beside PyTorch {torch.__version__}, {processor_name()}, {torch.get_num_threads()} threads")
+    print(f"longconv beside PyTorch {torch.__version__}, {cpu_name()}, {torch.get_num_threads()} threads")
     try:
         if arguments.only != "recording":
             headline.run(full=arguments.full)
@@ -46,13 +46,3 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"longconv demo: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def processor_name() -> str:
-    """The processor's own name for itself."""
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -183,7 +183,10 @@ def _alternate(sides: tuple[_Side, _Side]) -> None:
             side.run_once()
     for side in sides:
         side.close()
-        how = f"best of {len(side.seconds)}" + (f", in {side.batches} batches" if side.batches > 1 else "")
+        runs = len(side.seconds)
+        how = (f"best of {runs}" if runs > 1 else "one run") + (
+            f", in {side.batches} batches" if side.batches > 1 else ""
+        )
         print(f"   {side.name:16} {min(side.seconds):7.2f} s ({how}), peak memory above input and output "
               f"{side.extra_bytes / 1e6:8,.0f} MB")  # fmt: skip
 

@@ -39,7 +39,9 @@ def run(wav: Path | None, output: Path) -> Path:
     recording = read(wav) if wav else read_alsa()
     channels, length = recording.samples.shape
     seconds = length / recording.sample_rate_hz
-    print(f"\n2. A recording: {recording.title}, {channels} channel(s), {length:,} samples, {seconds:.1f} s")
+    sound = "mono" if channels == 1 else f"{channels} channels"
+    print(f"\n2. A recording: {recording.title}, {sound}, {length:,} samples at {recording.sample_rate_hz:,} Hz, "
+          f"{seconds:.1f} s")  # fmt: skip
     hop = 1 << max(5, round(np.log2(max(length, 1) / _FRAMES)))
     bank = ConstantQ(recording.sample_rate_hz, hop_samples=hop)
     taps = bank.taps

@@ -160,7 +160,7 @@ def _function(path: Path) -> str:
     else:
         out += _direct("p")
     if problem["bias"]:
-        out.append("  point(p.bias, call.bias.data_ptr());")
+        out += _bias("p", direct=not pack)
     out.append(_launch("conv", main, "p"))
     if repair:
         out += [
@@ -173,7 +173,7 @@ def _function(path: Path) -> str:
             f"  r.redo_step = kTileSteps, r.redo_span = {layer['redo_span']}, r.redo_tiles = tiles_per_row;",
         ]
         if problem["bias"]:
-            out.append("  point(r.bias, call.bias.data_ptr());")
+            out += _bias("r", direct=True)
         out.append(_launch("repair", repair, "r"))
     return "\n".join([*out, "}", ""])
 
@@ -238,6 +238,10 @@ def _direct(p: str) -> list[str]:
         f"  point({p}.w, call.weight.data_ptr());",
         f"  {p}.w_out = kInChannels * kKernelSize, {p}.w_in = kKernelSize, {p}.w_tap = 1, {p}.y_time = 1;",
     ]
+
+
+def _bias(p: str, direct: bool) -> list[str]:
+    return [f"  point({p}.bias, call.bias.data_ptr());", *([f"  {p}.bias_channel = 1;"] if direct else [])]
 
 
 def _launch(role: str, step: dict[str, Any], params: str) -> str:

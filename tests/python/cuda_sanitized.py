@@ -1,0 +1,41 @@
+# Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+"""A few tiny convolutions on the kernel that LONGCONV_CUDA_KERNEL names: the program for compute-sanitizer.
+
+No test by itself, and no GPU code but ours: signals come from the host and results go back to it. With
+PYTORCH_NO_CUDA_MEMORY_CACHING=1 every tensor is an allocation of its own, so that its bounds are real.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from cuda_support import ARITHMETICS, DEVICE, FORCED, expect_case, multiplies
+from longconv import functional
+from strategies import Case
+
+CASES = [
+    Case(1, 16, 72, 301, 3, 1, 1),
+    Case(2, 20, 33, 400, 3, 3, 0, 4, bias=True),
+    Case(1, 36, 64, 270, 4, 2, 3, 1, 1, "reflect", residual=True, activation="gelu"),
+]
+
+
+def main() -> int:
+    """0 when every result is within its bound; the sanitizer has an exit status of its own."""
+    ran, bad = 0, 0
+    for case in CASES:
+        for dtype, precision in ARITHMETICS:
+            if not multiplies(FORCED, dtype, precision):
+                continue
+            case = Case(**{**vars(case), "dtype": dtype})
+            x, w, bias, residual = (None if t is None else t.to(DEVICE) for t in case.tensors())
+            y = functional.conv1d(x, w, bias, residual=residual, precision=precision, **case.options())  # type: ignore[arg-type]
+            worst, where = expect_case(case, precision).worst(y.cpu())
+            ran, bad = ran + 1, bad + (worst > 1)
+            print(f"{dtype} {precision} {case.replay()}: {worst:.2f} of the bound at {where}", flush=True)
+    print(f"{ran} convolutions, {bad} beyond their bound")
+    return 1 if bad or not ran else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
