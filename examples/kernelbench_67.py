@@ -29,8 +29,9 @@ device_source = r"""
 namespace conv1d {
 
 // ---- ptx/types.cuh ---------------------------------------------------------------------------------------------------
-/// Integer types, 16-bit floating-point types and conversions for device code. No system header: the names and types
-/// are those that <cstdint> has on 64-bit Linux, so that a file may also be compiled after one that includes it.
+/// Integer types, 16-bit floating-point types and (ptx/conversions.cuh) conversions for device code. No system header: the
+/// names and types are those that <cstdint> has on 64-bit Linux, so that a file may also be compiled after one that
+/// includes it.
 
 typedef signed char int8_t;
 typedef unsigned char uint8_t;
@@ -54,16 +55,20 @@ struct f16 {
 /// A float whose low 13 bits the tensor core ignores. A tag: it is stored as float or uint32_t.
 struct tf32 {};
 
+}  // namespace longconv
+
+// ---- ptx/conversions.cuh ---------------------------------------------------------------------------------------------
+/// Conversions that are one instruction. Included by ptx/types.cuh, after the types.
+
+namespace longconv {
 namespace ptx {
 
 /// Exact.
-__device__ __forceinline__ float to_float(bf16 value) { return __uint_as_float((uint32_t)value.bits << 16); }
 __device__ __forceinline__ float to_float(f16 value) {
   float result;
   asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
   return result;
 }
-__device__ __forceinline__ float to_float(float value) { return value; }
 
 /// Round to nearest, ties to even; overflow gives Inf, NaN stays NaN, subnormals are kept.
 __device__ __forceinline__ bf16 to_bf16(float value) {
@@ -88,14 +93,33 @@ __device__ __forceinline__ uint32_t pack_f16(float low, float high) {
   asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
   return result;
 }
-__device__ __forceinline__ void unpack_bf16(uint32_t packed, float& low, float& high) {
-  low = __uint_as_float(packed << 16);
-  high = __uint_as_float(packed & 0xffff0000u);
-}
+/// Exact.
 __device__ __forceinline__ void unpack_f16(uint32_t packed, float& low, float& high) {
   asm("{\n.reg .f16 a, b;\nmov.b32 {a, b}, %2;\ncvt.f32.f16 %0, a;\ncvt.f32.f16 %1, b;\n}"
       : "=f"(low), "=f"(high)
       : "r"(packed));
+}
+
+/// The larger number; NaN if either is one (fmaxf would drop it).
+__device__ __forceinline__ float max_nan(float a, float b) {
+  float result;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+  return result;
+}
+
+}  // namespace ptx
+}  // namespace longconv
+
+// ---- ptx/types.cuh ---------------------------------------------------------------------------------------------------
+namespace longconv {
+namespace ptx {
+
+/// Exact.
+__device__ __forceinline__ float to_float(bf16 value) { return __uint_as_float((uint32_t)value.bits << 16); }
+__device__ __forceinline__ float to_float(float value) { return value; }
+__device__ __forceinline__ void unpack_bf16(uint32_t packed, float& low, float& high) {
+  low = __uint_as_float(packed << 16);
+  high = __uint_as_float(packed & 0xffff0000u);
 }
 
 /// The TF32 operand for a float's bits: rounded to 10 explicit bits, to nearest, ties away from zero. The tensor core
@@ -222,7 +246,7 @@ struct Extremes {
   float largest = 0.f;
   uint32_t smallest = 0xffffffffu;
   LC_DEVICE void add(float v) {
-    asm("max.NaN.f32 %0, %0, %1;" : "+f"(largest) : "f"(fabsf(v)));
+    largest = max_nan(largest, fabsf(v));
     const uint32_t bits = __float_as_uint(v);
     smallest = min(smallest, bits + bits - 1u);
   }
@@ -763,7 +787,7 @@ template <class T> LC_DEVICE bool is_minus_inf(T v) { return v < 0 && v - v != 0
 template <Activation kActivation> LC_DEVICE float activate(float v, float negative_slope) {
   switch (kActivation) {
     case Activation::none: return v;
-    case Activation::relu: return v < 0.f ? 0.f : v;  // NaN sweeps
+    case Activation::relu: return v < 0.f ? 0.f : v;  // NaN stays
     case Activation::leaky_relu: return v < 0.f ? v * negative_slope : v;
     case Activation::gelu: return is_minus_inf(v) ? -0.f : 0.5f * v * (1.f + erff(v * 0.70710678118654752f));
     case Activation::gelu_tanh: return is_minus_inf(v) ? -0.f : 0.5f * v * (1.f + tanhf(0.79788456080286536f * (v + 0.044715f * v * v * v)));
@@ -1106,12 +1130,12 @@ template <Pad kPad> LC_DEVICE int64_t padded_index(int64_t p, int64_t length) {
 //
 // so that a tap is a row offset inside a plane (polyphase for strides). Every lane owns rows; a warp packs a chunk.
 
-// TF32 rounding (ptx/types.cuh: round_tf32) in two halves: store_packed adds half a unit; before, values for which that is
+// TF32 rounding (ptx/conversions.cuh: round_tf32) in two halves: store_packed adds half a unit; before, values for which that is
 // not the rounding (NaN, and finite ones that would become Inf) are changed so that it is. One warp vote for a batch.
 template <int kCount> LC_DEVICE void prepare_tf32(uint32_t (&v)[kCount]) {
   float largest = 0.f;
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) asm("max.NaN.f32 %0, %0, %1;" : "+f"(largest) : "f"(fabsf(__uint_as_float(v[i]))));
+  for (int i = 0; i < kCount; ++i) largest = max_nan(largest, fabsf(__uint_as_float(v[i])));
   if (__any_sync(~0u, !(largest < __uint_as_float(0x7f7ff000u)))) {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) v[i] = round_tf32(v[i]) - 0x1000u;
@@ -1982,7 +2006,7 @@ constexpr int kChannelWays = 2, kTimeWays = 2 / kChannelWays, kInterval = 3;
 struct StorePolicy {
   using Element = float;
   static constexpr int kColumns = kN, kStageRows = 4;
-  static constexpr Store kStore = static_cast<Store>(1);
+  static constexpr Store kStore = static_cast<Store>(0);
 };
 using Rows = RowStore<StorePolicy>;
 
@@ -2032,7 +2056,7 @@ struct C : Polyphase<1, 1, 3> {
   static constexpr int kSharedRaw = round_up(kSharedW + kRings * kWStages * kWStageBytes, 16);
   static constexpr int kSharedOut = kSharedRaw + kRawBuffers * kRawBytes;
   static constexpr int kSharedScales = kSharedOut + 8 * Rows::kStageBytes;  // inverse scale of each slot
-  static constexpr int kSharedExchange = kSharedScales + round_up(kSlots * 4, 8);  // a team's extremes
+  static constexpr int kSharedExchange = kSharedScales + round_up(kSlots * 4, 16);  // a team's extremes
   static constexpr int kSharedBarriers = kSharedExchange + (kTeam > 1 ? 16 * kTeam : 0);
   static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
 };
@@ -2392,7 +2416,7 @@ struct Params {
   const uint32_t* redo;
   const uint32_t* flags;
   int64_t x_batch, x_channel, x_time, w_out, w_in, w_tap, y_batch, y_channel, y_time;  // strides in elements
-  int64_t residual_batch, residual_channel, residual_time;
+  int64_t bias_channel, residual_batch, residual_channel, residual_time;
   int64_t length, out_length, pad_left;
   int64_t redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
   int64_t redo_tiles;
@@ -2513,7 +2537,7 @@ __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_c
         const int64_t first = t * kStride - p.pad_left;
         if (1 == 2 && first >= 0 && first + (kKernel - 1) * kDilation < p.length) continue;
         Sum v = total[o][j];
-        if (0) v += to_sum(p.bias[channel]);
+        if (0) v += to_sum(p.bias[channel * p.bias_channel]);
         if (0) v += to_sum(p.residual[tile.batch * p.residual_batch + channel * p.residual_channel + t * p.residual_time]);
         v = activate<kActivation>(v, p.negative_slope);
         narrow(v, p.y[tile.batch * p.y_batch + channel * p.y_channel + t * p.y_time]);
@@ -3242,14 +3266,14 @@ void forward_tf32_sm90a(const Call& call) {
 
 #if CUDART_VERSION >= 12000
 // fp32 on Hopper: dense_fprop_split_sm90.
-// Its configuration: ways2 slots4 raw4 taps3 interval3 w4 stationary1 resident0 full1 packers3 cluster1 team1.
+// Its configuration: ways2 slots4 raw4 taps3 interval3 w4 stationary1 resident0 full0 packers3 cluster1 team1.
 void forward_fp32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_fp32;
   namespace conv = conv1d::dense_fprop_split_sm90_fp32;
   namespace repair = conv1d::direct_fprop_repair;
   // Workspace: flags, scales, packed weights, one redo bit a tile.
   constexpr int64_t kFlagBytes = 256, kInverseOffset = 256, kWeightOffset = 768, kPackedBytes = 99072;
-  constexpr int64_t kTileSteps = 128;
+  constexpr int64_t kTileSteps = 120;
   const int64_t tiles_per_row = ceil_div(call.out_length, kTileSteps);
   const int64_t redo_bytes = ceil_div(call.batch * tiles_per_row, 32) * 4;
   const torch::Tensor workspace = torch::empty({kPackedBytes + redo_bytes}, call.x.options().dtype(torch::kUInt8));
@@ -3276,7 +3300,7 @@ void forward_fp32_sm90a(const Call& call) {
   point(p.weight_inverse, memory + kInverseOffset);
   point(p.redo, memory + kPackedBytes);
   constexpr Shape kConvShape = {
-      0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/186688};
+      0, /*tile_steps=*/120, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/186688};
   launch(conv::longconv_dense_fprop_split_sm90, p, kConvShape, call);
   // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
   repair::Params r{};
@@ -3421,7 +3445,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_3f541eebca27",
+        name="longconv_conv1d_b234d62c26f4",
         cpp_sources=declaration,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward"],

@@ -85,6 +85,34 @@ def test_is_formatted(ejected):
     assert not re.search(r"[ \t]+$|\t", ejected, re.MULTILINE)
 
 
+def test_every_parameter_is_filled(ejected):
+    """Each field of a kernel's Params but those of what a layer does not have: a new one must not be forgotten."""
+    names = load(ejected)
+    device, launcher = names["device_source"], names["launcher_source"]
+
+    def fields(text, struct="Params"):
+        own = re.search(rf"struct {struct}\b[^{{;]*\{{(.*?)\}};", text, re.DOTALL)
+        declared = re.findall(r"(\w+)(?=[,;])", re.sub(r"//.*", "", own[1])) if own else []
+        derived = re.search(r"(?:struct Params : |using Params = )FpropParams", text) if struct == "Params" else None
+        return {*declared, *(fields(device, "FpropParams") if derived else ())}
+
+    absent = {"residual", "residual_batch", "residual_channel", "residual_time", "pad_left", "negative_slope"}
+    functions = re.findall(r"^void forward_\w+\(.*?^\}", launcher, re.DOTALL | re.MULTILINE)
+    assert functions
+    for function in functions:
+        optional = absent | (set() if "call.bias" in function else {"bias", "bias_channel"})
+        optional |= set() if "kInverseOffset" in function else {"inverse", "weight_inverse"}
+        optional |= set() if "namespace repair" in function else {"redo"}
+        for role, variable in (("pack", "w"), ("conv", "p"), ("repair", "r")):
+            if (alias := re.search(rf"namespace {role} = conv1d::(\w+);", function)) is None:
+                continue
+            kernel = device[device.index(f"namespace {alias[1]} {{") : device.index(f"}}  // namespace {alias[1]}")]
+            filled = set(re.findall(rf"\b{variable}\.(\w+)", function))
+            unused = {"flags", "redo_step", "redo_span", "redo_tiles"} if role == "conv" else set()
+            assert fields(kernel) - filled <= optional | unused, function
+            assert filled <= fields(kernel), function
+
+
 @pytest.mark.parametrize(
     ("bias", "problem"), [(False, "n2 c6->10 l50 k3 s2 d2"), (True, "n2 c6->10 l50 k3 s2 d2 bias")]
 )
@@ -176,12 +204,13 @@ extern "C" __global__ void entry(const __grid_constant__ Params p) {
   { int pass = '0'; }
 }
 """
-    sources = {"a.cuh": header, "b.cuh": "int b;\n", "k.cuh": kernel}
+    sources = {"a.cuh": header, "b.cuh": 'int b;\n#include "c.cuh"\n', "k.cuh": kernel}
+    sources["c.cuh"] = '#pragma once\n#include "b.cuh"\nint after_b;\n'
     first = Kernel("one", "k.cuh", "entry", {"LC_KIND": "1", "LC_SIZE": "16"}, True, "#ifdef X", "One.")
     second = Kernel("two", "k.cuh", "entry", {"LC_KIND": "3", "LC_SIZE": "16"}, False)
     text = device_text([first, second], sources)
     assert text.count("int b;") == text.count("int hopper;") == 1
-    assert text.index("int b;") < text.index("int hopper;") < text.index("namespace one")
+    assert text.index("int b;") < text.index("int after_b;") < text.index("int hopper;") < text.index("namespace one")
     assert text.count("constexpr int kSweepBytes = 16;") == text.count("constexpr int kThree = 3;") == 1
     assert "kTwo" not in text
     assert "trap" not in text

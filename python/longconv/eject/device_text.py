@@ -1,8 +1,9 @@
 # Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 """Kernel files as one piece of CUDA source: includes once, definitions and conditionals resolved, comments kept.
 
-Knows nothing of what the kernels do. What it relies on: includes and conditionals stand alone on their lines, headers
-take no ``LC_`` definition of a problem, and a kernel file has one ``extern "C" __global__`` entry of a known name.
+Knows nothing of what the kernels do. What it relies on: includes and conditionals stand alone on their lines, no include
+within a conditional, headers take no ``LC_`` definition of a problem, and a kernel file has one ``extern "C"
+__global__`` entry of a known name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ __all__ = ["Kernel", "device_text"]
 _INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
 _DIRECTIVE = re.compile(r"\s*#\s*(if|ifdef|ifndef|elif|else|endif)\b(.*)")
 _DROPPED = re.compile(r"\s*#\s*pragma\s+once|// Copyright")
+_CODE = re.compile(r"\s*(?!//|#\s*pragma)\S")
 _TOKEN = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\b[A-Za-z_]\w*\b', re.DOTALL)
 _NOT_CODE = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 _GLOBAL = re.compile(rf"{_NOT_CODE.pattern}|(?<![\w>:])::([A-Za-z_]\w*)", re.DOTALL)
@@ -37,23 +39,44 @@ class Kernel:
 def device_text(kernels: Iterable[Kernel], sources: Mapping[str, str]) -> str:
     """All kernels, and before them each header that they include, in one namespace ``conv1d``."""
     kernels = list(kernels)
-    headers: list[str] = []
+    seen: set[str] = set()
+    sections: list[tuple[str, str]] = []
     for kernel in kernels:
-        _collect(kernel.file, sources, headers)
+        for name in filter(None, map(_included, sources[kernel.file].splitlines())):
+            _collect(name, sources, seen, sections)
     hopper = any(kernel.hopper for kernel in kernels)
     parts = ["namespace conv1d {"]
-    for name in headers:
-        parts.append(f"// ---- {name} {'-' * (112 - len(name))}\n" + _resolve(sources[name], {}, hopper, header=True))
+    for name, text in sections:
+        parts.append(f"// ---- {name} {'-' * (112 - len(name))}\n" + _resolve(text, {}, hopper, header=True))
     parts += [_kernel_text(kernel, sources[kernel.file]) for kernel in kernels]
     parts.append("}  // namespace conv1d\n")
     return _plain_words(re.sub(r"\n{3,}", "\n\n", "\n\n".join(parts)))
 
 
-def _collect(name: str, sources: Mapping[str, str], headers: list[str]) -> None:
+def _included(line: str) -> str | None:
+    match = _INCLUDE.match(line)
+    return match[1] if match else None
+
+
+def _collect(name: str, sources: Mapping[str, str], seen: set[str], sections: list[tuple[str, str]]) -> None:
+    """Adds a header after what it includes, or, where it includes in its midst, cut in two there."""
+    if name in seen:
+        return
+    seen.add(name)
+    lines: list[str] = []
+
+    def add() -> None:
+        if any(_CODE.match(line) for line in lines):
+            sections.append((name, "\n".join(lines)))
+            lines.clear()
+
     for line in sources[name].splitlines():
-        if (match := _INCLUDE.match(line)) and match[1] not in headers:
-            _collect(match[1], sources, headers)
-            headers.append(match[1])
+        if other := _included(line):
+            add()
+            _collect(other, sources, seen, sections)
+        else:
+            lines.append(line)
+    add()
 
 
 def _kernel_text(kernel: Kernel, text: str) -> str:
@@ -105,7 +128,7 @@ def _resolve(text: str, defines: Mapping[str, str], hopper: bool, header: bool) 
     A header is compiled for every architecture of the file: its functions for Hopper stay where there is one, and a
     choice between two texts by architecture stays a choice.
     """
-    lines = iter([line for line in text.splitlines() if not _DROPPED.match(line) and not _INCLUDE.match(line)])
+    lines = iter([line for line in text.splitlines() if not _DROPPED.match(line) and _included(line) is None])
     root = _Branch("")
     _parse(lines, root)
     known = {"__CUDA_ARCH__": "900" if hopper else "800", **defines}
