@@ -8,6 +8,7 @@
 
 #include <cstdlib>
 
+#include "longconv/cuda.h"
 #include "longconv/error.h"
 #include "plan_cache.h"
 
@@ -56,7 +57,8 @@ std::shared_ptr<const Plan> plan_on_cuda(const ConvProblem& problem, int ordinal
   static PlanCache* const cache = new PlanCache;  // never destroyed: kernels may run while the process exits
   static const char* const forced = std::getenv("LONGCONV_CUDA_KERNEL");  // tests and comparisons
   return cache->get(problem, ordinal, [](const ConvProblem& asked, int device) {
-    return forced != nullptr ? make_plan(asked, Device::cuda(device), forced) : make_plan(asked, Device::cuda(device));
+    return forced != nullptr ? make_plan(asked, Device::cuda(device), forced)
+                             : cuda::make_tuned_plan(asked, Device::cuda(device));
   });
 }
 

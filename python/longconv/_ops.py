@@ -11,7 +11,7 @@ from typing import Any, Optional, cast
 import torch
 from torch import Tensor
 
-__all__ = ["build_info", "diagnose_cuda", "plan", "plan_on"]
+__all__ = ["build_info", "diagnose_cuda", "plan"]
 
 _LIBRARY = Path(__file__).with_name("_C.so")
 
@@ -58,37 +58,29 @@ _load()
 torch.ops.longconv.add_nvrtc_folders(_nvrtc_folders())
 
 
-def plan(problem: str, threads: int = 0) -> str:
-    """How a problem will be done on this machine's CPU, and why, in several lines.
+def plan(problem: str, threads: int = 0, device: str | torch.device = "cpu") -> str:
+    """How a problem will be done on a device, and why, in several lines. Nothing is computed or measured.
 
     Parameters
     ----------
     problem : str
         For example "fprop n64 c64->128 l524280 k3 s3 d4 f32".
     threads : int
-        0 for :func:`torch.get_num_threads`.
-
-    Raises
-    ------
-    ValueError
-        A word of the problem is not understood.
-    RuntimeError
-        The sizes describe no convolution.
-    """
-    return cast(str, torch.ops.longconv.plan(problem, threads))
-
-
-def plan_on(problem: str, device: str) -> str:
-    """The same for a GPU model, "h100", "a100", "l4", ...: no GPU is needed.
+        Of the CPU; 0 for :func:`torch.get_num_threads`.
+    device : str or torch.device
+        "cpu"; "cuda" or "cuda:1", a GPU of this machine; or a model of GPU, "h100", "a100", "l4", ..., for which no
+        GPU is needed.
 
     Raises
     ------
     ValueError
         A word of the problem, or the device, is not known; the message lists those that are.
+    RuntimeError
+        The sizes describe no convolution, or there is no driver or GPU for "cuda".
     NotImplementedError
         No kernel does this problem there; the message says why.
     """
-    return cast(str, torch.ops.longconv.plan_on(problem, device))
+    return cast(str, torch.ops.longconv.plan(problem, threads, str(device)))
 
 
 def diagnose_cuda() -> str:
