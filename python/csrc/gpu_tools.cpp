@@ -1,5 +1,5 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// Operators and the class behind `longconv warmup` and `longconv tune`.
+/// Operators and the class behind `longconv warmup` and `longconv tune`, and the CUDA engine's switch.
 #include "gpu_tools.h"
 
 #include <torch/library.h>
@@ -66,6 +66,8 @@ TORCH_LIBRARY_IMPL(longconv, CompositeExplicitAutograd, m) { m.impl("fprop_probl
 
 TORCH_LIBRARY_FRAGMENT(longconv, m) {
   m.def("compile_ahead(str problem, str device) -> (int, int, float)", compile_ahead);
+  m.def("reuse_packed_weights(bool enabled) -> ()", reuse_packed_weights);
+  m.def("reuses_packed_weights() -> bool", reuses_packed_weights);
   m.def("cache_folder() -> str", [] { return with_torch_errors([] { return cuda::cache_folder(); }); });
   using Self = c10::intrusive_ptr<Tuner>;
   m.class_<Tuner>("Tuner")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from longconv import functional
-from longconv._ops import build_info, plan
+from longconv._ops import build_info, plan, reuse_packed_weights
 from longconv.modules import Conv1d, LazyConv1d
 from longconv.patching import replace_conv1d
 from longconv.tuning import tune
@@ -19,6 +19,7 @@ __all__ = [
     "functional",
     "plan",
     "replace_conv1d",
+    "reuse_packed_weights",
     "tune",
     "warmup",
 ]

@@ -120,6 +120,9 @@ def conv1d(
     that of float32; `docs/design/numerics.md` derives the bounds. Results are bitwise reproducible, whatever the
     number of threads. Nothing outside the signal is multiplied: an infinite weight makes no NaN from a padding zero.
 
+    On CUDA, tensor-core kernels first pack the weights into their own order, at every call unless
+    :func:`longconv.reuse_packed_weights` allows to keep them.
+
     Differentiable in input, weight, bias and residual, any number of times, in reverse and forward mode.
     Where a gradient is wanted, gelu and silu are PyTorch's own, behind the convolution: their last bits may differ.
 

@@ -155,11 +155,16 @@ void check_tensors(const ConvProblem& p, const ConvTensors& t) {
 
 void check_context(const Plan& plan, const LaunchContext& context, const Parallel& parallel) {
   constexpr std::uintptr_t kAlignment = 64;
-  if (context.workspace_bytes < plan.workspace_bytes()) {
-    reject("workspace: expected at least " + std::to_string(plan.workspace_bytes()) + " bytes, but got " +
+  const bool packed_elsewhere = context.packed_weights != nullptr;
+  const std::int64_t needed = plan.workspace_bytes() - (packed_elsewhere ? plan.packed_weights_bytes() : 0);
+  if (context.workspace_bytes < needed) {
+    reject("workspace: expected at least " + std::to_string(needed) + " bytes, but got " +
            std::to_string(context.workspace_bytes));
   }
-  if (plan.workspace_bytes() > 0) {
+  if (packed_elsewhere && reinterpret_cast<std::uintptr_t>(context.packed_weights) % 256 != 0) {
+    reject("packed_weights: expected memory aligned to 256 bytes");
+  }
+  if (needed > 0) {
     if (context.workspace == nullptr) reject("workspace: expected memory, but got a null pointer");
     if (reinterpret_cast<std::uintptr_t>(context.workspace) % kAlignment != 0) {
       reject("workspace: expected memory aligned to 64 bytes");
