@@ -30,6 +30,8 @@ const struct ReadFast {
 int contexts[16];
 struct Module {
   std::string image;
+  bool is_self_test = false;
+  bool is_fast = false;
 };
 /// Modules that are loaded. The library never unloads a good one; here they are owned, which a leak checker wants.
 std::mutex modules_mutex;
@@ -60,12 +62,9 @@ CUresult launched(CUfunction function, void** parameters) {
   if (state.launch_result != 0) return called(state.launch_result);
   ++state.launches;
   state.last_argument = *static_cast<const int*>(parameters[0]);
-  const std::string& image = reinterpret_cast<Module*>(function)->image;
-  const char* const fast = state.fast_kernel;
-  state.clock_ns += fast != nullptr && image.find(fast) != std::string::npos ? 1000 : 100000;
-  if (image.find("self_test") != std::string::npos && image.find("VARIANT") == std::string::npos) {
-    imitate_self_test(parameters[0]);
-  }
+  const Module& module = *reinterpret_cast<Module*>(function);
+  state.clock_ns += module.is_fast ? 1000 : 100000;
+  if (module.is_self_test) imitate_self_test(parameters[0]);
   return called();
 }
 
@@ -142,6 +141,10 @@ FAKE cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned, int*, voi
   if (state.load_result != 0) return called(state.load_result);
   state.capture_mode_during_load = state.capture_mode.load();
   auto made = std::make_unique<Module>(Module{static_cast<const char*>(image)});
+  const auto has = [&](const char* text) { return made->image.find(text) != std::string::npos; };
+  made->is_self_test = has("self_test") && !has("VARIANT");
+  const char* const fast = state.fast_kernel;
+  made->is_fast = fast != nullptr && has(fast);
   *module = reinterpret_cast<CUmodule>(made.get());
   std::lock_guard lock(modules_mutex);
   Module* key = made.get();
