@@ -32,3 +32,6 @@ template <class E> LC_DEVICE void store_pair(E* p, float a, float b) { *reinterp
 LC_DEVICE uint32_t bits_of(float v) { return __float_as_uint(v); }
 LC_DEVICE uint32_t bits_of(bf16 v) { return v.bits; }
 LC_DEVICE uint32_t bits_of(f16 v) { return v.bits; }
+
+// The compiler no longer knows how `v` came about: what is computed from it is computed here, not kept from before a loop.
+LC_DEVICE void forget_origin(int& v) { asm volatile("" : "+r"(v)); }
