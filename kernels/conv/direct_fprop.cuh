@@ -58,7 +58,7 @@ struct Params {
   const uint32_t* redo;
   const uint32_t* flags;
   int64_t x_batch, x_channel, x_time, w_out, w_in, w_tap, y_batch, y_channel, y_time;  // strides in elements
-  int64_t residual_batch, residual_channel, residual_time;
+  int64_t bias_channel, residual_batch, residual_channel, residual_time;
   int64_t length, out_length, pad_left;
   int64_t redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
   int64_t redo_tiles;
@@ -187,7 +187,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(con
         const int64_t first = t * kStride - p.pad_left;
         if (LC_MODE == 2 && first >= 0 && first + (kKernel - 1) * kDilation < p.length) continue;
         Sum v = total[o][j];
-        if (LC_BIAS) v += to_sum(p.bias[channel]);
+        if (LC_BIAS) v += to_sum(p.bias[channel * p.bias_channel]);
         if (LC_RESIDUAL) v += to_sum(p.residual[tile.batch * p.residual_batch + channel * p.residual_channel + t * p.residual_time]);
         v = activate<kActivation>(v, p.negative_slope);
         narrow(v, p.y[tile.batch * p.y_batch + channel * p.y_channel + t * p.y_time]);

@@ -1,6 +1,7 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// Integer types, 16-bit floating-point types and conversions for device code. No system header: the names and types
-/// are those that <cstdint> has on 64-bit Linux, so that a file may also be compiled after one that includes it.
+/// Integer types, 16-bit floating-point types and (ptx/conversions.cuh) conversions for device code. No system header: the
+/// names and types are those that <cstdint> has on 64-bit Linux, so that a file may also be compiled after one that
+/// includes it.
 #pragma once
 
 typedef signed char int8_t;
@@ -25,48 +26,19 @@ struct f16 {
 /// A float whose low 13 bits the tensor core ignores. A tag: it is stored as float or uint32_t.
 struct tf32 {};
 
+}  // namespace longconv
+
+#include "ptx/conversions.cuh"
+
+namespace longconv {
 namespace ptx {
 
 /// Exact.
 __device__ __forceinline__ float to_float(bf16 value) { return __uint_as_float((uint32_t)value.bits << 16); }
-__device__ __forceinline__ float to_float(f16 value) {
-  float result;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(result) : "h"(value.bits));
-  return result;
-}
 __device__ __forceinline__ float to_float(float value) { return value; }
-
-/// Round to nearest, ties to even; overflow gives Inf, NaN stays NaN, subnormals are kept.
-__device__ __forceinline__ bf16 to_bf16(float value) {
-  bf16 result;
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
-  return result;
-}
-__device__ __forceinline__ f16 to_f16(float value) {
-  f16 result;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
-  return result;
-}
-
-/// Two values in one register, `low` in the low half; rounded as above.
-__device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
-  uint32_t result;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
-  return result;
-}
-__device__ __forceinline__ uint32_t pack_f16(float low, float high) {
-  uint32_t result;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(result) : "f"(high), "f"(low));
-  return result;
-}
 __device__ __forceinline__ void unpack_bf16(uint32_t packed, float& low, float& high) {
   low = __uint_as_float(packed << 16);
   high = __uint_as_float(packed & 0xffff0000u);
-}
-__device__ __forceinline__ void unpack_f16(uint32_t packed, float& low, float& high) {
-  asm("{\n.reg .f16 a, b;\nmov.b32 {a, b}, %2;\ncvt.f32.f16 %0, a;\ncvt.f32.f16 %1, b;\n}"
-      : "=f"(low), "=f"(high)
-      : "r"(packed));
 }
 
 /// The TF32 operand for a float's bits: rounded to 10 explicit bits, to nearest, ties away from zero. The tensor core

@@ -25,7 +25,7 @@ struct Extremes {
   float largest = 0.f;
   uint32_t smallest = 0xffffffffu;
   LC_DEVICE void add(float v) {
-    asm("max.NaN.f32 %0, %0, %1;" : "+f"(largest) : "f"(fabsf(v)));
+    largest = max_nan(largest, fabsf(v));
     const uint32_t bits = __float_as_uint(v);
     smallest = min(smallest, bits + bits - 1u);
   }

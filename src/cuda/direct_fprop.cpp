@@ -57,7 +57,7 @@ struct DirectParams {
   void* y;
   const void *bias, *residual, *redo, *flags;
   std::int64_t x_batch, x_channel, x_time, w_out, w_in, w_tap, y_batch, y_channel, y_time;
-  std::int64_t residual_batch, residual_channel, residual_time;
+  std::int64_t bias_channel, residual_batch, residual_channel, residual_time;
   std::int64_t length, out_length, pad_left, redo_step, redo_span, redo_tiles;
   std::int32_t batch, groups;
   Slope negative_slope;
@@ -75,7 +75,10 @@ void launch_with(Compiler& compiler, const ConvProblem& problem, const Device& d
   p.x_batch = tensors.x.strides[0], p.x_channel = tensors.x.strides[1], p.x_time = tensors.x.strides[2];
   p.w_out = tensors.w.strides[0], p.w_in = tensors.w.strides[1], p.w_tap = tensors.w.strides[2];
   p.y_batch = tensors.y.strides[0], p.y_channel = tensors.y.strides[1], p.y_time = tensors.y.strides[2];
-  if (problem.has_bias) p.bias = tensors.bias.data;
+  if (problem.has_bias) {
+    p.bias = tensors.bias.data;
+    p.bias_channel = tensors.bias.strides[0];
+  }
   if (problem.has_residual) {
     p.residual = tensors.residual.data;
     p.residual_batch = tensors.residual.strides[0];

@@ -28,6 +28,7 @@ extern "C" __global__ void conversions(const uint16_t* in16, const float* in, ui
   unpack_f16(out[2], low16, high16);
   out[3] = __float_as_uint(low + high + low16 + high16 + to_float(bf16{in16[i]}) + to_float(f16{in16[i]}) + to_float(x));
   out[4] = round_tf32(x) + round_tf32(__float_as_uint(y));
+  out[5] = __float_as_uint(max_nan(x, y));
 }
 
 extern "C" __global__ void shared_and_async_copy(const char* in, uint32_t* out) {

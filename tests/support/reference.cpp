@@ -98,22 +98,37 @@ struct Sums {
     }
   }
 
-  Expected expected(const ConvProblem& problem) const {
+  Expected expected(const ConvProblem& problem, Arithmetic arithmetic) const {
     Expected result;
     for (std::size_t at = 0; at < value.size(); ++at) {
       result.value.push_back(activate(problem, value[at]));
-      result.bound.push_back(element_bound(problem, {value[at], magnitude[at], terms[at]}));
+      result.bound.push_back(element_bound(problem, {value[at], magnitude[at], terms[at]}, arithmetic));
     }
     return result;
   }
 };
 
+/// To TF32's 10 explicit bits, to nearest, ties away from zero.
 template <class Real>
-Reference real_reference(const ConvProblem& p, const TestTensors& tensors) {
+void round_to_tf32(std::vector<Real>& values) {
+  for (Real& value : values) {
+    if (!std::isfinite(value) || value == 0) continue;
+    const Real unit = std::ldexp(Real{1}, std::max(std::ilogb(value), -126) - 10);
+    const Real largest = std::ldexp(Real{2047}, 117);
+    value = std::copysign(std::min(std::floor(std::fabs(value) / unit + Real{0.5}) * unit, largest), value);
+  }
+}
+
+template <class Real>
+Reference real_reference(const ConvProblem& p, const TestTensors& tensors, Arithmetic arithmetic) {
   const int components = is_complex(p.dtype) ? 2 : 1;
-  const auto x = p.pass == Pass::dgrad ? std::vector<Real>() : numbers<Real>(tensors.x);
-  const auto w = p.pass == Pass::wgrad ? std::vector<Real>() : numbers<Real>(tensors.w);
+  auto x = p.pass == Pass::dgrad ? std::vector<Real>() : numbers<Real>(tensors.x);
+  auto w = p.pass == Pass::wgrad ? std::vector<Real>() : numbers<Real>(tensors.w);
   const auto y = p.pass == Pass::fprop ? std::vector<Real>() : numbers<Real>(tensors.y);
+  if (arithmetic == Arithmetic::tensor_core && p.precision == Precision::tf32) {
+    round_to_tf32(x);
+    round_to_tf32(w);
+  }
   Sums<Real> sums(tensors.result(p.pass).element_count(), components);
   for_each_product(p, [&](std::int64_t at_x, std::int64_t at_w, std::int64_t at_y) {
     switch (p.pass) {
@@ -134,7 +149,7 @@ Reference real_reference(const ConvProblem& p, const TestTensors& tensors) {
     const auto residual = numbers<Real>(tensors.residual);
     for (std::int64_t flat = 0; flat < tensors.residual.element_count(); ++flat) sums.add_number(flat, residual, flat);
   }
-  result.result = sums.expected(p);
+  result.result = sums.expected(p, arithmetic);
   if (p.has_bias && p.pass == Pass::wgrad) {
     Sums<Real> bias_sums(p.out_channels, components);
     for (std::int64_t flat = 0; flat < tensors.y.element_count(); ++flat) {
@@ -142,7 +157,7 @@ Reference real_reference(const ConvProblem& p, const TestTensors& tensors) {
       bias_sums.add_number(channel, y, flat);
       for (int c = 0; c < components; ++c) ++bias_sums.terms[channel * components + c];
     }
-    result.bias_gradient = bias_sums.expected(p);
+    result.bias_gradient = bias_sums.expected(p, arithmetic);
   }
   return result;
 }
@@ -266,12 +281,13 @@ long double activate(const ConvProblem& p, long double z) {
   return z;
 }
 
-long double element_bound(const ConvProblem& p, const ElementSum& sum) {
+long double element_bound(const ConvProblem& p, const ElementSum& sum, Arithmetic arithmetic) {
   if (std::isinf(sum.value)) return 0;  // an infinite term: nothing is rounded
   const DType real = real_dtype(p.dtype);
   const DType accumulator = real == DType::f64 ? DType::f64 : DType::f32;
   const long double u = unit_roundoff(accumulator);
-  const long double factor = accumulation_factor(p.pass, real, sum.terms);
+  const long double factor = arithmetic == Arithmetic::tensor_core ? static_cast<long double>(sum.terms + 2)
+                                                                   : accumulation_factor(p.pass, real, sum.terms);
   long double error =
       factor * u / (1 - factor * u) * sum.magnitude + static_cast<long double>(sum.terms + 2) * underflow(accumulator);
   if (p.activation != Activation::none) {
@@ -287,11 +303,11 @@ long double element_bound(const ConvProblem& p, const ElementSum& sum) {
   return may_overflow ? INFINITY : error;
 }
 
-Reference reference(const ConvProblem& problem, const TestTensors& tensors) {
+Reference reference(const ConvProblem& problem, const TestTensors& tensors, Arithmetic arithmetic) {
   switch (real_dtype(problem.dtype)) {
     case DType::i64: return integer_reference(problem, tensors);
-    case DType::f64: return real_reference<long double>(problem, tensors);
-    default: return real_reference<double>(problem, tensors);
+    case DType::f64: return real_reference<long double>(problem, tensors, arithmetic);
+    default: return real_reference<double>(problem, tensors, arithmetic);
   }
 }
 

@@ -34,10 +34,16 @@ struct Reference {
   Expected bias_gradient;  ///< wgrad with has_bias
 };
 
+/// How an engine multiplies and adds.
+enum class Arithmetic : std::uint8_t {
+  engine,       ///< blocked sums, as docs/design/numerics.md promises of every engine
+  tensor_core,  ///< bf16, f16 and TF32 on a GPU: one chain of sums; TF32 rounds its operands to 10 bits, ties away
+};
+
 /// All of the pass's results: f64 and c128 in long double, other floating-point dtypes in double, i64 modulo 2^64.
 /// Reads x, w, y, bias, residual as the pass does; call it before an in-place run overwrites the residual.
 /// Terms that zero padding would contribute are absent, not multiplied by zero.
-Reference reference(const ConvProblem& problem, const TestTensors& tensors);
+Reference reference(const ConvProblem& problem, const TestTensors& tensors, Arithmetic arithmetic = Arithmetic::engine);
 
 /// Empty if every element is within its bound (non-finite ones: equal); else the first that is not, and how many.
 std::string compare(const TestTensor& got, const Expected& expected);
@@ -61,7 +67,8 @@ struct ElementSum {
 };
 
 /// Largest |got - act(z)| allowed for one real component.
-long double element_bound(const ConvProblem& problem, const ElementSum& sum);
+long double element_bound(const ConvProblem& problem, const ElementSum& sum,
+                          Arithmetic arithmetic = Arithmetic::engine);
 
 /// act(z) in the precision of long double.
 long double activate(const ConvProblem& problem, long double z);

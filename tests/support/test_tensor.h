@@ -94,6 +94,8 @@ class TestTensor {
   void set_integer(std::int64_t flat, std::int64_t value);
   void fill(Random& random, Values values);
 
+  /// The allocation around the elements, to copy it to a GPU and back.
+  const GuardedMemory& memory() const { return memory_; }
   /// All bytes of the allocation, to find writes that should not have been.
   std::vector<unsigned char> snapshot() const;
   /// Empty if the bytes that belong to no element are as they were made; else where the first stray write is.

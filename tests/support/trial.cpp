@@ -1,12 +1,16 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 #include "support/trial.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <sstream>
 #include <stdexcept>
+
+#include "cuda/compiler.h"
+#include "cuda/device_memory.h"
 
 namespace longconv::testing {
 namespace {
@@ -32,12 +36,87 @@ std::string find_changed(const char* what, const TestTensor& tensor, const std::
   return std::string("the input ") + what + " was written to; ";
 }
 
+std::string replay_line(const Trial& trial) {
+  const char* const emulator = std::getenv("LONGCONV_EMULATOR");
+  return "\n  replay: " + (emulator == nullptr ? "" : "LONGCONV_EMULATOR='" + std::string(emulator) + "' ") +
+         "LONGCONV_REPLAY='" + trial.to_string() + "'";
+}
+
+/// What the arithmetic of a trial promises.
+Arithmetic arithmetic_of(const Trial& trial) {
+  const ConvProblem& p = trial.problem;
+  const bool tensor_core = p.dtype == DType::bf16 || p.dtype == DType::f16 || p.precision == Precision::tf32;
+  return trial.capability != 0 && tensor_core ? Arithmetic::tensor_core : Arithmetic::engine;
+}
+
+/// A tensor's whole allocation on a GPU, the elements at the same place in it.
+class DeviceTensor {
+ public:
+  DeviceTensor(const TestTensor& tensor, const cuda::Driver& driver, const cuda::Stream& stream)
+      : tensor_(tensor), stream_(stream), view_(tensor.view()), buffer_(driver, tensor.memory().mapped_bytes()) {
+    const GuardedMemory& host = tensor.memory();
+    if (!tensor.defined()) return;
+    buffer_.upload(host.mapped(), host.mapped_bytes(), stream);
+    view_.data = buffer_.as<char>() + (static_cast<unsigned char*>(tensor.view().data) - host.mapped());
+  }
+  const TensorView& view() const { return view_; }
+  void bring_back() const {
+    const GuardedMemory& host = tensor_.memory();
+    if (tensor_.defined()) buffer_.download(host.mapped(), host.mapped_bytes(), stream_);
+  }
+
+ private:
+  const TestTensor& tensor_;
+  const cuda::Stream& stream_;
+  TensorView view_;
+  cuda::DeviceBuffer buffer_;
+};
+
+/// Empty, or that something was written behind the workspace.
+std::string execute_on_gpu(const Plan& plan, const TestTensors& tensors) {
+  cuda::Compiler& compiler = cuda::Compiler::instance();
+  const cuda::Driver& driver = compiler.driver();
+  const cuda::ContextScope scope(driver, compiler.context(plan.device.ordinal));
+  const cuda::Stream stream(driver);
+  const DeviceTensor x(tensors.x, driver, stream), w(tensors.w, driver, stream), y(tensors.y, driver, stream),
+      bias(tensors.bias, driver, stream), residual(tensors.residual, driver, stream);
+  ConvTensors views{x.view(), w.view(), y.view(), bias.view(), residual.view()};
+  if (plan.problem.has_residual && !tensors.residual.defined()) views.residual = y.view();
+  constexpr std::size_t kMargin = 256;
+  const auto bytes = static_cast<std::size_t>(plan.workspace_bytes());
+  const cuda::DeviceBuffer workspace(driver, bytes + kMargin);
+  workspace.fill(0xff, stream);
+  LaunchContext context;
+  context.workspace = workspace.data();
+  context.workspace_bytes = plan.workspace_bytes();
+  context.stream = stream.get();
+  execute(plan, views, context);
+  for (const DeviceTensor* tensor : {&x, &w, &y, &bias, &residual}) tensor->bring_back();
+  std::vector<unsigned char> after(bytes + kMargin);
+  workspace.download(after.data(), after.size(), stream);
+  stream.synchronize();
+  for (std::size_t i = bytes; i < after.size(); ++i)
+    if (after[i] != 0xff) return "a byte behind the workspace was written; ";
+  return {};
+}
+
 }  // namespace
+
+int gpu_for(int capability) {
+  cuda::Compiler& compiler = cuda::Compiler::instance();
+  int best = -1;
+  for (int ordinal = 0; ordinal < cuda::device_count(compiler.driver()); ++ordinal) {
+    const int has = compiler.device(ordinal).compute_capability;
+    if (has >= capability && (best < 0 || has < compiler.device(best).compute_capability)) best = ordinal;
+  }
+  return best;
+}
 
 std::string Trial::to_string() const {
   std::string text = problem.to_string() + " |";
   if (!kernel.empty()) text += " kernel " + kernel;
   if (config >= 0) text += " config " + std::to_string(config);
+  if (capability != 0) text += " capability " + std::to_string(capability);
   if (!isa.empty()) text += " isa " + isa;
   text += " threads " + std::to_string(threads) + " layout " + std::string(name(layout)) + " values " +
           std::string(name(values)) + " seed " + std::to_string(seed);
@@ -60,6 +139,8 @@ Trial Trial::parse(std::string_view text) {
       trial.kernel = value;
     else if (key == "config")
       trial.config = std::stoll(value);
+    else if (key == "capability")
+      trial.capability = std::stoi(value);
     else if (key == "isa")
       trial.isa = value;
     else if (key == "threads")
@@ -77,6 +158,11 @@ Trial Trial::parse(std::string_view text) {
 }
 
 Device device_of(const Trial& trial) {
+  if (trial.capability != 0) {
+    const int ordinal = gpu_for(trial.capability);
+    if (ordinal < 0) throw std::runtime_error("no GPU of compute capability " + std::to_string(trial.capability));
+    return cuda::Compiler::instance().device(ordinal);
+  }
   Device device = Device::host_cpu(trial.threads);
   if (!trial.isa.empty()) device.isa = std::min(device.isa, isa_named(trial.isa));
   return device;
@@ -141,11 +227,15 @@ std::string execute_checked(const Plan& plan, TestTensors& tensors, Parallel& pa
     before.push_back(tensor->defined() ? tensor->snapshot() : std::vector<unsigned char>());
   }
   constexpr std::size_t kAlignment = 64;
-  const auto workspace_bytes = static_cast<std::size_t>(plan.workspace_bytes());
+  const bool on_gpu = plan.device.kind == Device::Kind::cuda;
+  const auto workspace_bytes = on_gpu ? 0 : static_cast<std::size_t>(plan.workspace_bytes());
   const GuardedMemory workspace(workspace_bytes, kAlignment);
-  execute(plan, views, {workspace.data(), plan.workspace_bytes(), &parallel});
-
   std::string wrong;
+  if (on_gpu)
+    wrong += execute_on_gpu(plan, tensors);
+  else
+    execute(plan, views, {workspace.data(), plan.workspace_bytes(), &parallel});
+
   for (std::size_t i = 0; i < std::size(all); ++i) {
     const auto& [what, tensor] = all[i];
     if (!tensor->defined()) continue;
@@ -163,9 +253,7 @@ std::string execute_checked(const Plan& plan, TestTensors& tensors, Parallel& pa
 }
 
 std::string run_trial(const Trial& trial, TestTensors& tensors) {
-  const auto replay = [&trial](const std::string& what) {
-    return what + "\n  replay: LONGCONV_REPLAY='" + trial.to_string() + "'";
-  };
+  const auto replay = [&trial](const std::string& what) { return what + replay_line(trial); };
   try {
     const bool in_place = trial.problem.has_residual && !tensors.residual.defined();
     const Plan plan = plan_of(trial);
@@ -182,7 +270,7 @@ std::string run_trial(const Trial& trial, TestTensors& tensors) {
         }
       }
     }
-    const Reference expected = reference(trial.problem, tensors);
+    const Reference expected = reference(trial.problem, tensors, arithmetic_of(trial));
     if (in_place) tensors.residual = TestTensor();
     std::string wrong = execute_checked(plan, tensors, team(trial.threads));
     wrong += compare(tensors.result(trial.problem.pass), expected.result);
@@ -201,7 +289,7 @@ std::string run_trial(const Trial& trial) {
     TestTensors tensors = make_tensors(trial);
     return run_trial(trial, tensors);
   } catch (const std::exception& error) {
-    return std::string("exception: ") + error.what() + "\n  replay: LONGCONV_REPLAY='" + trial.to_string() + "'";
+    return std::string("exception: ") + error.what() + replay_line(trial);
   }
 }
 

@@ -18,6 +18,7 @@ struct Trial {
   ConvProblem problem;
   std::string kernel = "";   ///< empty: the planner's choice
   std::int64_t config = -1;  ///< index into the kernel's configs(); -1: the planner's choice
+  int capability = 0;        ///< run on a GPU of this compute capability, or the next newer; 0: on the CPU
   std::string isa = "";      ///< "portable", "avx2", "avx512"; empty: the best of this machine
   int threads = 1;
   Layout layout = Layout::contiguous;
@@ -25,11 +26,15 @@ struct Trial {
   std::uint64_t seed = 1;
   bool in_place = false;  ///< the residual is the result tensor itself
 
-  /// "<problem> | kernel dense_fprop config 0 isa avx2 threads 2 layout sliced values wide seed 7 in_place".
+  /// "<problem> | kernel dense_fprop config 0 capability 90 isa avx2 threads 2 layout sliced values wide seed 7
+  /// in_place".
   std::string to_string() const;
   /// Reads to_string()'s form.
   static Trial parse(std::string_view text);
 };
+
+/// The GPU that a trial of this compute capability runs on; -1 if there is none.
+int gpu_for(int capability);
 
 /// The trial's device; `isa` above what the machine has is lowered to it.
 Device device_of(const Trial& trial);
@@ -43,12 +48,14 @@ TestTensors make_tensors(const Trial& trial);
 /// A team of `threads` workers that lives as long as the program.
 Parallel& team(int threads);
 
-/// Executes on NaN-filled workspace of exactly the promised size. Returns what went wrong around the numbers: a write
-/// outside the result's elements, to an input or outside the workspace; empty if nothing.
+/// Executes (on a GPU: on copies of the tensors' whole allocations, which come back) on NaN-filled workspace of exactly
+/// the promised size. Returns what went wrong around the numbers: a write outside the result's elements, to an input or
+/// outside the workspace; empty if nothing.
 std::string execute_checked(const Plan& plan, TestTensors& tensors, Parallel& parallel);
 
 /// Plans, executes and compares. Empty if all is well; else what is wrong and the line that replays it
-/// (LONGCONV_REPLAY='...' with the test program, see tests/kernels/replay_test.cpp).
+/// (LONGCONV_REPLAY='...' with the test program, see tests/kernels/replay_test.cpp; with LONGCONV_EMULATOR through
+/// tools/emulate).
 std::string run_trial(const Trial& trial);
 
 /// The same for tensors that the caller has filled (special values): `trial` describes the rest.

@@ -1,0 +1,44 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// Emulates kernels/ptx/control.cuh. Register counts are checked at compile time and mean nothing else here; launches
+/// of a stream never overlap.
+#pragma once
+
+#include "ptx/types.cuh"
+
+namespace longconv {
+namespace ptx {
+
+inline void named_barrier_sync(uint32_t id, uint32_t threads) {
+  longconv_emulator_services->block_barrier(id, threads, true);
+}
+inline void named_barrier_arrive(uint32_t id, uint32_t threads) {
+  longconv_emulator_services->block_barrier(id, threads, false);
+}
+
+#if __CUDA_ARCH__ >= 900
+/// What this thread has stored may from here on be read by the asynchronous proxy: see Thread::writers.
+inline void fence_proxy_async() { ++longconv_emulator_thread->fences; }
+inline uint32_t cluster_block_rank() { return longconv_emulator_thread->cluster_rank; }
+inline void cluster_sync() { longconv_emulator_services->cluster_barrier(); }
+inline void wait_for_previous_kernel() {}
+inline void allow_next_kernel() {}
+#endif
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+template <int Count>
+inline void increase_registers() {
+  static_assert(Count % 8 == 0 && Count >= 24 && Count <= 256, "setmaxnreg takes multiples of 8 from 24 to 256");
+}
+template <int Count>
+inline void decrease_registers() {
+  static_assert(Count % 8 == 0 && Count >= 24 && Count <= 256, "setmaxnreg takes multiples of 8 from 24 to 256");
+}
+#endif
+
+constexpr bool register_pool_suffices(int consumers, int consumer_registers, int producers, int producer_registers) {
+  return consumers * consumer_registers + producers * producer_registers <=
+         (consumers + producers) * (65536 / (consumers + producers) / 8 * 8);
+}
+
+}  // namespace ptx
+}  // namespace longconv

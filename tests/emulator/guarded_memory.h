@@ -1,0 +1,52 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// Memory that faults when touched outside: the emulated GPU's global and shared memory.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+namespace longconv::emulator {
+
+/// Pages between two unreadable ones.
+class GuardedPages {
+ public:
+  /// The bytes end at the upper guard, but for what `alignment` of the first byte leaves. Filled with 0xff: NaN in
+  /// every floating-point type. data() is null if there is not enough memory.
+  GuardedPages(std::size_t bytes, std::size_t alignment);
+  ~GuardedPages();
+  GuardedPages(const GuardedPages&) = delete;
+  GuardedPages& operator=(const GuardedPages&) = delete;
+  unsigned char* data() const { return data_; }
+  std::size_t bytes() const { return bytes_; }
+  /// Between the last byte and the guard, filled with 0xff too.
+  std::size_t slack_bytes() const;
+
+ private:
+  unsigned char* mapping_ = nullptr;
+  std::size_t mapping_bytes_ = 0, bytes_ = 0;
+  unsigned char* data_ = nullptr;
+};
+
+/// cuMemAlloc's memory. Thread-safe.
+class GlobalMemory {
+ public:
+  /// CUDA promises 256-byte alignment.
+  static constexpr std::size_t kAlignment = 256;
+  void* allocate(std::size_t bytes);
+  bool release(void* address);
+  bool contains(const void* address) const;
+  std::size_t bytes_in_use() const;
+  /// Where an address lies: "16 bytes behind a buffer of 4096 bytes".
+  std::string describe(const void* address) const;
+  /// Empty, or which buffer was written to behind its end, where alignment leaves bytes before the guard.
+  std::string damage() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<const unsigned char*, std::unique_ptr<GuardedPages>> buffers_;
+};
+
+}  // namespace longconv::emulator

@@ -1,0 +1,61 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+#include "gpu/kernel_fixture.h"
+
+namespace longconv::testing {
+namespace {
+
+constexpr const char* kFormats[] = {"bf16", "f16", "f32 tf32"};
+
+class DenseFpropSm90 : public KernelTest {
+ protected:
+  DenseFpropSm90() : KernelTest("dense_fprop_sm90", 90) {}
+};
+
+TEST_F(DenseFpropSm90, LengthsAroundTiles) {
+  for (const char* format : kFormats) {
+    for (const std::int64_t length : {1, 2, 239, 240, 241, 255, 256, 257, 479, 480, 481, 513})
+      expect_right("n1 c16->70 k1 " + std::string(format), length);
+  }
+}
+
+TEST_F(DenseFpropSm90, EveryConfigOfOnePass) {
+  for (const char* format : kFormats) expect_every_config_right("n2 c40->100 l700 k3 s3 d4 " + std::string(format));
+}
+TEST_F(DenseFpropSm90, EveryConfigOfSeveralPasses) { expect_every_config_right("n1 c33->300 l500 k4 p2 bf16 bias"); }
+TEST_F(DenseFpropSm90, EveryConfigOfFewChannels) {
+  expect_every_config_right("n1 c20->24 l1100 k5 d2 p4 f32 tf32 bias");
+}
+
+TEST_F(DenseFpropSm90, StridesDilationsAndPaddingModes) {
+  for (const char* rest :
+       {"bf16 c24->40 l900 k3 p(5,0)", "f16 c33->140 l600 k4 s2 d5 p4 reflect",
+        "f32 tf32 c20->24 l700 k9 s4 d2 p8 circular", "f32 tf32 c18->70 l1800 k2 s5 d512 p300 replicate",
+        "bf16 c16->64 l4500 k3 s17 d5", "f16 c12->65 l600 k40 p20", "bf16 c16->80 l3000 k2 d1500 p700"}) {
+    expect_right(std::string("n1 ") + rest);
+  }
+}
+
+TEST_F(DenseFpropSm90, GroupsEpiloguesAndLayouts) {
+  for (const char* rest :
+       {"bf16 c34->140 l328 k3 g2 p1 bias relu", "f16 c20->70 l333 k3 residual gelu",
+        "f32 tf32 c17->40 l302 k2 bias residual silu", "bf16 c24->70 l300 k2 bias leaky_relu(0.2) residual"}) {
+    for (const Layout layout : {Layout::contiguous, Layout::sliced}) {
+      Trial trial = make(std::string("n2 ") + rest);
+      trial.layout = layout;
+      expect_right(trial);
+    }
+  }
+}
+
+TEST_F(DenseFpropSm90, NonFiniteNumbersStayInTheirWindows) {
+  for (const char* format : kFormats)
+    expect_non_finite_right("n1 c17->70 l300 k3 s2 d4 p4 bias " + std::string(format));
+}
+
+TEST_F(DenseFpropSm90, SameBitsOnEveryRun) {
+  const Trial trial = make("n2 c33->150 l700 k5 s2 p3 bias bf16");
+  EXPECT_EQ(result_of(trial), result_of(trial)) << trial.to_string();
+}
+
+}  // namespace
+}  // namespace longconv::testing
