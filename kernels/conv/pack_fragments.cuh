@@ -20,7 +20,7 @@ using Element = float;
 constexpr int kWord = kFormat == 0 ? 1 : 2, kStepChannels = 8 * kWord;  // channels of a word, of a k-step
 constexpr int kStageSteps = LC_STAGE_CHUNKS / 2, kBlocks = ceil_div(kInChannels, kStageSteps * kStepChannels);
 constexpr int kPaddedRows = LC_PADDED_OUT_CHANNELS;  // of a group, a multiple of 16
-constexpr int kThreads = 256, kFragmentBytes = kSplit ? 1024 : 512;
+constexpr int kThreads = 512, kFragmentBytes = kSplit ? 1024 : 512;
 
 struct Params {
   const Element* w;
@@ -43,6 +43,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(c
     for (int row = threadIdx.x / 32; row < 16; row += kThreads / 32) {
       const int out = block16 * 16 + row;
       Extremes extremes;
+#pragma unroll 8  // loads ahead of their use
       for (int64_t i = threadIdx.x % 32; i < static_cast<int64_t>(kInChannels) * kKernel; i += 32)
         extremes.add(to_float(at(out, i / kKernel, i % kKernel)));
       extremes.reduce_warp();

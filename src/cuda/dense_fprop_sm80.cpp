@@ -186,7 +186,7 @@ class DenseFpropSm80 final : public CudaKernel {
           tensors.w.strides[2]};
       LaunchShape shape;
       shape.blocks = problem.groups * g.padded_rows() / 16;
-      shape.threads = 256;
+      shape.threads = 512;  // as kThreads of the weight packer
       cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, pack_spec(problem, t), &problem), shape,
                    context.stream, p);
     }
@@ -218,14 +218,18 @@ class DenseFpropSm80 final : public CudaKernel {
         std::min<std::int64_t>(device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : 98304, 98304);
     const Geometry g(problem, t);
     if (g.pack.raw_needed > (1 << 30) || g.shared_bytes > limit) return false;
-    // 255 registers for the split's accumulators, 168 do for the others.
-    const std::int64_t blocks = t.warps == 8 ? 1 : splits(problem) ? 2 : 3;
-    t.blocks_per_sm = std::min(blocks, limit / g.shared_bytes);
-    t.buffers = !splits(problem) && 2 * t.blocks_per_sm * g.stage_bytes <= limit ? 2 : 1;
     const std::int64_t k_steps = t.taps * t.stage_chunks / 2;
-    t.interval = ceil_div(k_steps, ceil_div(k_steps, splits(problem) ? 3 : 2));
-    const std::int64_t most = 32 / g.chunk;  // units of x that registers hold
+    t.interval = splits(problem) && k_steps % 3 == 0 ? 3
+                 : k_steps % 2 == 0                  ? 2
+                 : splits(problem)                   ? std::min<std::int64_t>(k_steps, 3)
+                                                     : std::min<std::int64_t>(k_steps, 2);
+    // Registers for x while it is on its way. The split's accumulators leave 32; for the others 56 fit two blocks (255
+    // registers a thread), 32 fit three (168).
+    const std::int64_t most = (splits(problem) ? 32 : 56) / g.chunk;
     t.prefetch = ceil_div(g.units, ceil_div(g.units, most));
+    const bool three = !splits(problem) && t.prefetch == g.units && g.units * g.chunk <= 32;
+    t.blocks_per_sm = std::min<std::int64_t>(t.warps == 8 ? 1 : three ? 3 : 2, limit / g.shared_bytes);
+    t.buffers = !splits(problem) && 2 * t.blocks_per_sm * g.stage_bytes <= limit ? 2 : 1;
     return true;
   }
   static PackedLayout layout(const ConvProblem& problem, const Tile& t) {
@@ -264,6 +268,8 @@ class DenseFpropSm80 final : public CudaKernel {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t).shared_bytes;
+    // 255 registers: ptxas keeps a few words of the position in the sequence in memory, outside the products.
+    spec.allow_local_memory = splits(problem);
     return spec;
   }
 };
