@@ -15,7 +15,7 @@
 //   multiplies this one: intervals of kInterval k-steps (a k-step is a tap of two chunks) whose weights wait in registers,
 //     16 bytes a lane in fragment order (pack_fragments.cuh); each is replaced by its successor in the next interval
 //     after its last use, so that L2's latency passes during the other k-steps,
-//   stores y if this was the tile's last stage, packs the next one, one barrier (two with a single buffer).
+//   stores y if this was the tile's last stage, packs the next one; one barrier (two with a single buffer).
 //
 // fp32 (LC_ELEMENT 4): v * 2^e = hi + lo * 2^-11 (split_f16.cuh), e per stage for x, per channel for w;
 //   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi). Tensor cores truncate when they accumulate: every interval (at most
@@ -71,7 +71,9 @@ struct C {
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSplitBytes = kStageChunks * kChunkRows * 16;
   static constexpr int kStageBytes = kSplitBytes * (kSplit ? 2 : 1);
   static constexpr int kSharedExtremes = kBuffers * kStageBytes;
-  static constexpr int kSharedBytes = kSharedExtremes + (kSplit ? kWarps * 8 : 0);
+  static constexpr int kRowWords = 16 * kBytes, kStagingPitch = kRowWords + 2 * kBytes;  // of 64 columns of y; no bank conflicts
+  static constexpr int kSharedStaging = kSharedExtremes + (kSplit ? kWarps * 8 : 0), kStagingBytes = 8 * kStagingPitch * 4;
+  static constexpr int kSharedBytes = kSharedStaging + kWarps * kStagingBytes;
   static constexpr int kChannelBlocks = ceil_div(kInChannels, kStageChannels), kTapGroups = ceil_div(kKernel, kTaps);
   static constexpr bool kWholeStages = kInChannels % kStageChannels == 0;
   static constexpr int kItemStages = kChannelBlocks * kTapGroups, kLastTaps = kKernel - (kTapGroups - 1) * kTaps;
@@ -197,7 +199,7 @@ LC_DEVICE void multiply_interval(float (&sum)[2][8][4], Fragment (&a)[kInterval]
 template <int kTaps>
 LC_DEVICE void multiply_stage(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, float inverse, const uint8_t* w, const uint8_t* after) {
   constexpr int kSteps = kTaps * C::kTapSteps, kWhole = kSteps / kInterval, kRest = kSteps % kInterval;
-  constexpr int kUnroll = !C::kSplit && kWhole <= 3 ? 3 : 1;
+  constexpr int kUnroll = !C::kSplit && kWhole <= 2 ? 2 : 1;
   int whole = kWhole;
   if (C::kSplit && kRest > 0) forget_origin(whole);
 #pragma unroll kUnroll
@@ -252,40 +254,50 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
   return inverse;
 }
 
-// Scale, bias, residual, activation, y: rows of this warp's 32 channels, two neighbours in time to a store where aligned.
-LC_DEVICE void store_tile(const Params& p, const Item& item, const float (&sum)[2][8][4], int warp, int lane) {
+LC_DEVICE void stage_pair(uint32_t at, float a, float b, float) { store_shared_v2(at, a, b); }
+template <class E> LC_DEVICE void stage_pair(uint32_t at, float a, float b, E) { store_shared_u32(at, pack2<E>(a, b)); }
+
+// Scale, bias, residual, activation, y. Fragments hold 2 columns of 8 rows; through `staging`, the warp's own piece of shared
+// memory, they become whole rows: a store then writes 128 bytes of one row wherever it begins, and few sectors in halves.
+LC_DEVICE void store_tile(const Params& p, const Item& item, const float (&sum)[2][8][4], uint32_t staging, int warp, int lane) {
   const int g = lane >> 2, c = lane & 3;
   const int64_t t_warp = static_cast<int64_t>(item.tile) * C::kStep + warp % C::kWarpsTime * 64;
-  const int columns = static_cast<int>(max(static_cast<int64_t>(-64), min(p.out_length - t_warp, static_cast<int64_t>(64))));
+  const int columns = static_cast<int>(max(static_cast<int64_t>(0), min(p.out_length - t_warp, static_cast<int64_t>(64))));
 #pragma unroll
   for (int m = 0; m < 2; ++m)
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int out = item.pass * C::kOutTile + warp / C::kWarpsTime * 32 + m * 16 + h * 8 + g;
-      const bool exists = out < kOutChannels;
-      const int64_t channel = item.group * static_cast<int64_t>(kOutChannels) + (exists ? out : 0);
-      const float bias = LC_BIAS ? to_float(p.bias[channel]) : 0.f;
-      const float inverse = C::kSplit ? p.weight_inverse[channel] : 1.f;
-      Element* row = p.y + item.batch * p.y_batch + channel * p.y_channel + t_warp + 2 * c;
+      const int out0 = item.pass * C::kOutTile + warp / C::kWarpsTime * 32 + m * 16 + h * 8;
+      const int64_t channel0 = item.group * static_cast<int64_t>(kOutChannels) + out0;
+      const bool exists = out0 + g < kOutChannels;
+      const float bias = LC_BIAS && exists ? to_float(p.bias[channel0 + g]) : 0.f;
+      const float inverse = C::kSplit && exists ? p.weight_inverse[channel0 + g] : 1.f;
       const Element* residual =
-          LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + channel * p.residual_channel + t_warp + 2 * c : nullptr;
+          LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + (channel0 + g) * p.residual_channel + t_warp + 2 * c : nullptr;
       const int here = exists ? columns - 2 * c : 0;  // columns from this lane's first one on
-      float v[16];
+      __syncwarp();
 #pragma unroll
-      for (int i = 0; i < 16; ++i) {
-        const int column = i / 2 * 8 + i % 2;
-        v[i] = fmaf(sum[m][i / 2][2 * h + i % 2], inverse, bias);
-        if (LC_RESIDUAL && column < here) v[i] += to_float(residual[column]);
-        v[i] = activate<kActivation>(v[i], p.negative_slope);
+      for (int n = 0; n < 8; ++n) {
+        float v[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          v[i] = fmaf(sum[m][n][2 * h + i], inverse, bias);
+          if (LC_RESIDUAL && n * 8 + i < here) v[i] += to_float(residual[n * 8 + i]);
+          v[i] = activate<kActivation>(v[i], p.negative_slope);
+        }
+        const uint32_t at = staging + (g * C::kStagingPitch + (n * 8 + 2 * c) * C::kBytes / 4) * 4;
+        stage_pair(at, v[0], v[1], Element{});
       }
-      const bool pairs = here >= 58 && (reinterpret_cast<uint64_t>(row) & (2 * C::kBytes - 1)) == 0;
-      if (__all_sync(~0u, pairs)) {
+      __syncwarp();
+      Element* row = p.y + item.batch * p.y_batch + channel0 * p.y_channel + t_warp;
 #pragma unroll
-        for (int n = 0; n < 8; ++n) store_pair(row + n * 8, v[2 * n], v[2 * n + 1]);
-      } else {
+      for (int r = 0; r < 8; ++r, row += p.y_channel) {
+        if (out0 + r >= kOutChannels) break;
 #pragma unroll
-        for (int i = 0; i < 16; ++i)
-          if (i / 2 * 8 + i % 2 < here) from_float(v[i], row[i / 2 * 8 + i % 2]);
+        for (int i = 0; i < C::kRowWords; i += 32) {
+          const int column = (i + lane) * (4 / C::kBytes);
+          store_word(row + column, load_shared_u32(staging + (r * C::kStagingPitch + i + lane) * 4), columns - column);
+        }
       }
     }
 }
@@ -321,7 +333,10 @@ extern "C" __global__ void __launch_bounds__(kThreads, LC_BLOCKS_PER_SM) longcon
     else multiply_stage<C::kLastTaps>(sum, a, rows, inverse, w, after);
     w = after;
     if (next.stage == 0) {
-      store_tile(p, schedule.item(next.index + schedule.step), sum, warp, lane);
+      int w_here = warp;
+      forget_origin(w_here);  // likewise
+      forget_origin(lane);
+      store_tile(p, schedule.item(next.index + schedule.step), sum, shared + C::kSharedStaging + w_here * C::kStagingBytes, w_here, lane);
       if (!next.valid()) break;
 #pragma unroll
       for (int j = 0; j < 64; ++j) sum[j >> 5][j >> 2 & 7][j & 3] = 0.f;

@@ -52,7 +52,7 @@ struct Geometry {
         passes(ceil_div(p.out_channels_per_group(), out_tile)),
         pack(step, t.taps, p.stride, p.dilation) {
     stage_bytes = t.stage_chunks * pack.chunk_rows() * 16 * planes_of_split;
-    shared_bytes = t.buffers * stage_bytes + (splits(p) ? t.warps * 8 : 0);
+    shared_bytes = t.buffers * stage_bytes + t.warps * ((splits(p) ? 8 : 0) + 8 * 18 * size_bytes(p.dtype) * 4);
     pack_steps = p.stride > 1 && pack.planes == p.stride ? ceil_div(pack.raw_needed, 32)
                                                          : ceil_div(pack.plane_rows, 32) * pack.planes;
     units = ceil_div(pack_steps, t.warps / t.stage_chunks);
@@ -128,7 +128,7 @@ class DenseFpropSm80 final : public CudaKernel {
         items * static_cast<double>(g.channel_blocks * problem.kernel_size * (t.stage_chunks / 2) * t.warps);
     const double split = static_cast<double>(g.planes_of_split), chunk = static_cast<double>(g.chunk);
     const double traffic = (k_steps * 24 * split + stages * units * (chunk * 1.5 + 4 * split) +
-                            items * static_cast<double>(t.warps) * 384) /
+                            items * static_cast<double>(t.warps) * 320) /
                            cycles;
     // Instructions that pack, four a cycle; a stage's barriers and latencies.
     const double pack =
@@ -213,11 +213,12 @@ class DenseFpropSm80 final : public CudaKernel {
  private:
   /// Fills in what follows from a tile's shape. False: it does not fit.
   static bool complete(const ConvProblem& problem, const Device& device, Tile& t) {
-    // Half of what a multiprocessor has is left to the first-level cache, for the weights.
     const std::int64_t limit =
         std::min<std::int64_t>(device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : 98304, 98304);
+    // What all blocks of a multiprocessor take; the rest is left to the first-level cache, for the weights.
+    const std::int64_t budget = std::max(limit, device.shared_bytes_per_sm / 2);
     const Geometry g(problem, t);
-    if (g.pack.raw_needed > (1 << 30) || g.shared_bytes > limit) return false;
+    if (g.pack.raw_needed > (1 << 30) || g.shared_bytes + 1024 > limit) return false;
     const std::int64_t k_steps = t.taps * t.stage_chunks / 2;
     t.interval = splits(problem) && k_steps % 3 == 0 ? 3
                  : k_steps % 2 == 0                  ? 2
@@ -228,8 +229,8 @@ class DenseFpropSm80 final : public CudaKernel {
     const std::int64_t most = (splits(problem) ? 32 : 56) / g.chunk;
     t.prefetch = ceil_div(g.units, ceil_div(g.units, most));
     const bool three = !splits(problem) && t.prefetch == g.units && g.units * g.chunk <= 32;
-    t.blocks_per_sm = std::min<std::int64_t>(t.warps == 8 ? 1 : three ? 3 : 2, limit / g.shared_bytes);
-    t.buffers = !splits(problem) && 2 * t.blocks_per_sm * g.stage_bytes <= limit ? 2 : 1;
+    t.blocks_per_sm = std::min<std::int64_t>(t.warps == 8 ? 1 : three ? 3 : 2, budget / (g.shared_bytes + 1024));
+    t.buffers = !splits(problem) && t.blocks_per_sm * (g.shared_bytes + g.stage_bytes + 1024) <= budget ? 2 : 1;
     return true;
   }
   static PackedLayout layout(const ConvProblem& problem, const Tile& t) {
