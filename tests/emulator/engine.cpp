@@ -3,11 +3,12 @@
 #include "emulator/engine.h"
 
 #include <algorithm>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
+
+#include "emulator/fault_handler.h"
 
 namespace longconv::emulator {
 namespace {
@@ -19,40 +20,6 @@ std::string hex(unsigned value) {
   std::snprintf(text, sizeof text, "0x%x", value);
   return text;
 }
-
-void on_fault(int signal, siginfo_t* info, void*) {
-  if (active == nullptr || !active->fault(info->si_addr)) {
-    ::signal(signal, SIG_DFL);  // not ours: happens again, fatally
-  }
-}
-
-/// Faults of a launch are reported; a stack of its own, as a fiber's may be what overflowed.
-class FaultHandler {
- public:
-  FaultHandler() {
-    stack_t stack{};
-    static unsigned char memory[64 << 10];
-    stack.ss_sp = memory;
-    stack.ss_size = sizeof memory;
-    ::sigaltstack(&stack, &old_stack_);
-    struct sigaction action{};
-    action.sa_sigaction = on_fault;
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    ::sigaction(SIGSEGV, &action, &old_segv_);
-    ::sigaction(SIGBUS, &action, &old_bus_);
-  }
-  ~FaultHandler() {
-    ::sigaction(SIGSEGV, &old_segv_, nullptr);
-    ::sigaction(SIGBUS, &old_bus_, nullptr);
-    ::sigaltstack(&old_stack_, nullptr);
-  }
-  FaultHandler(const FaultHandler&) = delete;
-  FaultHandler& operator=(const FaultHandler&) = delete;
-
- private:
-  struct sigaction old_segv_{}, old_bus_{};
-  stack_t old_stack_{};
-};
 
 }  // namespace
 
@@ -89,7 +56,7 @@ Outcome Engine::run(const Launch& launch) {
   while (fibers_.size() < threads) fibers_.push_back(std::make_unique<Fiber>());
   blocks_.clear();
   blocks_.resize(launch.cluster_blocks);
-  const FaultHandler handler;
+  const FaultHandler handler([](const void* address) { active->fault(address); });
   active = this;
   // Nothing on this stack needs a destructor between here and a jump back.
   if (sigsetjmp(abort_, 1) == 0) {
@@ -356,7 +323,7 @@ void Engine::stop(const std::string& what, bool illegal_address) {
 }
 void Engine::fail(const char* what) { stop(what, true); }
 
-bool Engine::fault(const void* address) {
+void Engine::fault(const void* address) {
   outcome_ = {true, where() + "no memory at the address touched, " + memory_.describe(address)};
   for (const Block& block : blocks_) {
     if (block.shared == nullptr) continue;

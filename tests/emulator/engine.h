@@ -145,8 +145,8 @@ class Engine final : public Services {
   void wgmma_commit() override;
   void wgmma_wait(unsigned pending) override;
 
-  /// A fault at this address, from the signal handler. False: no launch of this thread is running.
-  bool fault(const void* address);
+  /// Ends the launch, for a fault at this address: called by the signal handler.
+  [[noreturn]] void fault(const void* address);
 
  private:
   static void fiber_main();

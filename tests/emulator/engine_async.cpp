@@ -7,24 +7,30 @@
 
 namespace longconv::emulator {
 
+namespace {
+/// What an mbarrier's bytes hold here, where its state is kept elsewhere: shows when something else is written to them.
+std::uint64_t mark_of(unsigned address) { return 0x6261727269657221 ^ std::uint64_t{address} * 0x9e3779b97f4a7c15; }
+}  // namespace
+
 // ---- mbarrier -------------------------------------------------------------------------------------------------------
 
 void Engine::barrier_init(unsigned address, unsigned arrivals) {
   Block& block = block_of(*current_);
-  dynamic_shared(block, address, 8, "mbarrier.init");
   if (address % 8 != 0) stop("mbarrier.init: the address is not a multiple of 8");
   if (arrivals == 0 || arrivals >= 1u << 20) stop("mbarrier.init: from 1 to 2^20 - 1 arrivals");
   MBarrier barrier;
   barrier.arrivals = barrier.missing = arrivals;
   block.mbarriers[address] = barrier;
-  block.writers[(address - kDynamicBase) / 16] = 0;
+  const std::uint64_t mark = mark_of(address);
+  std::memcpy(dynamic_shared(block, address, 8, "mbarrier.init"), &mark, 8);
 }
 
 MBarrier& Engine::mbarrier(Block& block, unsigned address, const char* what) {
   const auto it = block.mbarriers.find(address);
   if (it == block.mbarriers.end()) stop(std::string(what) + ": there is no initialised mbarrier at this address", true);
-  if (block.writers[(address - kDynamicBase) / 16] != 0)
-    stop(std::string(what) + ": ordinary stores have overwritten the mbarrier");
+  const std::uint64_t mark = mark_of(address);
+  if (std::memcmp(dynamic_shared(block, address, 8, what), &mark, 8) != 0)
+    stop(std::string(what) + ": the mbarrier's 8 bytes have been overwritten");
   return it->second;
 }
 

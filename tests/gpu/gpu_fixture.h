@@ -57,7 +57,8 @@ class GpuTest : public testing::Test {
 /// A file of tests/device, compiled for a GPU and loaded.
 class TestModule {
  public:
-  TestModule(Compiler& compiler, int ordinal, const std::string& file) : compiler_(compiler), ordinal_(ordinal) {
+  TestModule(Compiler& compiler, int ordinal, const std::string& file, const std::vector<std::string>& definitions = {})
+      : compiler_(compiler), ordinal_(ordinal) {
     const std::string path = std::string(LONGCONV_SOURCE_DIR) + "/tests/device/" + file;
     std::ifstream stream(path);
     const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
@@ -67,6 +68,7 @@ class TestModule {
     request.text = text;
     request.headers = included_files(text, file);
     request.options = {compiler.target_for(compiler.device(ordinal).compute_capability).option(), "--std=c++17"};
+    request.options.insert(request.options.end(), definitions.begin(), definitions.end());
     const std::string image = compiler.nvrtc().compile(request).image;
     const ContextScope current(compiler.driver(), compiler.context(ordinal));
     compiler.driver().module_load_data_ex(&module_, image.data(), 0, nullptr, nullptr);

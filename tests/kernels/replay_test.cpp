@@ -1,10 +1,12 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Runs again what a failing case printed:
+// Runs again what failing cases printed, a line each:
 //   LONGCONV_REPLAY='fprop c3->4 l9 k3 f32 | layout sliced seed 7' longconv_kernels_tests --gtest_filter=Replay.*
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <iostream>
+#include <sstream>
+#include <string>
 
 #include "support/trial.h"
 
@@ -12,11 +14,14 @@ namespace longconv::testing {
 namespace {
 
 TEST(Replay, FromEnvironment) {
-  const char* const line = std::getenv("LONGCONV_REPLAY");
-  if (line == nullptr) GTEST_SKIP() << "LONGCONV_REPLAY is not set";
-  const Trial trial = Trial::parse(line);
-  std::cout << plan_of(trial).to_string();
-  EXPECT_EQ(run_trial(trial), "");
+  const char* const text = std::getenv("LONGCONV_REPLAY");
+  if (text == nullptr) GTEST_SKIP() << "LONGCONV_REPLAY is not set";
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    const Trial trial = Trial::parse(line);
+    std::cout << plan_of(trial).to_string();
+    EXPECT_EQ(run_trial(trial), "");
+  }
 }
 
 TEST(Replay, LineReadsBack) {
