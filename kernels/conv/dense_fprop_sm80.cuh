@@ -290,14 +290,16 @@ LC_DEVICE void store_tile(const Params& p, const Item& item, const float (&sum)[
       }
       __syncwarp();
       Element* row = p.y + item.batch * p.y_batch + channel0 * p.y_channel + t_warp;
+      constexpr int kLaneWords = C::kRowWords / 32, kWordColumns = 4 / C::kBytes;
+      const bool words = ((reinterpret_cast<uint64_t>(row) | p.y_channel * C::kBytes) & 3) == 0;  // rows begin on words
+      uint32_t word[8 * kLaneWords];
 #pragma unroll
-      for (int r = 0; r < 8; ++r, row += p.y_channel) {
-        if (out0 + r >= kOutChannels) break;
+      for (int i = 0; i < 8 * kLaneWords; ++i)
+        word[i] = load_shared_u32(staging + (i / kLaneWords * C::kStagingPitch + i % kLaneWords * 32 + lane) * 4);
 #pragma unroll
-        for (int i = 0; i < C::kRowWords; i += 32) {
-          const int column = (i + lane) * (4 / C::kBytes);
-          store_word(row + column, load_shared_u32(staging + (r * C::kStagingPitch + i + lane) * 4), columns - column);
-        }
+      for (int i = 0; i < 8 * kLaneWords; ++i) {
+        const int r = i / kLaneWords, column = (i % kLaneWords * 32 + lane) * kWordColumns;
+        store_word(row + r * p.y_channel + column, word[i], out0 + r < kOutChannels ? columns - column : 0, words);
       }
     }
 }
