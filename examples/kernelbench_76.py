@@ -218,9 +218,22 @@ template <> LC_DEVICE uint32_t pack2<f16>(float low, float high) { return pack_f
 LC_DEVICE void store_pair(float* p, float a, float b) { *reinterpret_cast<float2*>(p) = make_float2(a, b); }
 template <class E> LC_DEVICE void store_pair(E* p, float a, float b) { *reinterpret_cast<uint32_t*>(p) = pack2<E>(a, b); }
 
+// A word of elements, of which the first `exist` are stored. aligned: p is a multiple of 4.
+LC_DEVICE void store_word(float* p, uint32_t word, int exist, bool aligned) {
+  if (exist > 0) *p = __uint_as_float(word);
+}
+template <class E> LC_DEVICE void store_word(E* p, uint32_t word, int exist, bool aligned) {
+  if (aligned && exist > 1) *reinterpret_cast<uint32_t*>(p) = word;
+  if ((!aligned || exist == 1) && exist > 0) p[0].bits = static_cast<uint16_t>(word);
+  if (!aligned && exist > 1) p[1].bits = static_cast<uint16_t>(word >> 16);
+}
+
 LC_DEVICE uint32_t bits_of(float v) { return __float_as_uint(v); }
 LC_DEVICE uint32_t bits_of(bf16 v) { return v.bits; }
 LC_DEVICE uint32_t bits_of(f16 v) { return v.bits; }
+
+// The compiler no longer knows how `v` came about: what is computed from it is computed here, not kept from before a loop.
+LC_DEVICE void forget_origin(int& v) { asm volatile("" : "+r"(v)); }
 
 // ---- tile/split_f16.cuh ----------------------------------------------------------------------------------------------
 // fp32 as two f16 planes for the tensor core, exactly enough of it:
@@ -477,6 +490,12 @@ __device__ __forceinline__ void named_barrier_sync(uint32_t id, uint32_t threads
 /// Counts for the barrier without waiting.
 __device__ __forceinline__ void named_barrier_arrive(uint32_t id, uint32_t threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+/// Ptxas moves no instruction of weight (loads, mma) across this: it bounds how many values are live. `never`: false, as the
+/// caller knows and the compilers cannot.
+__device__ __forceinline__ void schedule_border(bool never) {
+  if (never) asm volatile("exit;");
 }
 
 /// Orders this thread's generic writes to shared memory before asynchronous reads of it (wgmma, bulk_store) that are
@@ -1471,6 +1490,40 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
   }
 }
 
+// ---- ptx/global_memory.cuh -------------------------------------------------------------------------------------------
+/// Loads from global memory that no kernel in flight writes. The accesses are volatile: the compiler keeps their order, so
+/// that loads issued early stay early.
+
+namespace longconv {
+namespace ptx {
+
+/// The element's bits, or 0 without touching memory. Marked as first to leave the first-level cache: streamed data must
+/// not push out what is read again.
+__device__ __forceinline__ uint32_t load_streamed_or_zero(const float* p, bool wanted) {
+  uint32_t value;
+  asm volatile("{\n.reg .pred p;\nsetp.ne.s32 p, %2, 0;\nmov.b32 %0, 0;\n@p ld.global.nc.L1::evict_first.b32 %0, [%1];\n}"
+               : "=r"(value)
+               : "l"(p), "r"((int)wanted));
+  return value;
+}
+__device__ __forceinline__ uint32_t load_streamed_or_zero_u16(const void* p, bool wanted) {
+  uint16_t value;
+  asm volatile("{\n.reg .pred p;\nsetp.ne.s32 p, %2, 0;\nmov.b16 %0, 0;\n@p ld.global.nc.L1::evict_first.b16 %0, [%1];\n}"
+               : "=h"(value)
+               : "l"(p), "r"((int)wanted));
+  return value;
+}
+__device__ __forceinline__ uint32_t load_streamed_or_zero(const bf16* p, bool wanted) { return load_streamed_or_zero_u16(p, wanted); }
+__device__ __forceinline__ uint32_t load_streamed_or_zero(const f16* p, bool wanted) { return load_streamed_or_zero_u16(p, wanted); }
+
+/// 16 bytes at a multiple of 16.
+__device__ __forceinline__ void load_global_v4(uint32_t (&v)[4], const void* p) {
+  asm volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3]) : "l"(p));
+}
+
+}  // namespace ptx
+}  // namespace longconv
+
 // ---- ptx/mma_sync.cuh ------------------------------------------------------------------------------------------------
 /// mma.sync: D = A B + C by one warp (sm_80). A is row-major, B column-major.
 ///
@@ -1523,6 +1576,92 @@ __device__ __forceinline__ void mma_m16n8k8(double (&d)[4], const double (&a)[4]
 
 }  // namespace ptx
 }  // namespace longconv
+
+// ---- tile/stage_registers.cuh ----------------------------------------------------------------------------------------
+// A stage of x on its way from global memory to packed rows (pack_order.cuh), held in registers in between: a block
+// issues the loads of its next stage, multiplies the present one, then packs what has arrived meanwhile.
+//
+//   unit = 32 rows of one chunk (kChunk channels, 16 bytes of a packed plane): lane = row, its channels in kChunk registers
+//   warp w serves chunk w % kStageChunks; its units are every (kWarps / kStageChunks)-th one
+//
+// kPrefetch units of a warp wait in registers (piece 0). A stage with more has kPieces: the others are loaded when they are
+// packed, kPrefetch at a time.
+
+// What one warp reads: sample 0 of the first channel of its chunk, the (padded) position of the stage's first raw element,
+// how many channels from there on exist (beyond: zeros).
+template <class Element> struct ChunkWindow {
+  const Element* x;
+  int64_t first;
+  int channels;
+};
+
+// Geometry G: as PackOrder's, and Element, kWarps, kStageChunks, kChunk, kChunkRows, kPrefetch, kSplit, kSplitBytes (from the
+// hi plane to the lo plane), kPad, kWholeStages (no channel is missing).
+template <class G> struct StageRegisters {
+  using Element = typename G::Element;
+  using Order = PackOrder<G>;
+  static constexpr int kWays = G::kWarps / G::kStageChunks, kUnits = ceil_div(Order::kSteps, kWays);
+  static constexpr int kPieces = ceil_div(kUnits, G::kPrefetch);
+  static_assert(G::kWarps % G::kStageChunks == 0, "a warp stays with one chunk");
+  uint32_t v[G::kPrefetch][G::kChunk];
+
+  static LC_DEVICE int step_of(int piece, int i, int warp) { return (piece * G::kPrefetch + i) * kWays + warp / G::kStageChunks; }
+
+  template <class P> LC_DEVICE void load(const P& p, const ChunkWindow<Element>& from, int piece, int warp, int lane) {
+    // Elements [begin, begin + count) of the window exist. Unless others stand for those beyond, 32 bits say all.
+    const int64_t limit = 1 << 30;
+    const int begin = static_cast<int>(max(static_cast<int64_t>(0), min(-from.first, limit)));
+    const int count = static_cast<int>(max(static_cast<int64_t>(0), min(p.length - from.first, limit) - begin));
+    const Element* origin = from.x + from.first * p.x_time;
+#pragma unroll
+    for (int i = 0; i < G::kPrefetch; ++i) {
+      const int step = step_of(piece, i, warp), element = Order(step, lane).element;
+      bool exists = static_cast<uint32_t>(element - begin) < static_cast<uint32_t>(count);
+      const Element* sample = origin + element * p.x_time;
+      if constexpr (G::kPad >= Pad::reflect) {
+        const int64_t t = padded_index<G::kPad>(from.first + element, p.length);
+        exists = t >= 0;
+        sample = from.x + t * p.x_time;
+      }
+      exists = exists && step < Order::kSteps;
+#pragma unroll
+      for (int j = 0; j < G::kChunk; ++j)
+        v[i][j] = load_streamed_or_zero(sample + j * p.x_channel, exists && (G::kWholeStages || j < from.channels));
+    }
+  }
+
+  LC_DEVICE void add_to(Extremes& x) const {
+#pragma unroll
+    for (int i = 0; i < G::kPrefetch; ++i)
+#pragma unroll
+      for (int j = 0; j < G::kChunk; ++j) x.add(__uint_as_float(v[i][j]));
+  }
+
+  // chunk: shared address of row 0 of this warp's chunk. scale: for kSplit.
+  LC_DEVICE void pack(uint32_t chunk, float scale, int piece, int warp, int lane) const {
+#pragma unroll
+    for (int i = 0; i < G::kPrefetch; ++i) {
+      const int step = step_of(piece, i, warp);
+      if (step >= Order::kSteps) break;
+      store_row(v[i], chunk + Order(step, lane).row * 16, scale);
+    }
+  }
+
+ private:
+  static LC_DEVICE void store_row(const uint32_t (&u)[G::kChunk], uint32_t dst, float scale) {
+    if constexpr (G::kSplit) {
+      uint32_t hi[4], lo[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j) split2_f16(__uint_as_float(u[2 * j]) * scale, __uint_as_float(u[2 * j + 1]) * scale, hi[j], lo[j]);
+      store_shared_v4(dst, hi[0], hi[1], hi[2], hi[3]);
+      store_shared_v4(dst + G::kSplitBytes, lo[0], lo[1], lo[2], lo[3]);
+    } else if constexpr (G::kChunk == 8) {
+      store_shared_v4(dst, u[0] | u[1] << 16, u[2] | u[3] << 16, u[4] | u[5] << 16, u[6] | u[7] << 16);
+    } else {
+      store_shared_v4(dst, round_tf32(u[0]), round_tf32(u[1]), round_tf32(u[2]), round_tf32(u[3]));
+    }
+  }
+};
 
 // ==== Packs the weights for dense_fprop_sm90, tf32. From kernels/conv/pack_weights.cuh.
 namespace pack_weights_tf32 {
@@ -2552,65 +2691,83 @@ __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_c
 namespace pack_fragments_tf32 {
 
 // Weights (out, in/groups, tap) in any strides -> mma.sync A fragments in the order dense_fprop_sm80.cuh consumes them:
-//   [group][16 channels out][stage of LC_STAGE_CHUNKS chunks in][tap group's taps][k-step][plane][lane][4 words]
-// Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0 TF32, 1 bf16, 2 f16, 4 f32 as two TF32 planes (hi, lo).
-// Stages run over channel blocks, then tap groups of LC_TAPS taps: the taps of a channel block are consecutive.
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some weight cannot be split: Inf, NaN, |w| >= 2^126 or nonzero
-// below 2^-100. Bits are only ever set: the caller clears the word first.
+//   [group][16 channels out][stage of LC_STAGE_CHUNKS chunks in][tap][k-step][plane][lane][4 words]
+// One block for each 16 channels out; missing channels become zeros. Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0
+// TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
+// max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
+// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some channel cannot be split exactly enough: a weight that is
+// Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
 
 constexpr int kFormat = 0, kKernel = 3, kInChannels = 64, kOutChannels = 128;
 constexpr bool kSplit = kFormat == 4;
 using Element = float;
-constexpr int kWord = 4 / sizeof(Element), kStepChannels = 8 * kWord;  // channels of a word, of a k-step
-constexpr int kStageSteps = 2 / 2, kBlocks = ceil_div(kInChannels, kStageSteps * kStepChannels);
+constexpr int kWord = kFormat == 0 ? 1 : 2, kStepChannels = 8 * kWord;  // channels of a word, of a k-step
+constexpr int kStageSteps = 4 / 2, kBlocks = ceil_div(kInChannels, kStageSteps * kStepChannels);
 constexpr int kPaddedRows = 128;  // of a group, a multiple of 16
+constexpr int kThreads = 512, kFragmentBytes = kSplit ? 1024 : 512;
 
 struct Params {
   const Element* w;
   uint8_t* packed;
+  float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
 };
 
-__global__ void __launch_bounds__(256) longconv_pack_fragments(const __grid_constant__ Params p) {
+__global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
+  auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
+    if (out < kOutChannels && channel < kInChannels)
+      return p.w[(static_cast<int64_t>(group) * kOutChannels + out) * p.w_out + channel * p.w_in + tap * p.w_tap];
+    return Element{};
+  };
+
+  __shared__ float scales[16];
+  if constexpr (kSplit) {
+    for (int row = threadIdx.x / 32; row < 16; row += kThreads / 32) {
+      const int out = block16 * 16 + row;
+      Extremes extremes;
+#pragma unroll 8  // loads ahead of their use
+      for (int64_t i = threadIdx.x % 32; i < static_cast<int64_t>(kInChannels) * kKernel; i += 32)
+        extremes.add(to_float(at(out, i / kKernel, i % kKernel)));
+      extremes.reduce_warp();
+      const ChannelScale channel(extremes);
+      if (threadIdx.x % 32 == 0) {
+        scales[row] = channel.scale;
+        if (out < kOutChannels) p.inverse[static_cast<int64_t>(group) * kOutChannels + out] = channel.inverse;
+        if (!channel.representable) atomicOr(p.flags, 2u);
+      }
+    }
+    __syncthreads();
+  }
+
   const int64_t fragments = static_cast<int64_t>(kBlocks) * kKernel * kStageSteps;  // of 16 channels
-  bool finite = true, fit = true;
-  for (int64_t i = threadIdx.x; i < fragments * 32; i += 256) {
+  bool finite = true;
+  for (int64_t i = threadIdx.x; i < fragments * 32; i += kThreads) {
     const int64_t fragment = i / 32, step = fragment % kStageSteps, tap = fragment / kStageSteps % kKernel;
     const int64_t block = fragment / kStageSteps / kKernel;
     const int g = static_cast<int>(i % 32) / 4, c = static_cast<int>(i % 32) % 4;
     uint32_t hi[4], lo[4];
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
-      const int out = block16 * 16 + g + 8 * (r & 1);
+      const int row = g + 8 * (r & 1), out = block16 * 16 + row;
       const int64_t channel = (block * kStageSteps + step) * kStepChannels + (c + 4 * (r >> 1)) * kWord;
-      uint32_t word = 0;
+      Element v[kWord];
 #pragma unroll
       for (int j = 0; j < kWord; ++j) {
-        Element v{};
-        if (out < kOutChannels && channel + j < kInChannels)
-          v = p.w[(static_cast<int64_t>(group) * kOutChannels + out) * p.w_out + (channel + j) * p.w_in + tap * p.w_tap];
-        finite = finite && fabsf(to_float(v)) < __uint_as_float(0x7f800000u);
-        word |= bits_of(v) << (16 * j);
+        v[j] = at(out, channel + j, tap);
+        finite = finite && fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u);
       }
-      if (kSplit) {
-        const uint32_t magnitude = word & 0x7fffffffu;
-        fit = fit && magnitude < 0x7e800000u && (magnitude == 0 || magnitude >= 0x0d800000u);
-        hi[r] = (word + 0x1000u) & 0xffffe000u;
-        lo[r] = round_tf32(__float_as_uint(__uint_as_float(word) - __uint_as_float(hi[r])));
-      } else {
-        hi[r] = kFormat == 0 ? round_tf32(word) : word;
-      }
+      if constexpr (kSplit) split2_f16(to_float(v[0]) * scales[row], to_float(v[kWord - 1]) * scales[row], hi[r], lo[r]);
+      else if constexpr (kFormat == 0) hi[r] = round_tf32(bits_of(v[0]));
+      else hi[r] = bits_of(v[0]) | bits_of(v[kWord - 1]) << 16;
     }
-    uint8_t* out = p.packed + (block16 + static_cast<int64_t>(group) * (kPaddedRows / 16)) * fragments * (kSplit ? 1024 : 512) +
-              fragment * (kSplit ? 1024 : 512) + (i % 32) * 16;
+    uint8_t* out = p.packed + ((block16 + static_cast<int64_t>(group) * (kPaddedRows / 16)) * fragments + fragment) * kFragmentBytes + (i % 32) * 16;
     *reinterpret_cast<uint4*>(out) = make_uint4(hi[0], hi[1], hi[2], hi[3]);
-    if (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
+    if constexpr (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
   }
   if (!finite) atomicOr(p.flags, 1u);
-  if (!fit) atomicOr(p.flags, 2u);
 #endif
 }
 
@@ -2619,96 +2776,118 @@ __global__ void __launch_bounds__(256) longconv_pack_fragments(const __grid_cons
 // ==== The convolution of dense_fprop_sm80, tf32. From kernels/conv/dense_fprop_sm80.cuh.
 namespace dense_fprop_sm80_tf32 {
 
-// Dense forward convolution for every tensor-core GPU from sm_80 on: bf16, f16, TF32, and fp32 as two TF32 planes.
+// Dense forward convolution for every tensor-core GPU from sm_80 on: bf16, f16, TF32, and fp32 as two f16 planes.
 //
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
-// Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of 16 bytes of channels, one
-// tap group) into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset
-// and ldmatrix yields B fragments; 8 rows of 16 bytes are 128 contiguous bytes: no bank conflicts at any offset.
-// Weights lie in global memory in fragment order and come through L1, one 16-byte load a lane for 16 channels.
+// Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of channels, one tap group)
+// into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset and
+// ldmatrix yields B fragments; 8 rows of 16 bytes are 128 contiguous bytes: no bank conflicts at any offset.
 //
-//   256 threads, 8 warps: kWarpsOut x kWarpsTime, a warp computes 32 channels x 64 steps; two blocks a multiprocessor
-//   overlap one's loads with the other's arithmetic.
+//   kWarps warps: kWarpsOut x kWarpsTime, a warp computes 32 channels x 64 steps. Small blocks, several of them on a
+//   multiprocessor: one packs or stores while the others multiply.
 //
-// fp32 (LC_ELEMENT 4): x = hi + lo, both TF32 rounded to nearest, |x - hi - lo| <= 2^-23 |x|; products hi*lo and lo*hi first,
-// then hi*hi. Tensor cores truncate when they accumulate: every stage starts from zero and is added to f32 sums with one
-// rounding. Tiles with inputs that this cannot carry (Inf, NaN, |x| >= 2^126, nonzero |x| < 2^-100) set their bit in
-// `redo`, for direct_fprop.cuh.
-// Limits: output time stride 1. Bytes: x once per 32*kWarpsOut output channels, weights from L2. See docs/design/numerics.md.
+// The stages of all of a block's tiles form one sequence, each round of which
+//   issues the loads of the next stage into registers (stage_registers.cuh),
+//   multiplies this one: intervals of kInterval k-steps (a k-step is a tap of two chunks) whose weights wait in registers,
+//     16 bytes a lane in fragment order (pack_fragments.cuh); each is replaced by its successor in the next interval
+//     after its last use, so that L2's latency sweeps during the other k-steps,
+//   stores y if this was the tile's last stage, packs the next one; one barrier (two with a single buffer).
+//
+// fp32 (LC_ELEMENT 4): v * 2^e = hi + lo * 2^-11 (split_f16.cuh), e per stage for x, per channel for w;
+//   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi). Tensor cores truncate when they accumulate: every interval (at most
+//   3 k-steps of 16 channels) starts from zero in `part` (hi*hi) and `cross`, and is added to f32 sums, scaled back.
+//   A slice of 16 steps at a time, so that both are few registers. The stage's extremes are found in the registers that
+//   hold it; a barrier more lets every warp see them. Tiles that f16 cannot carry set their bit in `redo`, for
+//   direct_fprop.cuh. Error: docs/design/numerics.md.
+// Limits: output time stride 1. Bytes: x once per 32*kWarpsOut output channels, weights from L1 or L2.
 
-// --- problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 4 f32 as two TF32 planes
+// --- problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes
 constexpr int kOutChannels = 128, kKernel = 3;
 constexpr Activation kActivation = static_cast<Activation>(0);
-constexpr bool kSplit = 0 == 4;
-using Element = float;
 using MmaType = tf32;
 
 // --- configuration
-constexpr int kWarpsOut = 4, kWarpsTime = 8 / kWarpsOut, kThreads = 256;
-constexpr int kStageChunks = 2;
+constexpr int kInterval = 2, kBuffers = 1;
 
-struct C {
-  static constexpr int kInChannels = 64, kStride = 3, kDilation = 4, kTaps = 3;
+struct C : Polyphase<3, 4, 3> {
+  using Element = float;
+  static constexpr bool kSplit = 0 == 4, kResident = false;
+  static constexpr int kInChannels = 64, kCluster = 1;
   static constexpr Pad kPad = static_cast<Pad>(0);
-  static constexpr bool kResident = false;
-  static constexpr int kCluster = 1;
-  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes;
+  static constexpr int kWarps = 4, kWarpsOut = 4, kWarpsTime = kWarps / kWarpsOut;
+  static constexpr int kStageChunks = 4, kPrefetch = 7;
+  static constexpr int kBytes = sizeof(Element), kChunk = 0 == 0 ? 4 : 8, kStageChannels = kStageChunks * kChunk;
   static constexpr int kOutTile = 32 * kWarpsOut, kStep = 64 * kWarpsTime, kSweeps = ceil_div(kOutChannels, kOutTile);
-  static constexpr int kResidueStep = gcd_of(kDilation % kStride ? kDilation % kStride : kStride, kStride);
-  static constexpr bool kAllResidues = kTaps >= kStride / kResidueStep;
-  static constexpr int kPlanes = kAllResidues ? kStride / kResidueStep : kTaps;
-  static LC_CONSTEXPR int plane(int tap) { return kAllResidues ? tap * kDilation % kStride / kResidueStep : tap; }
-  static LC_CONSTEXPR int residue(int plane) { return kAllResidues ? plane * kResidueStep : plane * kDilation % kStride; }
   static constexpr int kPlaneRows = plane_rows(kStep + (kTaps - 1) * kDilation / kStride, kStride);
   static constexpr int kRawNeeded = (kStep - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSplitBytes = kStageChunks * kChunkRows * 16;
-  static constexpr int kSharedBytes = kSplitBytes * (kSplit ? 2 : 1);
-  static constexpr int kChannelBlocks = ceil_div(kInChannels, kStageChunks * kChunk), kTapGroups = ceil_div(kKernel, kTaps);
-  static constexpr int kFragmentBytes = 512 * (kSplit ? 2 : 1);  // of 16 channels and one k-step
-};
-static_assert(kStageChunks % 2 == 0, "a k-step is two chunks");
+  static constexpr int kStageBytes = kSplitBytes * (kSplit ? 2 : 1);
+  static constexpr int kSharedExtremes = kBuffers * kStageBytes;
+  static constexpr int kRowWords = 16 * kBytes, kStagingPitch = kRowWords + 2 * kBytes;  // of 64 columns of y; no bank conflicts
+  static constexpr int kSharedStaging = kSharedExtremes + (kSplit ? kWarps * 8 : 0), kStagingBytes = 8 * kStagingPitch * 4;
+  static constexpr int kSharedBytes = kSharedStaging + kWarps * kStagingBytes;
+  static constexpr int kChannelBlocks = ceil_div(kInChannels, kStageChannels), kTapGroups = ceil_div(kKernel, kTaps);
+  static constexpr bool kWholeStages = kInChannels % kStageChannels == 0;
+  static constexpr int kItemStages = kChannelBlocks * kTapGroups, kLastTaps = kKernel - (kTapGroups - 1) * kTaps;
 
-__device__ const int longconv_shared_bytes = C::kSharedBytes;
+  static constexpr int kTapSteps = kStageChunks / 2;             // k-steps of a tap in a stage
+  static constexpr int kFragmentBytes = 512 * (kSplit ? 2 : 1);  // of 16 output channels and one k-step
+  static constexpr int64_t kBlockBytes = static_cast<int64_t>(kChannelBlocks) * kKernel * kTapSteps * kFragmentBytes;  // of 16 output channels
+};
+static_assert(C::kStageChunks % 2 == 0, "a k-step is two chunks");
+static_assert(!C::kSplit || (kInterval <= 3 && kBuffers == 1), "the promised interval; stages are packed behind a barrier");
+constexpr int kThreads = 32 * C::kWarps;
+using Element = C::Element;
+using Stage = StageRegisters<C>;
+
+static_assert(C::kSharedBytes == 22080, "the launcher reckons as this file does");
 
 struct Params : FpropParams<Element> {
-  uint32_t* redo;
+  const float* weight_inverse;  // LC_ELEMENT 4: 1 / scale of each output channel, a power of two
+  uint32_t* redo;               // likewise: one bit for each (row of (batch, group), tile): row * tiles_per_row + tile
 };
 
-// One stage: all warps share the (chunk, step) pairs. Returns whether this thread met a value that cannot be split.
-LC_DEVICE bool pack_stage(const Params& p, const Element* x, int channels, int64_t first, uint32_t shared, int warp, int lane) {
-  using Order = PackOrder<C>;
-  bool unfit = false;
-#pragma unroll 2
-  for (int unit = warp; unit < kStageChunks * Order::kSteps; unit += 8) {
-    const int chunk = unit % kStageChunks;
-    const Order at(unit / kStageChunks, lane);
-    const int64_t t = padded_index<C::kPad>(first + at.element, p.length);
-    const Element* from = x + chunk * C::kChunk * p.x_channel + t * p.x_time;
-    uint32_t v[C::kChunk];
-#pragma unroll
-    for (int j = 0; j < C::kChunk; ++j)
-      v[j] = t >= 0 && chunk * C::kChunk + j < channels ? bits_of(from[j * p.x_channel]) : 0u;
-    const uint32_t dst = shared + (chunk * C::kChunkRows + at.row) * 16;
-    if constexpr (C::kBytes == 2) {
-      store_shared_v4(dst, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
-    } else if constexpr (!kSplit) {
-      store_shared_v4(dst, round_tf32(v[0]), round_tf32(v[1]), round_tf32(v[2]), round_tf32(v[3]));
-    } else {
-      uint32_t hi[4], lo[4];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const uint32_t magnitude = v[j] & 0x7fffffffu;
-        unfit |= magnitude >= 0x7e800000u || (magnitude != 0 && magnitude < 0x0d800000u);
-        hi[j] = (v[j] + 0x1000u) & 0xffffe000u;
-        lo[j] = round_tf32(bits_of(__uint_as_float(v[j]) - __uint_as_float(hi[j])));
-      }
-      store_shared_v4(dst, hi[0], hi[1], hi[2], hi[3]);
-      store_shared_v4(dst + C::kSplitBytes, lo[0], lo[1], lo[2], lo[3]);
+// Where a block stands in its sequence of stages. Items from the last to the first: below 0 there are no more, which
+// takes no register to know.
+struct Position {
+  int index, stage;  // item of the schedule, stage of the item
+  Item item;
+  LC_DEVICE explicit Position(const Schedule<C>& schedule)
+      : index(schedule.begin + (schedule.end - 1 - schedule.begin) / schedule.step * schedule.step), stage(0), item(schedule.item(index)) {}
+  LC_DEVICE bool valid() const { return index >= 0; }
+  LC_DEVICE void advance(const Schedule<C>& schedule) {
+    if (++stage == C::kItemStages) {
+      stage = 0;
+      index -= schedule.step;
+      if (valid()) item = schedule.item(index);
     }
   }
-  return unfit;
-}
+  LC_DEVICE ChunkWindow<Element> window(const Params& p, int warp) const {
+    const int block = stage / C::kTapGroups, tap = stage % C::kTapGroups * C::kTaps;
+    const int channel = block * C::kStageChannels + warp % C::kStageChunks * C::kChunk;
+    return {p.x + item.batch * p.x_batch + (item.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
+            static_cast<int64_t>(item.tile) * C::kStep * C::kStride - p.pad_left + static_cast<int64_t>(tap) * C::kDilation,
+            C::kInChannels - channel};
+  }
+  // This lane's part of the first fragment that the item consumes.
+  LC_DEVICE const uint8_t* weights(const Params& p, int warp, int lane) const {
+    const int block16 = item.group * (C::kSweeps * C::kOutTile / 16) + (item.sweep * C::kOutTile + warp / C::kWarpsTime * 32) / 16;
+    return p.weights + block16 * C::kBlockBytes + lane * 16;
+  }
+};
+
+// The weights of a warp's 2 x 16 output channels for one k-step.
+struct Fragment {
+  uint32_t hi[2][4], lo[C::kSplit ? 2 : 1][4];
+  LC_DEVICE void load(const uint8_t* w) {
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      load_global_v4(hi[m], w + m * C::kBlockBytes);
+      if constexpr (C::kSplit) load_global_v4(lo[m], w + m * C::kBlockBytes + 512);
+    }
+  }
+};
 
 template <class Type> LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Type type) {
   mma_m16n8k16(d, a, b, type);
@@ -2719,133 +2898,206 @@ LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint
   multiply(d, a, b, MmaType{});
 }
 
-struct Fragment {
-  uint32_t hi[2][4], lo[kSplit ? 2 : 1][4];
-};
+// kCount k-steps from the stage's k-step `first` on, with a[0] .. a[kCount - 1]; leaves the next interval's weights in a.
+// rows: shared address of this lane's row for tap 0 of the stage. inverse: 1 / scale of the stage.
+template <int kCount>
+LC_DEVICE void multiply_interval(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, int first, float inverse, const uint8_t* next) {
+  uint32_t at[kCount];
+#pragma unroll
+  for (int q = 0; q < kCount; ++q) {
+    const int tap = (first + q) / C::kTapSteps, s = (first + q) % C::kTapSteps;
+    at[q] = rows + (C::tap_row(tap, C::kPlaneRows) + s * 2 * C::kChunkRows) * 16;
+  }
+  // The order of (slice n of 16 steps, k-step q): with the split a slice's k-steps together, else a k-step's slices.
+  constexpr int kRounds = 4 * kCount;
+  float part[2][2][4], cross[2][2][4];
+#pragma unroll
+  for (int i = 0; i < kRounds; ++i) {
+    const int n = C::kSplit ? i / kCount : i % 4, q = C::kSplit ? i % kCount : i / 4;
+    uint32_t x[C::kSplit ? 2 : 1][4];
+    load_matrix_x4(x[0], at[q] + n * 256);
+    if constexpr (C::kSplit) load_matrix_x4(x[1], at[q] + n * 256 + C::kSplitBytes);
+    if constexpr (C::kSplit) {
+      if (q == 0) {
+#pragma unroll
+        for (int j = 0; j < 16; ++j) part[j >> 3][j >> 2 & 1][j & 3] = cross[j >> 3][j >> 2 & 1][j & 3] = 0.f;
+      }
+#pragma unroll
+      for (int j = 0; j < 4; ++j) multiply(cross[j >> 1][j & 1], a[q].hi[j >> 1], x[1][2 * (j & 1)], x[1][2 * (j & 1) + 1]);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) multiply(part[j >> 1][j & 1], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) multiply(cross[j >> 1][j & 1], a[q].lo[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+      if (q == kCount - 1) {
+#pragma unroll
+        for (int j = 0; j < 16; ++j) {
+          const int m = j >> 3, h = j >> 2 & 1, e = j & 3;
+          float& total = sum[m][2 * n + h][e];
+          total = fmaf(cross[m][h][e], inverse * (1.f / 2048.f), total);
+          total = fmaf(part[m][h][e], inverse, total);
+        }
+        if (n < 3) schedule_border(inverse == 0.f);  // or slices overlap until registers spill
+      }
+    } else {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) multiply(sum[j >> 1][2 * n + (j & 1)], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+    }
+    if (n == 3) a[q].load(next + q * C::kFragmentBytes);
+  }
+#pragma unroll
+  for (int q = kCount; q < kInterval; ++q) a[q].load(next + q * C::kFragmentBytes);
+}
 
-__global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_dense_fprop_sm80(const __grid_constant__ Params p) {
+// All k-steps of a stage of kTaps taps. w: this stage's weights (in a already); after: the next one's.
+template <int kTaps>
+LC_DEVICE void multiply_stage(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, float inverse, const uint8_t* w, const uint8_t* after) {
+  constexpr int kSteps = kTaps * C::kTapSteps, kWhole = kSteps / kInterval, kRest = kSteps % kInterval;
+  constexpr int kUnroll = !C::kSplit && kWhole <= 2 ? 2 : 1;
+  int whole = kWhole;
+  if (C::kSplit && kRest > 0) forget_origin(whole);
+#pragma unroll kUnroll
+  for (int i = 0; i < whole; ++i) {
+    w += kInterval * C::kFragmentBytes;
+    multiply_interval<kInterval>(sum, a, rows, i * kInterval, inverse, kRest == 0 && i == kWhole - 1 ? after : w);
+  }
+  if constexpr (kRest > 0) multiply_interval<kRest>(sum, a, rows, kWhole * kInterval, inverse, after);
+}
+
+// Packs `stage`, of which piece 0 is in registers, for everyone; returns 1 / its scale.
+LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& stage, const Position& at, uint32_t shared, uint32_t buffer, int warp, int lane) {
+  const ChunkWindow<Element> window = at.window(p, warp);
+  float scale = 1.f, inverse = 1.f;
+  if constexpr (C::kSplit) {
+    Extremes extremes;
+    stage.add_to(extremes);
+#pragma unroll 1
+    for (int piece = 1; piece < Stage::kPieces; ++piece) {
+      Stage more;
+      more.load(p, window, piece, warp, lane);
+      more.add_to(extremes);
+    }
+    extremes.reduce_warp();
+    if (lane == 0) store_shared_v2(shared + C::kSharedExtremes + warp * 8, extremes.largest, __uint_as_float(extremes.smallest));
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < C::kWarps; ++i) {
+      Extremes other;
+      other.largest = load_shared_f32(shared + C::kSharedExtremes + i * 8);
+      other.smallest = load_shared_u32(shared + C::kSharedExtremes + i * 8 + 4);
+      extremes.merge(other);
+    }
+    const SlotScale slot(extremes);
+    scale = slot.scale;
+    inverse = slot.inverse;
+    if (!slot.representable && threadIdx.x == 0) {
+      const uint32_t tile = static_cast<uint32_t>(at.item.batch * p.groups + at.item.group) * schedule.tiles_per_row + at.item.tile;
+      atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
+    }
+  } else if (kBuffers == 1) {
+    __syncthreads();
+  }
+  const uint32_t chunk = buffer + warp % C::kStageChunks * C::kChunkRows * 16;
+  stage.pack(chunk, scale, 0, warp, lane);
+#pragma unroll 1
+  for (int piece = 1; piece < Stage::kPieces; ++piece) {
+    stage.load(p, window, piece, warp, lane);
+    stage.pack(chunk, scale, piece, warp, lane);
+  }
+  __syncthreads();
+  return inverse;
+}
+
+LC_DEVICE void stage_pair(uint32_t at, float a, float b, float) { store_shared_v2(at, a, b); }
+template <class E> LC_DEVICE void stage_pair(uint32_t at, float a, float b, E) { store_shared_u32(at, pack2<E>(a, b)); }
+
+// Scale, bias, residual, activation, y. Fragments hold 2 columns of 8 rows; through `staging`, the warp's own piece of shared
+// memory, they become whole rows: a store then writes 128 bytes of one row wherever it begins, and few sectors in halves.
+LC_DEVICE void store_tile(const Params& p, const Item& item, const float (&sum)[2][8][4], uint32_t staging, int warp, int lane) {
+  const int g = lane >> 2, c = lane & 3;
+  const int64_t t_warp = static_cast<int64_t>(item.tile) * C::kStep + warp % C::kWarpsTime * 64;
+  const int columns = static_cast<int>(max(static_cast<int64_t>(0), min(p.out_length - t_warp, static_cast<int64_t>(64))));
+#pragma unroll
+  for (int m = 0; m < 2; ++m)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int out0 = item.sweep * C::kOutTile + warp / C::kWarpsTime * 32 + m * 16 + h * 8;
+      const int64_t channel0 = item.group * static_cast<int64_t>(kOutChannels) + out0;
+      const bool exists = out0 + g < kOutChannels;
+      const float bias = 0 && exists ? to_float(p.bias[channel0 + g]) : 0.f;
+      const float inverse = C::kSplit && exists ? p.weight_inverse[channel0 + g] : 1.f;
+      const Element* residual =
+          0 ? p.residual + item.batch * p.residual_batch + (channel0 + g) * p.residual_channel + t_warp + 2 * c : nullptr;
+      const int here = exists ? columns - 2 * c : 0;  // columns from this lane's first one on
+      __syncwarp();
+#pragma unroll
+      for (int n = 0; n < 8; ++n) {
+        float v[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          v[i] = fmaf(sum[m][n][2 * h + i], inverse, bias);
+          if (0 && n * 8 + i < here) v[i] += to_float(residual[n * 8 + i]);
+          v[i] = activate<kActivation>(v[i], p.negative_slope);
+        }
+        const uint32_t at = staging + (g * C::kStagingPitch + (n * 8 + 2 * c) * C::kBytes / 4) * 4;
+        stage_pair(at, v[0], v[1], Element{});
+      }
+      __syncwarp();
+      Element* row = p.y + item.batch * p.y_batch + channel0 * p.y_channel + t_warp;
+      constexpr int kLaneWords = C::kRowWords / 32, kWordColumns = 4 / C::kBytes;
+      const bool words = ((reinterpret_cast<uint64_t>(row) | p.y_channel * C::kBytes) & 3) == 0;  // rows begin on words
+      uint32_t word[8 * kLaneWords];
+#pragma unroll
+      for (int i = 0; i < 8 * kLaneWords; ++i)
+        word[i] = load_shared_u32(staging + (i / kLaneWords * C::kStagingPitch + i % kLaneWords * 32 + lane) * 4);
+#pragma unroll
+      for (int i = 0; i < 8 * kLaneWords; ++i) {
+        const int r = i / kLaneWords, column = (i % kLaneWords * 32 + lane) * kWordColumns;
+        store_word(row + r * p.y_channel + column, word[i], out0 + r < kOutChannels ? columns - column : 0, words);
+      }
+    }
+}
+
+__global__ void __launch_bounds__(kThreads, 3) longconv_dense_fprop_sm80(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(128) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, warp_out = warp / kWarpsTime, warp_time = warp % kWarpsTime;
+  const int warp = threadIdx.x >> 5;
+  int lane = threadIdx.x & 31;
   const Schedule<C> schedule(p);
-  constexpr int kSteps = kStageChunks / 2;  // k-steps of a tap in a stage
-  constexpr int64_t kBlockBytes = static_cast<int64_t>(C::kChannelBlocks) * kKernel * kSteps * C::kFragmentBytes;  // of 16 channels
-  // B addresses of this lane: ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1).
-  const uint32_t b_lane = shared + ((lane >> 3 & 1) * C::kChunkRows + warp_time * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
-
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
-    const Element* x = p.x + item.batch * p.x_batch + item.group * static_cast<int64_t>(C::kInChannels) * p.x_channel;
-    const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep;
-    const int out0 = item.sweep * C::kOutTile + warp_out * 32;
-    // Fragment-ordered weights of this warp's two blocks of 16 channels.
-    const uint8_t* w[2];
+  if (schedule.begin >= schedule.end) return;
+  Position next(schedule);
+  Stage stage;
+  stage.load(p, next.window(p, warp), 0, warp, lane);
+  const uint8_t* w = next.weights(p, warp, lane);
+  Fragment a[kInterval];
 #pragma unroll
-    for (int m = 0; m < 2; ++m)
-      w[m] = p.weights + (static_cast<int64_t>(item.group) * (C::kSweeps * C::kOutTile / 16) + out0 / 16 + m) * kBlockBytes + lane * 16;
-    float sum[2][8][4] = {};
-    bool unfit = false;
+  for (int q = 0; q < kInterval; ++q) a[q].load(w + q * C::kFragmentBytes);
+  uint32_t buffer = shared;
+  float sum[2][8][4] = {};
 #pragma unroll 1
-    for (int block = 0; block < C::kChannelBlocks; ++block) {
-#pragma unroll 1
-      for (int group = 0; group < C::kTapGroups; ++group) {
-        const int channel0 = block * kStageChunks * C::kChunk;
-        __syncthreads();
-        unfit |= pack_stage(p, x + channel0 * p.x_channel, C::kInChannels - channel0,
-                            t0 * C::kStride - p.pad_left + static_cast<int64_t>(group) * C::kTaps * C::kDilation, shared, warp, lane);
-        __syncthreads();
-        const int taps = min(C::kTaps, kKernel - group * C::kTaps);
-        float part[kSplit ? 2 : 1][kSplit ? 8 : 1][4] = {};
-#pragma unroll 1
-        for (int k = 0; k < taps; ++k) {
-          const uint32_t b_tap = b_lane + (C::plane(k) * C::kPlaneRows + k * C::kDilation / C::kStride) * 16;
+  while (true) {
+    forget_origin(lane);  // rows and offsets of packing are a few instructions: not worth registers across the products
+    const float inverse = pack_stage(p, schedule, stage, next, shared, buffer, warp, lane);
+    const bool last_taps = C::kTapGroups == 1 || next.stage % C::kTapGroups == C::kTapGroups - 1;
+    next.advance(schedule);
+    if (next.valid()) stage.load(p, next.window(p, warp), 0, warp, lane);
+    const uint8_t* after = w + (last_taps ? C::kLastTaps : C::kTaps) * C::kTapSteps * C::kFragmentBytes;
+    if (next.stage == 0) after = next.weights(p, warp, lane);
+    // ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1): the row that this lane names.
+    const uint32_t rows = buffer + ((lane >> 3 & 1) * C::kChunkRows + warp % C::kWarpsTime * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
+    if (C::kLastTaps == C::kTaps || !last_taps) multiply_stage<C::kTaps>(sum, a, rows, inverse, w, after);
+    else multiply_stage<C::kLastTaps>(sum, a, rows, inverse, w, after);
+    w = after;
+    if (next.stage == 0) {
+      int w_here = warp;
+      forget_origin(w_here);  // likewise
+      forget_origin(lane);
+      store_tile(p, schedule.item(next.index + schedule.step), sum, shared + C::kSharedStaging + w_here * C::kStagingBytes, w_here, lane);
+      if (!next.valid()) break;
 #pragma unroll
-          for (int s = 0; s < kSteps; ++s) {
-            Fragment a;
-#pragma unroll
-            for (int m = 0; m < 2; ++m) {
-              const uint4 v = __ldg(reinterpret_cast<const uint4*>(w[m]));
-              a.hi[m][0] = v.x, a.hi[m][1] = v.y, a.hi[m][2] = v.z, a.hi[m][3] = v.w;
-              if constexpr (kSplit) {
-                const uint4 l = __ldg(reinterpret_cast<const uint4*>(w[m] + 512));
-                a.lo[m][0] = l.x, a.lo[m][1] = l.y, a.lo[m][2] = l.z, a.lo[m][3] = l.w;
-              }
-              w[m] += C::kFragmentBytes;
-            }
-#pragma unroll
-            for (int n = 0; n < 4; ++n) {  // pairs of 8 steps
-              uint32_t b[4];
-              load_matrix_x4(b, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16);
-              if constexpr (kSplit) {
-                uint32_t l[4];
-                load_matrix_x4(l, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16 + C::kSplitBytes);
-#pragma unroll
-                for (int m = 0; m < 2; ++m)
-#pragma unroll
-                  for (int h = 0; h < 2; ++h) {
-                    multiply(part[m][2 * n + h], a.hi[m], l[2 * h], l[2 * h + 1]);
-                    multiply(part[m][2 * n + h], a.lo[m], b[2 * h], b[2 * h + 1]);
-                    multiply(part[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
-                  }
-              } else {
-#pragma unroll
-                for (int m = 0; m < 2; ++m)
-#pragma unroll
-                  for (int h = 0; h < 2; ++h) multiply(sum[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
-              }
-            }
-          }
-        }
-        if constexpr (kSplit) {
-#pragma unroll
-          for (int m = 0; m < 2; ++m)
-#pragma unroll
-            for (int n = 0; n < 8; ++n)
-#pragma unroll
-              for (int i = 0; i < 4; ++i) sum[m][n][i] += part[m][n][i];
-        }
-      }
+      for (int j = 0; j < 64; ++j) sum[j >> 5][j >> 2 & 7][j & 3] = 0.f;
     }
-    if (kSplit && unfit) {
-      const uint32_t tile = static_cast<uint32_t>(item.batch * p.groups + item.group) * schedule.tiles_per_row + item.tile;
-      atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
-    }
-
-    const int g = lane >> 2, c = lane & 3;
-    const int64_t t_warp = t0 + warp_time * 64;
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int out = out0 + m * 16 + h * 8 + g;
-        if (out >= kOutChannels) continue;
-        const int64_t channel = item.group * static_cast<int64_t>(kOutChannels) + out;
-        const float bias = 0 ? to_float(p.bias[channel]) : 0.f;
-        Element* row = p.y + item.batch * p.y_batch + channel * p.y_channel + t_warp;
-        const Element* residual =
-            0 ? p.residual + item.batch * p.residual_batch + channel * p.residual_channel + t_warp : nullptr;
-        const bool paired = (reinterpret_cast<uint64_t>(row) & (2 * C::kBytes - 1)) == 0;
-        const int64_t columns = p.out_length - t_warp;
-#pragma unroll
-        for (int n = 0; n < 8; ++n) {
-          const int column = n * 8 + 2 * c;
-          float v[2];
-#pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            v[i] = sum[m][n][2 * h + i] + bias;
-            if (0 && column + i < columns) v[i] += to_float(residual[column + i]);
-            v[i] = activate<kActivation>(v[i], p.negative_slope);
-          }
-          if (paired && column + 1 < columns) {
-            store_pair(row + column, v[0], v[1]);
-          } else {
-#pragma unroll
-            for (int i = 0; i < 2; ++i)
-              if (column + i < columns) from_float(v[i], row[column + i]);
-          }
-        }
-      }
+    if (kBuffers == 2) buffer = buffer == shared ? shared + C::kStageBytes : shared;
   }
 #endif
 }
@@ -2856,65 +3108,83 @@ __global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_dense_fprop
 namespace pack_fragments_fp32 {
 
 // Weights (out, in/groups, tap) in any strides -> mma.sync A fragments in the order dense_fprop_sm80.cuh consumes them:
-//   [group][16 channels out][stage of LC_STAGE_CHUNKS chunks in][tap group's taps][k-step][plane][lane][4 words]
-// Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0 TF32, 1 bf16, 2 f16, 4 f32 as two TF32 planes (hi, lo).
-// Stages run over channel blocks, then tap groups of LC_TAPS taps: the taps of a channel block are consecutive.
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some weight cannot be split: Inf, NaN, |w| >= 2^126 or nonzero
-// below 2^-100. Bits are only ever set: the caller clears the word first.
+//   [group][16 channels out][stage of LC_STAGE_CHUNKS chunks in][tap][k-step][plane][lane][4 words]
+// One block for each 16 channels out; missing channels become zeros. Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0
+// TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
+// max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
+// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some channel cannot be split exactly enough: a weight that is
+// Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
 
 constexpr int kFormat = 4, kKernel = 3, kInChannels = 64, kOutChannels = 128;
 constexpr bool kSplit = kFormat == 4;
 using Element = float;
-constexpr int kWord = 4 / sizeof(Element), kStepChannels = 8 * kWord;  // channels of a word, of a k-step
+constexpr int kWord = kFormat == 0 ? 1 : 2, kStepChannels = 8 * kWord;  // channels of a word, of a k-step
 constexpr int kStageSteps = 2 / 2, kBlocks = ceil_div(kInChannels, kStageSteps * kStepChannels);
 constexpr int kPaddedRows = 128;  // of a group, a multiple of 16
+constexpr int kThreads = 512, kFragmentBytes = kSplit ? 1024 : 512;
 
 struct Params {
   const Element* w;
   uint8_t* packed;
+  float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
 };
 
-__global__ void __launch_bounds__(256) longconv_pack_fragments(const __grid_constant__ Params p) {
+__global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
+  auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
+    if (out < kOutChannels && channel < kInChannels)
+      return p.w[(static_cast<int64_t>(group) * kOutChannels + out) * p.w_out + channel * p.w_in + tap * p.w_tap];
+    return Element{};
+  };
+
+  __shared__ float scales[16];
+  if constexpr (kSplit) {
+    for (int row = threadIdx.x / 32; row < 16; row += kThreads / 32) {
+      const int out = block16 * 16 + row;
+      Extremes extremes;
+#pragma unroll 8  // loads ahead of their use
+      for (int64_t i = threadIdx.x % 32; i < static_cast<int64_t>(kInChannels) * kKernel; i += 32)
+        extremes.add(to_float(at(out, i / kKernel, i % kKernel)));
+      extremes.reduce_warp();
+      const ChannelScale channel(extremes);
+      if (threadIdx.x % 32 == 0) {
+        scales[row] = channel.scale;
+        if (out < kOutChannels) p.inverse[static_cast<int64_t>(group) * kOutChannels + out] = channel.inverse;
+        if (!channel.representable) atomicOr(p.flags, 2u);
+      }
+    }
+    __syncthreads();
+  }
+
   const int64_t fragments = static_cast<int64_t>(kBlocks) * kKernel * kStageSteps;  // of 16 channels
-  bool finite = true, fit = true;
-  for (int64_t i = threadIdx.x; i < fragments * 32; i += 256) {
+  bool finite = true;
+  for (int64_t i = threadIdx.x; i < fragments * 32; i += kThreads) {
     const int64_t fragment = i / 32, step = fragment % kStageSteps, tap = fragment / kStageSteps % kKernel;
     const int64_t block = fragment / kStageSteps / kKernel;
     const int g = static_cast<int>(i % 32) / 4, c = static_cast<int>(i % 32) % 4;
     uint32_t hi[4], lo[4];
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
-      const int out = block16 * 16 + g + 8 * (r & 1);
+      const int row = g + 8 * (r & 1), out = block16 * 16 + row;
       const int64_t channel = (block * kStageSteps + step) * kStepChannels + (c + 4 * (r >> 1)) * kWord;
-      uint32_t word = 0;
+      Element v[kWord];
 #pragma unroll
       for (int j = 0; j < kWord; ++j) {
-        Element v{};
-        if (out < kOutChannels && channel + j < kInChannels)
-          v = p.w[(static_cast<int64_t>(group) * kOutChannels + out) * p.w_out + (channel + j) * p.w_in + tap * p.w_tap];
-        finite = finite && fabsf(to_float(v)) < __uint_as_float(0x7f800000u);
-        word |= bits_of(v) << (16 * j);
+        v[j] = at(out, channel + j, tap);
+        finite = finite && fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u);
       }
-      if (kSplit) {
-        const uint32_t magnitude = word & 0x7fffffffu;
-        fit = fit && magnitude < 0x7e800000u && (magnitude == 0 || magnitude >= 0x0d800000u);
-        hi[r] = (word + 0x1000u) & 0xffffe000u;
-        lo[r] = round_tf32(__float_as_uint(__uint_as_float(word) - __uint_as_float(hi[r])));
-      } else {
-        hi[r] = kFormat == 0 ? round_tf32(word) : word;
-      }
+      if constexpr (kSplit) split2_f16(to_float(v[0]) * scales[row], to_float(v[kWord - 1]) * scales[row], hi[r], lo[r]);
+      else if constexpr (kFormat == 0) hi[r] = round_tf32(bits_of(v[0]));
+      else hi[r] = bits_of(v[0]) | bits_of(v[kWord - 1]) << 16;
     }
-    uint8_t* out = p.packed + (block16 + static_cast<int64_t>(group) * (kPaddedRows / 16)) * fragments * (kSplit ? 1024 : 512) +
-              fragment * (kSplit ? 1024 : 512) + (i % 32) * 16;
+    uint8_t* out = p.packed + ((block16 + static_cast<int64_t>(group) * (kPaddedRows / 16)) * fragments + fragment) * kFragmentBytes + (i % 32) * 16;
     *reinterpret_cast<uint4*>(out) = make_uint4(hi[0], hi[1], hi[2], hi[3]);
-    if (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
+    if constexpr (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
   }
   if (!finite) atomicOr(p.flags, 1u);
-  if (!fit) atomicOr(p.flags, 2u);
 #endif
 }
 
@@ -2923,96 +3193,118 @@ __global__ void __launch_bounds__(256) longconv_pack_fragments(const __grid_cons
 // ==== The convolution of dense_fprop_sm80, fp32. From kernels/conv/dense_fprop_sm80.cuh.
 namespace dense_fprop_sm80_fp32 {
 
-// Dense forward convolution for every tensor-core GPU from sm_80 on: bf16, f16, TF32, and fp32 as two TF32 planes.
+// Dense forward convolution for every tensor-core GPU from sm_80 on: bf16, f16, TF32, and fp32 as two f16 planes.
 //
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
-// Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of 16 bytes of channels, one
-// tap group) into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset
-// and ldmatrix yields B fragments; 8 rows of 16 bytes are 128 contiguous bytes: no bank conflicts at any offset.
-// Weights lie in global memory in fragment order and come through L1, one 16-byte load a lane for 16 channels.
+// Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of channels, one tap group)
+// into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset and
+// ldmatrix yields B fragments; 8 rows of 16 bytes are 128 contiguous bytes: no bank conflicts at any offset.
 //
-//   256 threads, 8 warps: kWarpsOut x kWarpsTime, a warp computes 32 channels x 64 steps; two blocks a multiprocessor
-//   overlap one's loads with the other's arithmetic.
+//   kWarps warps: kWarpsOut x kWarpsTime, a warp computes 32 channels x 64 steps. Small blocks, several of them on a
+//   multiprocessor: one packs or stores while the others multiply.
 //
-// fp32 (LC_ELEMENT 4): x = hi + lo, both TF32 rounded to nearest, |x - hi - lo| <= 2^-23 |x|; products hi*lo and lo*hi first,
-// then hi*hi. Tensor cores truncate when they accumulate: every stage starts from zero and is added to f32 sums with one
-// rounding. Tiles with inputs that this cannot carry (Inf, NaN, |x| >= 2^126, nonzero |x| < 2^-100) set their bit in
-// `redo`, for direct_fprop.cuh.
-// Limits: output time stride 1. Bytes: x once per 32*kWarpsOut output channels, weights from L2. See docs/design/numerics.md.
+// The stages of all of a block's tiles form one sequence, each round of which
+//   issues the loads of the next stage into registers (stage_registers.cuh),
+//   multiplies this one: intervals of kInterval k-steps (a k-step is a tap of two chunks) whose weights wait in registers,
+//     16 bytes a lane in fragment order (pack_fragments.cuh); each is replaced by its successor in the next interval
+//     after its last use, so that L2's latency sweeps during the other k-steps,
+//   stores y if this was the tile's last stage, packs the next one; one barrier (two with a single buffer).
+//
+// fp32 (LC_ELEMENT 4): v * 2^e = hi + lo * 2^-11 (split_f16.cuh), e per stage for x, per channel for w;
+//   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi). Tensor cores truncate when they accumulate: every interval (at most
+//   3 k-steps of 16 channels) starts from zero in `part` (hi*hi) and `cross`, and is added to f32 sums, scaled back.
+//   A slice of 16 steps at a time, so that both are few registers. The stage's extremes are found in the registers that
+//   hold it; a barrier more lets every warp see them. Tiles that f16 cannot carry set their bit in `redo`, for
+//   direct_fprop.cuh. Error: docs/design/numerics.md.
+// Limits: output time stride 1. Bytes: x once per 32*kWarpsOut output channels, weights from L1 or L2.
 
-// --- problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 4 f32 as two TF32 planes
+// --- problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes
 constexpr int kOutChannels = 128, kKernel = 3;
 constexpr Activation kActivation = static_cast<Activation>(0);
-constexpr bool kSplit = 4 == 4;
-using Element = float;
-using MmaType = tf32;
+using MmaType = f16;
 
 // --- configuration
-constexpr int kWarpsOut = 4, kWarpsTime = 8 / kWarpsOut, kThreads = 256;
-constexpr int kStageChunks = 2;
+constexpr int kInterval = 3, kBuffers = 1;
 
-struct C {
-  static constexpr int kInChannels = 64, kStride = 3, kDilation = 4, kTaps = 3;
+struct C : Polyphase<3, 4, 3> {
+  using Element = float;
+  static constexpr bool kSplit = 4 == 4, kResident = false;
+  static constexpr int kInChannels = 64, kCluster = 1;
   static constexpr Pad kPad = static_cast<Pad>(0);
-  static constexpr bool kResident = false;
-  static constexpr int kCluster = 1;
-  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes;
+  static constexpr int kWarps = 4, kWarpsOut = 4, kWarpsTime = kWarps / kWarpsOut;
+  static constexpr int kStageChunks = 2, kPrefetch = 4;
+  static constexpr int kBytes = sizeof(Element), kChunk = 4 == 0 ? 4 : 8, kStageChannels = kStageChunks * kChunk;
   static constexpr int kOutTile = 32 * kWarpsOut, kStep = 64 * kWarpsTime, kSweeps = ceil_div(kOutChannels, kOutTile);
-  static constexpr int kResidueStep = gcd_of(kDilation % kStride ? kDilation % kStride : kStride, kStride);
-  static constexpr bool kAllResidues = kTaps >= kStride / kResidueStep;
-  static constexpr int kPlanes = kAllResidues ? kStride / kResidueStep : kTaps;
-  static LC_CONSTEXPR int plane(int tap) { return kAllResidues ? tap * kDilation % kStride / kResidueStep : tap; }
-  static LC_CONSTEXPR int residue(int plane) { return kAllResidues ? plane * kResidueStep : plane * kDilation % kStride; }
   static constexpr int kPlaneRows = plane_rows(kStep + (kTaps - 1) * kDilation / kStride, kStride);
   static constexpr int kRawNeeded = (kStep - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSplitBytes = kStageChunks * kChunkRows * 16;
-  static constexpr int kSharedBytes = kSplitBytes * (kSplit ? 2 : 1);
-  static constexpr int kChannelBlocks = ceil_div(kInChannels, kStageChunks * kChunk), kTapGroups = ceil_div(kKernel, kTaps);
-  static constexpr int kFragmentBytes = 512 * (kSplit ? 2 : 1);  // of 16 channels and one k-step
-};
-static_assert(kStageChunks % 2 == 0, "a k-step is two chunks");
+  static constexpr int kStageBytes = kSplitBytes * (kSplit ? 2 : 1);
+  static constexpr int kSharedExtremes = kBuffers * kStageBytes;
+  static constexpr int kRowWords = 16 * kBytes, kStagingPitch = kRowWords + 2 * kBytes;  // of 64 columns of y; no bank conflicts
+  static constexpr int kSharedStaging = kSharedExtremes + (kSplit ? kWarps * 8 : 0), kStagingBytes = 8 * kStagingPitch * 4;
+  static constexpr int kSharedBytes = kSharedStaging + kWarps * kStagingBytes;
+  static constexpr int kChannelBlocks = ceil_div(kInChannels, kStageChannels), kTapGroups = ceil_div(kKernel, kTaps);
+  static constexpr bool kWholeStages = kInChannels % kStageChannels == 0;
+  static constexpr int kItemStages = kChannelBlocks * kTapGroups, kLastTaps = kKernel - (kTapGroups - 1) * kTaps;
 
-__device__ const int longconv_shared_bytes = C::kSharedBytes;
+  static constexpr int kTapSteps = kStageChunks / 2;             // k-steps of a tap in a stage
+  static constexpr int kFragmentBytes = 512 * (kSplit ? 2 : 1);  // of 16 output channels and one k-step
+  static constexpr int64_t kBlockBytes = static_cast<int64_t>(kChannelBlocks) * kKernel * kTapSteps * kFragmentBytes;  // of 16 output channels
+};
+static_assert(C::kStageChunks % 2 == 0, "a k-step is two chunks");
+static_assert(!C::kSplit || (kInterval <= 3 && kBuffers == 1), "the promised interval; stages are packed behind a barrier");
+constexpr int kThreads = 32 * C::kWarps;
+using Element = C::Element;
+using Stage = StageRegisters<C>;
+
+static_assert(C::kSharedBytes == 22112, "the launcher reckons as this file does");
 
 struct Params : FpropParams<Element> {
-  uint32_t* redo;
+  const float* weight_inverse;  // LC_ELEMENT 4: 1 / scale of each output channel, a power of two
+  uint32_t* redo;               // likewise: one bit for each (row of (batch, group), tile): row * tiles_per_row + tile
 };
 
-// One stage: all warps share the (chunk, step) pairs. Returns whether this thread met a value that cannot be split.
-LC_DEVICE bool pack_stage(const Params& p, const Element* x, int channels, int64_t first, uint32_t shared, int warp, int lane) {
-  using Order = PackOrder<C>;
-  bool unfit = false;
-#pragma unroll 2
-  for (int unit = warp; unit < kStageChunks * Order::kSteps; unit += 8) {
-    const int chunk = unit % kStageChunks;
-    const Order at(unit / kStageChunks, lane);
-    const int64_t t = padded_index<C::kPad>(first + at.element, p.length);
-    const Element* from = x + chunk * C::kChunk * p.x_channel + t * p.x_time;
-    uint32_t v[C::kChunk];
-#pragma unroll
-    for (int j = 0; j < C::kChunk; ++j)
-      v[j] = t >= 0 && chunk * C::kChunk + j < channels ? bits_of(from[j * p.x_channel]) : 0u;
-    const uint32_t dst = shared + (chunk * C::kChunkRows + at.row) * 16;
-    if constexpr (C::kBytes == 2) {
-      store_shared_v4(dst, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
-    } else if constexpr (!kSplit) {
-      store_shared_v4(dst, round_tf32(v[0]), round_tf32(v[1]), round_tf32(v[2]), round_tf32(v[3]));
-    } else {
-      uint32_t hi[4], lo[4];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const uint32_t magnitude = v[j] & 0x7fffffffu;
-        unfit |= magnitude >= 0x7e800000u || (magnitude != 0 && magnitude < 0x0d800000u);
-        hi[j] = (v[j] + 0x1000u) & 0xffffe000u;
-        lo[j] = round_tf32(bits_of(__uint_as_float(v[j]) - __uint_as_float(hi[j])));
-      }
-      store_shared_v4(dst, hi[0], hi[1], hi[2], hi[3]);
-      store_shared_v4(dst + C::kSplitBytes, lo[0], lo[1], lo[2], lo[3]);
+// Where a block stands in its sequence of stages. Items from the last to the first: below 0 there are no more, which
+// takes no register to know.
+struct Position {
+  int index, stage;  // item of the schedule, stage of the item
+  Item item;
+  LC_DEVICE explicit Position(const Schedule<C>& schedule)
+      : index(schedule.begin + (schedule.end - 1 - schedule.begin) / schedule.step * schedule.step), stage(0), item(schedule.item(index)) {}
+  LC_DEVICE bool valid() const { return index >= 0; }
+  LC_DEVICE void advance(const Schedule<C>& schedule) {
+    if (++stage == C::kItemStages) {
+      stage = 0;
+      index -= schedule.step;
+      if (valid()) item = schedule.item(index);
     }
   }
-  return unfit;
-}
+  LC_DEVICE ChunkWindow<Element> window(const Params& p, int warp) const {
+    const int block = stage / C::kTapGroups, tap = stage % C::kTapGroups * C::kTaps;
+    const int channel = block * C::kStageChannels + warp % C::kStageChunks * C::kChunk;
+    return {p.x + item.batch * p.x_batch + (item.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
+            static_cast<int64_t>(item.tile) * C::kStep * C::kStride - p.pad_left + static_cast<int64_t>(tap) * C::kDilation,
+            C::kInChannels - channel};
+  }
+  // This lane's part of the first fragment that the item consumes.
+  LC_DEVICE const uint8_t* weights(const Params& p, int warp, int lane) const {
+    const int block16 = item.group * (C::kSweeps * C::kOutTile / 16) + (item.sweep * C::kOutTile + warp / C::kWarpsTime * 32) / 16;
+    return p.weights + block16 * C::kBlockBytes + lane * 16;
+  }
+};
+
+// The weights of a warp's 2 x 16 output channels for one k-step.
+struct Fragment {
+  uint32_t hi[2][4], lo[C::kSplit ? 2 : 1][4];
+  LC_DEVICE void load(const uint8_t* w) {
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      load_global_v4(hi[m], w + m * C::kBlockBytes);
+      if constexpr (C::kSplit) load_global_v4(lo[m], w + m * C::kBlockBytes + 512);
+    }
+  }
+};
 
 template <class Type> LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Type type) {
   mma_m16n8k16(d, a, b, type);
@@ -3023,133 +3315,206 @@ LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint
   multiply(d, a, b, MmaType{});
 }
 
-struct Fragment {
-  uint32_t hi[2][4], lo[kSplit ? 2 : 1][4];
-};
+// kCount k-steps from the stage's k-step `first` on, with a[0] .. a[kCount - 1]; leaves the next interval's weights in a.
+// rows: shared address of this lane's row for tap 0 of the stage. inverse: 1 / scale of the stage.
+template <int kCount>
+LC_DEVICE void multiply_interval(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, int first, float inverse, const uint8_t* next) {
+  uint32_t at[kCount];
+#pragma unroll
+  for (int q = 0; q < kCount; ++q) {
+    const int tap = (first + q) / C::kTapSteps, s = (first + q) % C::kTapSteps;
+    at[q] = rows + (C::tap_row(tap, C::kPlaneRows) + s * 2 * C::kChunkRows) * 16;
+  }
+  // The order of (slice n of 16 steps, k-step q): with the split a slice's k-steps together, else a k-step's slices.
+  constexpr int kRounds = 4 * kCount;
+  float part[2][2][4], cross[2][2][4];
+#pragma unroll
+  for (int i = 0; i < kRounds; ++i) {
+    const int n = C::kSplit ? i / kCount : i % 4, q = C::kSplit ? i % kCount : i / 4;
+    uint32_t x[C::kSplit ? 2 : 1][4];
+    load_matrix_x4(x[0], at[q] + n * 256);
+    if constexpr (C::kSplit) load_matrix_x4(x[1], at[q] + n * 256 + C::kSplitBytes);
+    if constexpr (C::kSplit) {
+      if (q == 0) {
+#pragma unroll
+        for (int j = 0; j < 16; ++j) part[j >> 3][j >> 2 & 1][j & 3] = cross[j >> 3][j >> 2 & 1][j & 3] = 0.f;
+      }
+#pragma unroll
+      for (int j = 0; j < 4; ++j) multiply(cross[j >> 1][j & 1], a[q].hi[j >> 1], x[1][2 * (j & 1)], x[1][2 * (j & 1) + 1]);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) multiply(part[j >> 1][j & 1], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) multiply(cross[j >> 1][j & 1], a[q].lo[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+      if (q == kCount - 1) {
+#pragma unroll
+        for (int j = 0; j < 16; ++j) {
+          const int m = j >> 3, h = j >> 2 & 1, e = j & 3;
+          float& total = sum[m][2 * n + h][e];
+          total = fmaf(cross[m][h][e], inverse * (1.f / 2048.f), total);
+          total = fmaf(part[m][h][e], inverse, total);
+        }
+        if (n < 3) schedule_border(inverse == 0.f);  // or slices overlap until registers spill
+      }
+    } else {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) multiply(sum[j >> 1][2 * n + (j & 1)], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+    }
+    if (n == 3) a[q].load(next + q * C::kFragmentBytes);
+  }
+#pragma unroll
+  for (int q = kCount; q < kInterval; ++q) a[q].load(next + q * C::kFragmentBytes);
+}
 
-__global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_dense_fprop_sm80(const __grid_constant__ Params p) {
+// All k-steps of a stage of kTaps taps. w: this stage's weights (in a already); after: the next one's.
+template <int kTaps>
+LC_DEVICE void multiply_stage(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, float inverse, const uint8_t* w, const uint8_t* after) {
+  constexpr int kSteps = kTaps * C::kTapSteps, kWhole = kSteps / kInterval, kRest = kSteps % kInterval;
+  constexpr int kUnroll = !C::kSplit && kWhole <= 2 ? 2 : 1;
+  int whole = kWhole;
+  if (C::kSplit && kRest > 0) forget_origin(whole);
+#pragma unroll kUnroll
+  for (int i = 0; i < whole; ++i) {
+    w += kInterval * C::kFragmentBytes;
+    multiply_interval<kInterval>(sum, a, rows, i * kInterval, inverse, kRest == 0 && i == kWhole - 1 ? after : w);
+  }
+  if constexpr (kRest > 0) multiply_interval<kRest>(sum, a, rows, kWhole * kInterval, inverse, after);
+}
+
+// Packs `stage`, of which piece 0 is in registers, for everyone; returns 1 / its scale.
+LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& stage, const Position& at, uint32_t shared, uint32_t buffer, int warp, int lane) {
+  const ChunkWindow<Element> window = at.window(p, warp);
+  float scale = 1.f, inverse = 1.f;
+  if constexpr (C::kSplit) {
+    Extremes extremes;
+    stage.add_to(extremes);
+#pragma unroll 1
+    for (int piece = 1; piece < Stage::kPieces; ++piece) {
+      Stage more;
+      more.load(p, window, piece, warp, lane);
+      more.add_to(extremes);
+    }
+    extremes.reduce_warp();
+    if (lane == 0) store_shared_v2(shared + C::kSharedExtremes + warp * 8, extremes.largest, __uint_as_float(extremes.smallest));
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < C::kWarps; ++i) {
+      Extremes other;
+      other.largest = load_shared_f32(shared + C::kSharedExtremes + i * 8);
+      other.smallest = load_shared_u32(shared + C::kSharedExtremes + i * 8 + 4);
+      extremes.merge(other);
+    }
+    const SlotScale slot(extremes);
+    scale = slot.scale;
+    inverse = slot.inverse;
+    if (!slot.representable && threadIdx.x == 0) {
+      const uint32_t tile = static_cast<uint32_t>(at.item.batch * p.groups + at.item.group) * schedule.tiles_per_row + at.item.tile;
+      atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
+    }
+  } else if (kBuffers == 1) {
+    __syncthreads();
+  }
+  const uint32_t chunk = buffer + warp % C::kStageChunks * C::kChunkRows * 16;
+  stage.pack(chunk, scale, 0, warp, lane);
+#pragma unroll 1
+  for (int piece = 1; piece < Stage::kPieces; ++piece) {
+    stage.load(p, window, piece, warp, lane);
+    stage.pack(chunk, scale, piece, warp, lane);
+  }
+  __syncthreads();
+  return inverse;
+}
+
+LC_DEVICE void stage_pair(uint32_t at, float a, float b, float) { store_shared_v2(at, a, b); }
+template <class E> LC_DEVICE void stage_pair(uint32_t at, float a, float b, E) { store_shared_u32(at, pack2<E>(a, b)); }
+
+// Scale, bias, residual, activation, y. Fragments hold 2 columns of 8 rows; through `staging`, the warp's own piece of shared
+// memory, they become whole rows: a store then writes 128 bytes of one row wherever it begins, and few sectors in halves.
+LC_DEVICE void store_tile(const Params& p, const Item& item, const float (&sum)[2][8][4], uint32_t staging, int warp, int lane) {
+  const int g = lane >> 2, c = lane & 3;
+  const int64_t t_warp = static_cast<int64_t>(item.tile) * C::kStep + warp % C::kWarpsTime * 64;
+  const int columns = static_cast<int>(max(static_cast<int64_t>(0), min(p.out_length - t_warp, static_cast<int64_t>(64))));
+#pragma unroll
+  for (int m = 0; m < 2; ++m)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int out0 = item.sweep * C::kOutTile + warp / C::kWarpsTime * 32 + m * 16 + h * 8;
+      const int64_t channel0 = item.group * static_cast<int64_t>(kOutChannels) + out0;
+      const bool exists = out0 + g < kOutChannels;
+      const float bias = 0 && exists ? to_float(p.bias[channel0 + g]) : 0.f;
+      const float inverse = C::kSplit && exists ? p.weight_inverse[channel0 + g] : 1.f;
+      const Element* residual =
+          0 ? p.residual + item.batch * p.residual_batch + (channel0 + g) * p.residual_channel + t_warp + 2 * c : nullptr;
+      const int here = exists ? columns - 2 * c : 0;  // columns from this lane's first one on
+      __syncwarp();
+#pragma unroll
+      for (int n = 0; n < 8; ++n) {
+        float v[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          v[i] = fmaf(sum[m][n][2 * h + i], inverse, bias);
+          if (0 && n * 8 + i < here) v[i] += to_float(residual[n * 8 + i]);
+          v[i] = activate<kActivation>(v[i], p.negative_slope);
+        }
+        const uint32_t at = staging + (g * C::kStagingPitch + (n * 8 + 2 * c) * C::kBytes / 4) * 4;
+        stage_pair(at, v[0], v[1], Element{});
+      }
+      __syncwarp();
+      Element* row = p.y + item.batch * p.y_batch + channel0 * p.y_channel + t_warp;
+      constexpr int kLaneWords = C::kRowWords / 32, kWordColumns = 4 / C::kBytes;
+      const bool words = ((reinterpret_cast<uint64_t>(row) | p.y_channel * C::kBytes) & 3) == 0;  // rows begin on words
+      uint32_t word[8 * kLaneWords];
+#pragma unroll
+      for (int i = 0; i < 8 * kLaneWords; ++i)
+        word[i] = load_shared_u32(staging + (i / kLaneWords * C::kStagingPitch + i % kLaneWords * 32 + lane) * 4);
+#pragma unroll
+      for (int i = 0; i < 8 * kLaneWords; ++i) {
+        const int r = i / kLaneWords, column = (i % kLaneWords * 32 + lane) * kWordColumns;
+        store_word(row + r * p.y_channel + column, word[i], out0 + r < kOutChannels ? columns - column : 0, words);
+      }
+    }
+}
+
+__global__ void __launch_bounds__(kThreads, 2) longconv_dense_fprop_sm80(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(128) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, warp_out = warp / kWarpsTime, warp_time = warp % kWarpsTime;
+  const int warp = threadIdx.x >> 5;
+  int lane = threadIdx.x & 31;
   const Schedule<C> schedule(p);
-  constexpr int kSteps = kStageChunks / 2;  // k-steps of a tap in a stage
-  constexpr int64_t kBlockBytes = static_cast<int64_t>(C::kChannelBlocks) * kKernel * kSteps * C::kFragmentBytes;  // of 16 channels
-  // B addresses of this lane: ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1).
-  const uint32_t b_lane = shared + ((lane >> 3 & 1) * C::kChunkRows + warp_time * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
-
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
-    const Element* x = p.x + item.batch * p.x_batch + item.group * static_cast<int64_t>(C::kInChannels) * p.x_channel;
-    const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep;
-    const int out0 = item.sweep * C::kOutTile + warp_out * 32;
-    // Fragment-ordered weights of this warp's two blocks of 16 channels.
-    const uint8_t* w[2];
+  if (schedule.begin >= schedule.end) return;
+  Position next(schedule);
+  Stage stage;
+  stage.load(p, next.window(p, warp), 0, warp, lane);
+  const uint8_t* w = next.weights(p, warp, lane);
+  Fragment a[kInterval];
 #pragma unroll
-    for (int m = 0; m < 2; ++m)
-      w[m] = p.weights + (static_cast<int64_t>(item.group) * (C::kSweeps * C::kOutTile / 16) + out0 / 16 + m) * kBlockBytes + lane * 16;
-    float sum[2][8][4] = {};
-    bool unfit = false;
+  for (int q = 0; q < kInterval; ++q) a[q].load(w + q * C::kFragmentBytes);
+  uint32_t buffer = shared;
+  float sum[2][8][4] = {};
 #pragma unroll 1
-    for (int block = 0; block < C::kChannelBlocks; ++block) {
-#pragma unroll 1
-      for (int group = 0; group < C::kTapGroups; ++group) {
-        const int channel0 = block * kStageChunks * C::kChunk;
-        __syncthreads();
-        unfit |= pack_stage(p, x + channel0 * p.x_channel, C::kInChannels - channel0,
-                            t0 * C::kStride - p.pad_left + static_cast<int64_t>(group) * C::kTaps * C::kDilation, shared, warp, lane);
-        __syncthreads();
-        const int taps = min(C::kTaps, kKernel - group * C::kTaps);
-        float part[kSplit ? 2 : 1][kSplit ? 8 : 1][4] = {};
-#pragma unroll 1
-        for (int k = 0; k < taps; ++k) {
-          const uint32_t b_tap = b_lane + (C::plane(k) * C::kPlaneRows + k * C::kDilation / C::kStride) * 16;
+  while (true) {
+    forget_origin(lane);  // rows and offsets of packing are a few instructions: not worth registers across the products
+    const float inverse = pack_stage(p, schedule, stage, next, shared, buffer, warp, lane);
+    const bool last_taps = C::kTapGroups == 1 || next.stage % C::kTapGroups == C::kTapGroups - 1;
+    next.advance(schedule);
+    if (next.valid()) stage.load(p, next.window(p, warp), 0, warp, lane);
+    const uint8_t* after = w + (last_taps ? C::kLastTaps : C::kTaps) * C::kTapSteps * C::kFragmentBytes;
+    if (next.stage == 0) after = next.weights(p, warp, lane);
+    // ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1): the row that this lane names.
+    const uint32_t rows = buffer + ((lane >> 3 & 1) * C::kChunkRows + warp % C::kWarpsTime * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
+    if (C::kLastTaps == C::kTaps || !last_taps) multiply_stage<C::kTaps>(sum, a, rows, inverse, w, after);
+    else multiply_stage<C::kLastTaps>(sum, a, rows, inverse, w, after);
+    w = after;
+    if (next.stage == 0) {
+      int w_here = warp;
+      forget_origin(w_here);  // likewise
+      forget_origin(lane);
+      store_tile(p, schedule.item(next.index + schedule.step), sum, shared + C::kSharedStaging + w_here * C::kStagingBytes, w_here, lane);
+      if (!next.valid()) break;
 #pragma unroll
-          for (int s = 0; s < kSteps; ++s) {
-            Fragment a;
-#pragma unroll
-            for (int m = 0; m < 2; ++m) {
-              const uint4 v = __ldg(reinterpret_cast<const uint4*>(w[m]));
-              a.hi[m][0] = v.x, a.hi[m][1] = v.y, a.hi[m][2] = v.z, a.hi[m][3] = v.w;
-              if constexpr (kSplit) {
-                const uint4 l = __ldg(reinterpret_cast<const uint4*>(w[m] + 512));
-                a.lo[m][0] = l.x, a.lo[m][1] = l.y, a.lo[m][2] = l.z, a.lo[m][3] = l.w;
-              }
-              w[m] += C::kFragmentBytes;
-            }
-#pragma unroll
-            for (int n = 0; n < 4; ++n) {  // pairs of 8 steps
-              uint32_t b[4];
-              load_matrix_x4(b, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16);
-              if constexpr (kSplit) {
-                uint32_t l[4];
-                load_matrix_x4(l, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16 + C::kSplitBytes);
-#pragma unroll
-                for (int m = 0; m < 2; ++m)
-#pragma unroll
-                  for (int h = 0; h < 2; ++h) {
-                    multiply(part[m][2 * n + h], a.hi[m], l[2 * h], l[2 * h + 1]);
-                    multiply(part[m][2 * n + h], a.lo[m], b[2 * h], b[2 * h + 1]);
-                    multiply(part[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
-                  }
-              } else {
-#pragma unroll
-                for (int m = 0; m < 2; ++m)
-#pragma unroll
-                  for (int h = 0; h < 2; ++h) multiply(sum[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
-              }
-            }
-          }
-        }
-        if constexpr (kSplit) {
-#pragma unroll
-          for (int m = 0; m < 2; ++m)
-#pragma unroll
-            for (int n = 0; n < 8; ++n)
-#pragma unroll
-              for (int i = 0; i < 4; ++i) sum[m][n][i] += part[m][n][i];
-        }
-      }
+      for (int j = 0; j < 64; ++j) sum[j >> 5][j >> 2 & 7][j & 3] = 0.f;
     }
-    if (kSplit && unfit) {
-      const uint32_t tile = static_cast<uint32_t>(item.batch * p.groups + item.group) * schedule.tiles_per_row + item.tile;
-      atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
-    }
-
-    const int g = lane >> 2, c = lane & 3;
-    const int64_t t_warp = t0 + warp_time * 64;
-#pragma unroll
-    for (int m = 0; m < 2; ++m)
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int out = out0 + m * 16 + h * 8 + g;
-        if (out >= kOutChannels) continue;
-        const int64_t channel = item.group * static_cast<int64_t>(kOutChannels) + out;
-        const float bias = 0 ? to_float(p.bias[channel]) : 0.f;
-        Element* row = p.y + item.batch * p.y_batch + channel * p.y_channel + t_warp;
-        const Element* residual =
-            0 ? p.residual + item.batch * p.residual_batch + channel * p.residual_channel + t_warp : nullptr;
-        const bool paired = (reinterpret_cast<uint64_t>(row) & (2 * C::kBytes - 1)) == 0;
-        const int64_t columns = p.out_length - t_warp;
-#pragma unroll
-        for (int n = 0; n < 8; ++n) {
-          const int column = n * 8 + 2 * c;
-          float v[2];
-#pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            v[i] = sum[m][n][2 * h + i] + bias;
-            if (0 && column + i < columns) v[i] += to_float(residual[column + i]);
-            v[i] = activate<kActivation>(v[i], p.negative_slope);
-          }
-          if (paired && column + 1 < columns) {
-            store_pair(row + column, v[0], v[1]);
-          } else {
-#pragma unroll
-            for (int i = 0; i < 2; ++i)
-              if (column + i < columns) from_float(v[i], row[column + i]);
-          }
-        }
-      }
+    if (kBuffers == 2) buffer = buffer == shared ? shared + C::kStageBytes : shared;
   }
 #endif
 }
@@ -3322,12 +3687,12 @@ void forward_fp32_sm90a(const Call& call) {
 #endif
 
 // float32 in TF32 on sm_80 and newer: dense_fprop_sm80.
-// Its configuration: warps_out4 chunks2 taps3.
+// Its configuration: warps4 out4 chunks4 taps3 interval2 prefetch7 buffers1 blocks3.
 void forward_tf32_sm80(const Call& call) {
   namespace pack = conv1d::pack_fragments_tf32;
   namespace conv = conv1d::dense_fprop_sm80_tf32;
   // Workspace: flags, packed weights.
-  constexpr int64_t kFlagBytes = 256, kWeightOffset = 256, kPackedBytes = 98560;
+  constexpr int64_t kFlagBytes = 256, kWeightOffset = 256, kPackedBytes = 99584;
   const torch::Tensor workspace = torch::empty({kPackedBytes}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
   C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
@@ -3337,7 +3702,7 @@ void forward_tf32_sm80(const Call& call) {
   point(w.flags, memory);
   w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
   constexpr Shape kPackShape = {
-      /*blocks=*/8, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/0};
+      /*blocks=*/8, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/0};
   launch(pack::longconv_pack_fragments, w, kPackShape, call);
   conv::Params p{};
   point(p.x, call.x.data_ptr());
@@ -3348,19 +3713,19 @@ void forward_tf32_sm80(const Call& call) {
   p.batch = static_cast<int>(call.batch), p.groups = 1;
   point(p.weights, memory + kWeightOffset);
   constexpr Shape kConvShape = {
-      0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/2, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/12576};
+      0, /*tile_steps=*/64, /*items_per_tile=*/1, /*blocks_per_sm=*/3, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/22080};
   launch(conv::longconv_dense_fprop_sm80, p, kConvShape, call);
 }
 
 // fp32 on sm_80 and newer: dense_fprop_sm80.
-// Its configuration: warps_out4 chunks2 taps3.
+// Its configuration: warps4 out4 chunks2 taps3 interval3 prefetch4 buffers1 blocks2.
 void forward_fp32_sm80(const Call& call) {
   namespace pack = conv1d::pack_fragments_fp32;
   namespace conv = conv1d::dense_fprop_sm80_fp32;
   namespace repair = conv1d::direct_fprop_repair;
-  // Workspace: flags, packed weights, one redo bit a tile.
-  constexpr int64_t kFlagBytes = 256, kWeightOffset = 256, kPackedBytes = 196864;
-  constexpr int64_t kTileSteps = 128;
+  // Workspace: flags, scales, packed weights, one redo bit a tile.
+  constexpr int64_t kFlagBytes = 256, kInverseOffset = 256, kWeightOffset = 768, kPackedBytes = 102144;
+  constexpr int64_t kTileSteps = 64;
   const int64_t tiles_per_row = ceil_div(call.out_length, kTileSteps);
   const int64_t redo_bytes = ceil_div(call.batch * tiles_per_row, 32) * 4;
   const torch::Tensor workspace = torch::empty({kPackedBytes + redo_bytes}, call.x.options().dtype(torch::kUInt8));
@@ -3370,10 +3735,11 @@ void forward_fp32_sm80(const Call& call) {
   pack::Params w{};
   point(w.w, call.weight.data_ptr());
   point(w.packed, memory + kWeightOffset);
+  point(w.inverse, memory + kInverseOffset);
   point(w.flags, memory);
   w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
   constexpr Shape kPackShape = {
-      /*blocks=*/8, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/0};
+      /*blocks=*/8, 0, 0, 0, /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/0};
   launch(pack::longconv_pack_fragments, w, kPackShape, call);
   conv::Params p{};
   point(p.x, call.x.data_ptr());
@@ -3383,9 +3749,10 @@ void forward_fp32_sm80(const Call& call) {
   p.length = call.length, p.out_length = call.out_length;
   p.batch = static_cast<int>(call.batch), p.groups = 1;
   point(p.weights, memory + kWeightOffset);
+  point(p.weight_inverse, memory + kInverseOffset);
   point(p.redo, memory + kPackedBytes);
   constexpr Shape kConvShape = {
-      0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/256, /*shared_bytes=*/25152};
+      0, /*tile_steps=*/64, /*items_per_tile=*/1, /*blocks_per_sm=*/2, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/22112};
   launch(conv::longconv_dense_fprop_sm80, p, kConvShape, call);
   // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
   repair::Params r{};
@@ -3399,7 +3766,7 @@ void forward_fp32_sm80(const Call& call) {
   r.w_out = kInChannels * kKernelSize, r.w_in = kKernelSize, r.w_tap = 1, r.y_time = 1;
   point(r.flags, memory);
   point(r.redo, memory + kPackedBytes);
-  r.redo_step = kTileSteps, r.redo_span = 128, r.redo_tiles = tiles_per_row;
+  r.redo_step = kTileSteps, r.redo_span = 64, r.redo_tiles = tiles_per_row;
   constexpr Shape kRepairShape = {
       0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/16, /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(repair::longconv_direct_fprop, r, kRepairShape, call);
@@ -3445,7 +3812,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_51e7929f552d",
+        name="longconv_conv1d_ae3ccd27a399",
         cpp_sources=declaration,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward"],

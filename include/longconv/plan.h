@@ -49,6 +49,8 @@ struct Device {
   /// A GPU model by a short name ("h100", "a100", "l4", "rtx4090", "b200", ...): plans need no GPU. Throws
   /// Error{invalid_value} with the names that there are.
   static Device known(std::string_view name);
+  /// A GPU by either name: "cuda" (the first of this machine), "cuda:1", or one that known() takes.
+  static Device gpu(std::string_view name);
   std::string to_string() const;
   bool operator==(const Device&) const;
 };
@@ -86,7 +88,9 @@ struct LaunchContext {
   /// CUDA: memory of the plan's packed_weights_bytes() that the caller keeps with the weights, 256-byte aligned; then
   /// the workspace needs only workspace_bytes() - packed_weights_bytes(). Null: packed weights go into the workspace.
   void* packed_weights = nullptr;
-  bool weights_are_packed = false;  ///< packed_weights already holds these weights, packed by a launch of an equal plan
+  /// packed_weights already holds these weights, packed by a launch of a plan with the same kernel, config, dtype,
+  /// precision and groups on the same GPU.
+  bool weights_are_packed = false;
 };
 
 /// One way to do a convolution. Stateless; adding a kernel is one file and one line in the registry. Asked about valid
@@ -114,6 +118,7 @@ struct Plan {
     Config config;
     Estimate estimate;
     std::int64_t workspace_bytes = 0;
+    double measured_seconds = 0;  ///< by `longconv tune` on this device; 0: not measured
   };
   struct Refusal {
     const Kernel* kernel = nullptr;
@@ -130,6 +135,9 @@ struct Plan {
   std::int64_t packed_weights_bytes() const {
     return chosen.kernel->packed_weights_bytes(problem, chosen.config, device);
   }
+  /// Chooses a candidate whatever its estimate, by its kernel's name and its config as printed: what `longconv tune`
+  /// measured to be the fastest. Returns false, and changes nothing, where there is no such candidate.
+  bool prefer(std::string_view kernel_name, std::string_view config, double measured_seconds);
   /// Several lines: problem, device, choice with its estimate and workspace, runners-up, refusals with reasons.
   std::string to_string() const;
 };

@@ -1,108 +1,135 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Dense forward convolution for every tensor-core GPU from sm_80 on: bf16, f16, TF32, and fp32 as two TF32 planes.
+// Dense forward convolution for every tensor-core GPU from sm_80 on: bf16, f16, TF32, and fp32 as two f16 planes.
 //
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
-// Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of 16 bytes of channels, one
-// tap group) into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset
-// and ldmatrix yields B fragments; 8 rows of 16 bytes are 128 contiguous bytes: no bank conflicts at any offset.
-// Weights lie in global memory in fragment order and come through L1, one 16-byte load a lane for 16 channels.
+// Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of channels, one tap group)
+// into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset and
+// ldmatrix yields B fragments; 8 rows of 16 bytes are 128 contiguous bytes: no bank conflicts at any offset.
 //
-//   256 threads, 8 warps: kWarpsOut x kWarpsTime, a warp computes 32 channels x 64 steps; two blocks a multiprocessor
-//   overlap one's loads with the other's arithmetic.
+//   kWarps warps: kWarpsOut x kWarpsTime, a warp computes 32 channels x 64 steps. Small blocks, several of them on a
+//   multiprocessor: one packs or stores while the others multiply.
 //
-// fp32 (LC_ELEMENT 4): x = hi + lo, both TF32 rounded to nearest, |x - hi - lo| <= 2^-23 |x|; products hi*lo and lo*hi first,
-// then hi*hi. Tensor cores truncate when they accumulate: every stage starts from zero and is added to f32 sums with one
-// rounding. Tiles with inputs that this cannot carry (Inf, NaN, |x| >= 2^126, nonzero |x| < 2^-100) set their bit in
-// `redo`, for direct_fprop.cuh.
-// Limits: output time stride 1. Bytes: x once per 32*kWarpsOut output channels, weights from L2. See docs/design/numerics.md.
+// The stages of all of a block's tiles form one sequence, each round of which
+//   issues the loads of the next stage into registers (stage_registers.cuh),
+//   multiplies this one: intervals of kInterval k-steps (a k-step is a tap of two chunks) whose weights wait in registers,
+//     16 bytes a lane in fragment order (pack_fragments.cuh); each is replaced by its successor in the next interval
+//     after its last use, so that L2's latency passes during the other k-steps,
+//   stores y if this was the tile's last stage, packs the next one; one barrier (two with a single buffer).
+//
+// fp32 (LC_ELEMENT 4): v * 2^e = hi + lo * 2^-11 (split_f16.cuh), e per stage for x, per channel for w;
+//   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi). Tensor cores truncate when they accumulate: every interval (at most
+//   3 k-steps of 16 channels) starts from zero in `part` (hi*hi) and `cross`, and is added to f32 sums, scaled back.
+//   A slice of 16 steps at a time, so that both are few registers. The stage's extremes are found in the registers that
+//   hold it; a barrier more lets every warp see them. Tiles that f16 cannot carry set their bit in `redo`, for
+//   direct_fprop.cuh. Error: docs/design/numerics.md.
+// Limits: output time stride 1. Bytes: x once per 32*kWarpsOut output channels, weights from L1 or L2.
+#include "ptx/control.cuh"
+#include "ptx/global_memory.cuh"
 #include "ptx/ldmatrix.cuh"
 #include "ptx/mma_sync.cuh"
 #include "tile/activation.cuh"
-#include "tile/pack_order.cuh"
 #include "tile/schedule.cuh"
-#include "tile/signal.cuh"
+#include "tile/stage_registers.cuh"
 
-// --- problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 4 f32 as two TF32 planes
+// --- problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes
 constexpr int kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
 constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
-constexpr bool kSplit = LC_ELEMENT == 4;
 #if LC_ELEMENT == 1
-using Element = bf16;
 using MmaType = bf16;
-#elif LC_ELEMENT == 2
-using Element = f16;
+#elif LC_ELEMENT == 2 || LC_ELEMENT == 4
 using MmaType = f16;
 #else
-using Element = float;
 using MmaType = tf32;
 #endif
 
 // --- configuration
-constexpr int kWarpsOut = LC_WARPS_OUT, kWarpsTime = 8 / kWarpsOut, kThreads = 256;
-constexpr int kStageChunks = LC_STAGE_CHUNKS;
+constexpr int kInterval = LC_INTERVAL, kBuffers = LC_BUFFERS;
 
-struct C {
-  static constexpr int kInChannels = LC_IN_CHANNELS, kStride = LC_STRIDE, kDilation = LC_DILATION, kTaps = LC_TAPS;
+struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
+#if LC_ELEMENT == 1
+  using Element = bf16;
+#elif LC_ELEMENT == 2
+  using Element = f16;
+#else
+  using Element = float;
+#endif
+  static constexpr bool kSplit = LC_ELEMENT == 4, kResident = false;
+  static constexpr int kInChannels = LC_IN_CHANNELS, kCluster = 1;
   static constexpr Pad kPad = static_cast<Pad>(LC_PAD);
-  static constexpr bool kResident = false;
-  static constexpr int kCluster = 1;
-  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes;
+  static constexpr int kWarps = LC_WARPS, kWarpsOut = LC_WARPS_OUT, kWarpsTime = kWarps / kWarpsOut;
+  static constexpr int kStageChunks = LC_STAGE_CHUNKS, kPrefetch = LC_PREFETCH;
+  static constexpr int kBytes = sizeof(Element), kChunk = LC_ELEMENT == 0 ? 4 : 8, kStageChannels = kStageChunks * kChunk;
   static constexpr int kOutTile = 32 * kWarpsOut, kStep = 64 * kWarpsTime, kPasses = ceil_div(kOutChannels, kOutTile);
-  static constexpr int kResidueStep = gcd_of(kDilation % kStride ? kDilation % kStride : kStride, kStride);
-  static constexpr bool kAllResidues = kTaps >= kStride / kResidueStep;
-  static constexpr int kPlanes = kAllResidues ? kStride / kResidueStep : kTaps;
-  static LC_CONSTEXPR int plane(int tap) { return kAllResidues ? tap * kDilation % kStride / kResidueStep : tap; }
-  static LC_CONSTEXPR int residue(int plane) { return kAllResidues ? plane * kResidueStep : plane * kDilation % kStride; }
   static constexpr int kPlaneRows = plane_rows(kStep + (kTaps - 1) * kDilation / kStride, kStride);
   static constexpr int kRawNeeded = (kStep - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSplitBytes = kStageChunks * kChunkRows * 16;
-  static constexpr int kSharedBytes = kSplitBytes * (kSplit ? 2 : 1);
-  static constexpr int kChannelBlocks = ceil_div(kInChannels, kStageChunks * kChunk), kTapGroups = ceil_div(kKernel, kTaps);
-  static constexpr int kFragmentBytes = 512 * (kSplit ? 2 : 1);  // of 16 channels and one k-step
-};
-static_assert(kStageChunks % 2 == 0, "a k-step is two chunks");
+  static constexpr int kStageBytes = kSplitBytes * (kSplit ? 2 : 1);
+  static constexpr int kSharedExtremes = kBuffers * kStageBytes;
+  static constexpr int kRowWords = 16 * kBytes, kStagingPitch = kRowWords + 2 * kBytes;  // of 64 columns of y; no bank conflicts
+  static constexpr int kSharedStaging = kSharedExtremes + (kSplit ? kWarps * 8 : 0), kStagingBytes = 8 * kStagingPitch * 4;
+  static constexpr int kSharedBytes = kSharedStaging + kWarps * kStagingBytes;
+  static constexpr int kChannelBlocks = ceil_div(kInChannels, kStageChannels), kTapGroups = ceil_div(kKernel, kTaps);
+  static constexpr bool kWholeStages = kInChannels % kStageChannels == 0;
+  static constexpr int kItemStages = kChannelBlocks * kTapGroups, kLastTaps = kKernel - (kTapGroups - 1) * kTaps;
 
-extern "C" __device__ const int longconv_shared_bytes = C::kSharedBytes;
+  static constexpr int kTapSteps = kStageChunks / 2;             // k-steps of a tap in a stage
+  static constexpr int kFragmentBytes = 512 * (kSplit ? 2 : 1);  // of 16 output channels and one k-step
+  static constexpr int64_t kBlockBytes = static_cast<int64_t>(kChannelBlocks) * kKernel * kTapSteps * kFragmentBytes;  // of 16 output channels
+};
+static_assert(C::kStageChunks % 2 == 0, "a k-step is two chunks");
+static_assert(!C::kSplit || (kInterval <= 3 && kBuffers == 1), "the promised interval; stages are packed behind a barrier");
+constexpr int kThreads = 32 * C::kWarps;
+using Element = C::Element;
+using Stage = StageRegisters<C>;
+
+static_assert(C::kSharedBytes == LC_SHARED_BYTES, "the launcher reckons as this file does");
 
 struct Params : FpropParams<Element> {
-  uint32_t* redo;
+  const float* weight_inverse;  // LC_ELEMENT 4: 1 / scale of each output channel, a power of two
+  uint32_t* redo;               // likewise: one bit for each (row of (batch, group), tile): row * tiles_per_row + tile
 };
 
-// One stage: all warps share the (chunk, step) pairs. Returns whether this thread met a value that cannot be split.
-LC_DEVICE bool pack_stage(const Params& p, const Element* x, int channels, int64_t first, uint32_t shared, int warp, int lane) {
-  using Order = PackOrder<C>;
-  bool unfit = false;
-#pragma unroll 2
-  for (int unit = warp; unit < kStageChunks * Order::kSteps; unit += 8) {
-    const int chunk = unit % kStageChunks;
-    const Order at(unit / kStageChunks, lane);
-    const int64_t t = padded_index<C::kPad>(first + at.element, p.length);
-    const Element* from = x + chunk * C::kChunk * p.x_channel + t * p.x_time;
-    uint32_t v[C::kChunk];
-#pragma unroll
-    for (int j = 0; j < C::kChunk; ++j)
-      v[j] = t >= 0 && chunk * C::kChunk + j < channels ? bits_of(from[j * p.x_channel]) : 0u;
-    const uint32_t dst = shared + (chunk * C::kChunkRows + at.row) * 16;
-    if constexpr (C::kBytes == 2) {
-      store_shared_v4(dst, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
-    } else if constexpr (!kSplit) {
-      store_shared_v4(dst, round_tf32(v[0]), round_tf32(v[1]), round_tf32(v[2]), round_tf32(v[3]));
-    } else {
-      uint32_t hi[4], lo[4];
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const uint32_t magnitude = v[j] & 0x7fffffffu;
-        unfit |= magnitude >= 0x7e800000u || (magnitude != 0 && magnitude < 0x0d800000u);
-        hi[j] = (v[j] + 0x1000u) & 0xffffe000u;
-        lo[j] = round_tf32(bits_of(__uint_as_float(v[j]) - __uint_as_float(hi[j])));
-      }
-      store_shared_v4(dst, hi[0], hi[1], hi[2], hi[3]);
-      store_shared_v4(dst + C::kSplitBytes, lo[0], lo[1], lo[2], lo[3]);
+// Where a block stands in its sequence of stages. Items from the last to the first: below 0 there are no more, which
+// takes no register to know.
+struct Position {
+  int index, stage;  // item of the schedule, stage of the item
+  Item item;
+  LC_DEVICE explicit Position(const Schedule<C>& schedule)
+      : index(schedule.begin + (schedule.end - 1 - schedule.begin) / schedule.step * schedule.step), stage(0), item(schedule.item(index)) {}
+  LC_DEVICE bool valid() const { return index >= 0; }
+  LC_DEVICE void advance(const Schedule<C>& schedule) {
+    if (++stage == C::kItemStages) {
+      stage = 0;
+      index -= schedule.step;
+      if (valid()) item = schedule.item(index);
     }
   }
-  return unfit;
-}
+  LC_DEVICE ChunkWindow<Element> window(const Params& p, int warp) const {
+    const int block = stage / C::kTapGroups, tap = stage % C::kTapGroups * C::kTaps;
+    const int channel = block * C::kStageChannels + warp % C::kStageChunks * C::kChunk;
+    return {p.x + item.batch * p.x_batch + (item.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
+            static_cast<int64_t>(item.tile) * C::kStep * C::kStride - p.pad_left + static_cast<int64_t>(tap) * C::kDilation,
+            C::kInChannels - channel};
+  }
+  // This lane's part of the first fragment that the item consumes.
+  LC_DEVICE const uint8_t* weights(const Params& p, int warp, int lane) const {
+    const int block16 = item.group * (C::kPasses * C::kOutTile / 16) + (item.pass * C::kOutTile + warp / C::kWarpsTime * 32) / 16;
+    return p.weights + block16 * C::kBlockBytes + lane * 16;
+  }
+};
+
+// The weights of a warp's 2 x 16 output channels for one k-step.
+struct Fragment {
+  uint32_t hi[2][4], lo[C::kSplit ? 2 : 1][4];
+  LC_DEVICE void load(const uint8_t* w) {
+#pragma unroll
+    for (int m = 0; m < 2; ++m) {
+      load_global_v4(hi[m], w + m * C::kBlockBytes);
+      if constexpr (C::kSplit) load_global_v4(lo[m], w + m * C::kBlockBytes + 512);
+    }
+  }
+};
 
 template <class Type> LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Type type) {
   mma_m16n8k16(d, a, b, type);
@@ -113,131 +140,204 @@ LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint
   multiply(d, a, b, MmaType{});
 }
 
-struct Fragment {
-  uint32_t hi[2][4], lo[kSplit ? 2 : 1][4];
-};
-
-extern "C" __global__ void __launch_bounds__(kThreads, kSplit ? 1 : 2) longconv_dense_fprop_sm80(const __grid_constant__ Params p) {
-  extern __shared__ __align__(128) uint8_t memory[];
-  const uint32_t shared = shared_address(memory);
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, warp_out = warp / kWarpsTime, warp_time = warp % kWarpsTime;
-  const Schedule<C> schedule(p);
-  constexpr int kSteps = kStageChunks / 2;  // k-steps of a tap in a stage
-  constexpr int64_t kBlockBytes = static_cast<int64_t>(C::kChannelBlocks) * kKernel * kSteps * C::kFragmentBytes;  // of 16 channels
-  // B addresses of this lane: ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1).
-  const uint32_t b_lane = shared + ((lane >> 3 & 1) * C::kChunkRows + warp_time * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
-
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
-    const Element* x = p.x + item.batch * p.x_batch + item.group * static_cast<int64_t>(C::kInChannels) * p.x_channel;
-    const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep;
-    const int out0 = item.pass * C::kOutTile + warp_out * 32;
-    // Fragment-ordered weights of this warp's two blocks of 16 channels.
-    const uint8_t* w[2];
+// kCount k-steps from the stage's k-step `first` on, with a[0] .. a[kCount - 1]; leaves the next interval's weights in a.
+// rows: shared address of this lane's row for tap 0 of the stage. inverse: 1 / scale of the stage.
+template <int kCount>
+LC_DEVICE void multiply_interval(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, int first, float inverse, const uint8_t* next) {
+  uint32_t at[kCount];
 #pragma unroll
-    for (int m = 0; m < 2; ++m)
-      w[m] = p.weights + (static_cast<int64_t>(item.group) * (C::kPasses * C::kOutTile / 16) + out0 / 16 + m) * kBlockBytes + lane * 16;
-    float sum[2][8][4] = {};
-    bool unfit = false;
-#pragma unroll 1
-    for (int block = 0; block < C::kChannelBlocks; ++block) {
-#pragma unroll 1
-      for (int group = 0; group < C::kTapGroups; ++group) {
-        const int channel0 = block * kStageChunks * C::kChunk;
-        __syncthreads();
-        unfit |= pack_stage(p, x + channel0 * p.x_channel, C::kInChannels - channel0,
-                            t0 * C::kStride - p.pad_left + static_cast<int64_t>(group) * C::kTaps * C::kDilation, shared, warp, lane);
-        __syncthreads();
-        const int taps = min(C::kTaps, kKernel - group * C::kTaps);
-        float part[kSplit ? 2 : 1][kSplit ? 8 : 1][4] = {};
-#pragma unroll 1
-        for (int k = 0; k < taps; ++k) {
-          const uint32_t b_tap = b_lane + (C::plane(k) * C::kPlaneRows + k * C::kDilation / C::kStride) * 16;
+  for (int q = 0; q < kCount; ++q) {
+    const int tap = (first + q) / C::kTapSteps, s = (first + q) % C::kTapSteps;
+    at[q] = rows + (C::tap_row(tap, C::kPlaneRows) + s * 2 * C::kChunkRows) * 16;
+  }
+  // The order of (slice n of 16 steps, k-step q): with the split a slice's k-steps together, else a k-step's slices.
+  constexpr int kRounds = 4 * kCount;
+  float part[2][2][4], cross[2][2][4];
 #pragma unroll
-          for (int s = 0; s < kSteps; ++s) {
-            Fragment a;
+  for (int i = 0; i < kRounds; ++i) {
+    const int n = C::kSplit ? i / kCount : i % 4, q = C::kSplit ? i % kCount : i / 4;
+    uint32_t x[C::kSplit ? 2 : 1][4];
+    load_matrix_x4(x[0], at[q] + n * 256);
+    if constexpr (C::kSplit) load_matrix_x4(x[1], at[q] + n * 256 + C::kSplitBytes);
+    if constexpr (C::kSplit) {
+      if (q == 0) {
 #pragma unroll
-            for (int m = 0; m < 2; ++m) {
-              const uint4 v = __ldg(reinterpret_cast<const uint4*>(w[m]));
-              a.hi[m][0] = v.x, a.hi[m][1] = v.y, a.hi[m][2] = v.z, a.hi[m][3] = v.w;
-              if constexpr (kSplit) {
-                const uint4 l = __ldg(reinterpret_cast<const uint4*>(w[m] + 512));
-                a.lo[m][0] = l.x, a.lo[m][1] = l.y, a.lo[m][2] = l.z, a.lo[m][3] = l.w;
-              }
-              w[m] += C::kFragmentBytes;
-            }
-#pragma unroll
-            for (int n = 0; n < 4; ++n) {  // pairs of 8 steps
-              uint32_t b[4];
-              load_matrix_x4(b, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16);
-              if constexpr (kSplit) {
-                uint32_t l[4];
-                load_matrix_x4(l, b_tap + (s * 2 * C::kChunkRows + n * 16) * 16 + C::kSplitBytes);
-#pragma unroll
-                for (int m = 0; m < 2; ++m)
-#pragma unroll
-                  for (int h = 0; h < 2; ++h) {
-                    multiply(part[m][2 * n + h], a.hi[m], l[2 * h], l[2 * h + 1]);
-                    multiply(part[m][2 * n + h], a.lo[m], b[2 * h], b[2 * h + 1]);
-                    multiply(part[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
-                  }
-              } else {
-#pragma unroll
-                for (int m = 0; m < 2; ++m)
-#pragma unroll
-                  for (int h = 0; h < 2; ++h) multiply(sum[m][2 * n + h], a.hi[m], b[2 * h], b[2 * h + 1]);
-              }
-            }
-          }
-        }
-        if constexpr (kSplit) {
-#pragma unroll
-          for (int m = 0; m < 2; ++m)
-#pragma unroll
-            for (int n = 0; n < 8; ++n)
-#pragma unroll
-              for (int i = 0; i < 4; ++i) sum[m][n][i] += part[m][n][i];
-        }
+        for (int j = 0; j < 16; ++j) part[j >> 3][j >> 2 & 1][j & 3] = cross[j >> 3][j >> 2 & 1][j & 3] = 0.f;
       }
+#pragma unroll
+      for (int j = 0; j < 4; ++j) multiply(cross[j >> 1][j & 1], a[q].hi[j >> 1], x[1][2 * (j & 1)], x[1][2 * (j & 1) + 1]);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) multiply(part[j >> 1][j & 1], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) multiply(cross[j >> 1][j & 1], a[q].lo[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+      if (q == kCount - 1) {
+#pragma unroll
+        for (int j = 0; j < 16; ++j) {
+          const int m = j >> 3, h = j >> 2 & 1, e = j & 3;
+          float& total = sum[m][2 * n + h][e];
+          total = fmaf(cross[m][h][e], inverse * (1.f / 2048.f), total);
+          total = fmaf(part[m][h][e], inverse, total);
+        }
+        if (n < 3) schedule_border(inverse == 0.f);  // or slices overlap until registers spill
+      }
+    } else {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) multiply(sum[j >> 1][2 * n + (j & 1)], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
     }
-    if (kSplit && unfit) {
-      const uint32_t tile = static_cast<uint32_t>(item.batch * p.groups + item.group) * schedule.tiles_per_row + item.tile;
+    if (n == 3) a[q].load(next + q * C::kFragmentBytes);
+  }
+#pragma unroll
+  for (int q = kCount; q < kInterval; ++q) a[q].load(next + q * C::kFragmentBytes);
+}
+
+// All k-steps of a stage of kTaps taps. w: this stage's weights (in a already); after: the next one's.
+template <int kTaps>
+LC_DEVICE void multiply_stage(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, float inverse, const uint8_t* w, const uint8_t* after) {
+  constexpr int kSteps = kTaps * C::kTapSteps, kWhole = kSteps / kInterval, kRest = kSteps % kInterval;
+  constexpr int kUnroll = !C::kSplit && kWhole <= 2 ? 2 : 1;
+  int whole = kWhole;
+  if (C::kSplit && kRest > 0) forget_origin(whole);
+#pragma unroll kUnroll
+  for (int i = 0; i < whole; ++i) {
+    w += kInterval * C::kFragmentBytes;
+    multiply_interval<kInterval>(sum, a, rows, i * kInterval, inverse, kRest == 0 && i == kWhole - 1 ? after : w);
+  }
+  if constexpr (kRest > 0) multiply_interval<kRest>(sum, a, rows, kWhole * kInterval, inverse, after);
+}
+
+// Packs `stage`, of which piece 0 is in registers, for everyone; returns 1 / its scale.
+LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& stage, const Position& at, uint32_t shared, uint32_t buffer, int warp, int lane) {
+  const ChunkWindow<Element> window = at.window(p, warp);
+  float scale = 1.f, inverse = 1.f;
+  if constexpr (C::kSplit) {
+    Extremes extremes;
+    stage.add_to(extremes);
+#pragma unroll 1
+    for (int piece = 1; piece < Stage::kPieces; ++piece) {
+      Stage more;
+      more.load(p, window, piece, warp, lane);
+      more.add_to(extremes);
+    }
+    extremes.reduce_warp();
+    if (lane == 0) store_shared_v2(shared + C::kSharedExtremes + warp * 8, extremes.largest, __uint_as_float(extremes.smallest));
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < C::kWarps; ++i) {
+      Extremes other;
+      other.largest = load_shared_f32(shared + C::kSharedExtremes + i * 8);
+      other.smallest = load_shared_u32(shared + C::kSharedExtremes + i * 8 + 4);
+      extremes.merge(other);
+    }
+    const SlotScale slot(extremes);
+    scale = slot.scale;
+    inverse = slot.inverse;
+    if (!slot.representable && threadIdx.x == 0) {
+      const uint32_t tile = static_cast<uint32_t>(at.item.batch * p.groups + at.item.group) * schedule.tiles_per_row + at.item.tile;
       atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
     }
+  } else if (kBuffers == 1) {
+    __syncthreads();
+  }
+  const uint32_t chunk = buffer + warp % C::kStageChunks * C::kChunkRows * 16;
+  stage.pack(chunk, scale, 0, warp, lane);
+#pragma unroll 1
+  for (int piece = 1; piece < Stage::kPieces; ++piece) {
+    stage.load(p, window, piece, warp, lane);
+    stage.pack(chunk, scale, piece, warp, lane);
+  }
+  __syncthreads();
+  return inverse;
+}
 
-    const int g = lane >> 2, c = lane & 3;
-    const int64_t t_warp = t0 + warp_time * 64;
+LC_DEVICE void stage_pair(uint32_t at, float a, float b, float) { store_shared_v2(at, a, b); }
+template <class E> LC_DEVICE void stage_pair(uint32_t at, float a, float b, E) { store_shared_u32(at, pack2<E>(a, b)); }
+
+// Scale, bias, residual, activation, y. Fragments hold 2 columns of 8 rows; through `staging`, the warp's own piece of shared
+// memory, they become whole rows: a store then writes 128 bytes of one row wherever it begins, and few sectors in halves.
+LC_DEVICE void store_tile(const Params& p, const Item& item, const float (&sum)[2][8][4], uint32_t staging, int warp, int lane) {
+  const int g = lane >> 2, c = lane & 3;
+  const int64_t t_warp = static_cast<int64_t>(item.tile) * C::kStep + warp % C::kWarpsTime * 64;
+  const int columns = static_cast<int>(max(static_cast<int64_t>(0), min(p.out_length - t_warp, static_cast<int64_t>(64))));
 #pragma unroll
-    for (int m = 0; m < 2; ++m)
+  for (int m = 0; m < 2; ++m)
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int out = out0 + m * 16 + h * 8 + g;
-        if (out >= kOutChannels) continue;
-        const int64_t channel = item.group * static_cast<int64_t>(kOutChannels) + out;
-        const float bias = LC_BIAS ? to_float(p.bias[channel]) : 0.f;
-        Element* row = p.y + item.batch * p.y_batch + channel * p.y_channel + t_warp;
-        const Element* residual =
-            LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + channel * p.residual_channel + t_warp : nullptr;
-        const bool paired = (reinterpret_cast<uint64_t>(row) & (2 * C::kBytes - 1)) == 0;
-        const int64_t columns = p.out_length - t_warp;
+    for (int h = 0; h < 2; ++h) {
+      const int out0 = item.pass * C::kOutTile + warp / C::kWarpsTime * 32 + m * 16 + h * 8;
+      const int64_t channel0 = item.group * static_cast<int64_t>(kOutChannels) + out0;
+      const bool exists = out0 + g < kOutChannels;
+      const float bias = LC_BIAS && exists ? to_float(p.bias[channel0 + g]) : 0.f;
+      const float inverse = C::kSplit && exists ? p.weight_inverse[channel0 + g] : 1.f;
+      const Element* residual =
+          LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + (channel0 + g) * p.residual_channel + t_warp + 2 * c : nullptr;
+      const int here = exists ? columns - 2 * c : 0;  // columns from this lane's first one on
+      __syncwarp();
 #pragma unroll
-        for (int n = 0; n < 8; ++n) {
-          const int column = n * 8 + 2 * c;
-          float v[2];
+      for (int n = 0; n < 8; ++n) {
+        float v[2];
 #pragma unroll
-          for (int i = 0; i < 2; ++i) {
-            v[i] = sum[m][n][2 * h + i] + bias;
-            if (LC_RESIDUAL && column + i < columns) v[i] += to_float(residual[column + i]);
-            v[i] = activate<kActivation>(v[i], p.negative_slope);
-          }
-          if (paired && column + 1 < columns) {
-            store_pair(row + column, v[0], v[1]);
-          } else {
-#pragma unroll
-            for (int i = 0; i < 2; ++i)
-              if (column + i < columns) from_float(v[i], row[column + i]);
-          }
+        for (int i = 0; i < 2; ++i) {
+          v[i] = fmaf(sum[m][n][2 * h + i], inverse, bias);
+          if (LC_RESIDUAL && n * 8 + i < here) v[i] += to_float(residual[n * 8 + i]);
+          v[i] = activate<kActivation>(v[i], p.negative_slope);
         }
+        const uint32_t at = staging + (g * C::kStagingPitch + (n * 8 + 2 * c) * C::kBytes / 4) * 4;
+        stage_pair(at, v[0], v[1], Element{});
       }
+      __syncwarp();
+      Element* row = p.y + item.batch * p.y_batch + channel0 * p.y_channel + t_warp;
+      constexpr int kLaneWords = C::kRowWords / 32, kWordColumns = 4 / C::kBytes;
+      const bool words = ((reinterpret_cast<uint64_t>(row) | p.y_channel * C::kBytes) & 3) == 0;  // rows begin on words
+      uint32_t word[8 * kLaneWords];
+#pragma unroll
+      for (int i = 0; i < 8 * kLaneWords; ++i)
+        word[i] = load_shared_u32(staging + (i / kLaneWords * C::kStagingPitch + i % kLaneWords * 32 + lane) * 4);
+#pragma unroll
+      for (int i = 0; i < 8 * kLaneWords; ++i) {
+        const int r = i / kLaneWords, column = (i % kLaneWords * 32 + lane) * kWordColumns;
+        store_word(row + r * p.y_channel + column, word[i], out0 + r < kOutChannels ? columns - column : 0, words);
+      }
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(kThreads, LC_BLOCKS_PER_SM) longconv_dense_fprop_sm80(const __grid_constant__ Params p) {
+  extern __shared__ __align__(128) uint8_t memory[];
+  const uint32_t shared = shared_address(memory);
+  const int warp = threadIdx.x >> 5;
+  int lane = threadIdx.x & 31;
+  const Schedule<C> schedule(p);
+  if (schedule.begin >= schedule.end) return;
+  Position next(schedule);
+  Stage stage;
+  stage.load(p, next.window(p, warp), 0, warp, lane);
+  const uint8_t* w = next.weights(p, warp, lane);
+  Fragment a[kInterval];
+#pragma unroll
+  for (int q = 0; q < kInterval; ++q) a[q].load(w + q * C::kFragmentBytes);
+  uint32_t buffer = shared;
+  float sum[2][8][4] = {};
+#pragma unroll 1
+  while (true) {
+    forget_origin(lane);  // rows and offsets of packing are a few instructions: not worth registers across the products
+    const float inverse = pack_stage(p, schedule, stage, next, shared, buffer, warp, lane);
+    const bool last_taps = C::kTapGroups == 1 || next.stage % C::kTapGroups == C::kTapGroups - 1;
+    next.advance(schedule);
+    if (next.valid()) stage.load(p, next.window(p, warp), 0, warp, lane);
+    const uint8_t* after = w + (last_taps ? C::kLastTaps : C::kTaps) * C::kTapSteps * C::kFragmentBytes;
+    if (next.stage == 0) after = next.weights(p, warp, lane);
+    // ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1): the row that this lane names.
+    const uint32_t rows = buffer + ((lane >> 3 & 1) * C::kChunkRows + warp % C::kWarpsTime * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
+    if (C::kLastTaps == C::kTaps || !last_taps) multiply_stage<C::kTaps>(sum, a, rows, inverse, w, after);
+    else multiply_stage<C::kLastTaps>(sum, a, rows, inverse, w, after);
+    w = after;
+    if (next.stage == 0) {
+      int w_here = warp;
+      forget_origin(w_here);  // likewise
+      forget_origin(lane);
+      store_tile(p, schedule.item(next.index + schedule.step), sum, shared + C::kSharedStaging + w_here * C::kStagingBytes, w_here, lane);
+      if (!next.valid()) break;
+#pragma unroll
+      for (int j = 0; j < 64; ++j) sum[j >> 5][j >> 2 & 7][j & 3] = 0.f;
+    }
+    if (kBuffers == 2) buffer = buffer == shared ? shared + C::kStageBytes : shared;
   }
 }

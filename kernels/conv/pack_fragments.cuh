@@ -1,11 +1,12 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 // Weights (out, in/groups, tap) in any strides -> mma.sync A fragments in the order dense_fprop_sm80.cuh consumes them:
-//   [group][16 channels out][stage of LC_STAGE_CHUNKS chunks in][tap group's taps][k-step][plane][lane][4 words]
-// Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0 TF32, 1 bf16, 2 f16, 4 f32 as two TF32 planes (hi, lo).
-// Stages run over channel blocks, then tap groups of LC_TAPS taps: the taps of a channel block are consecutive.
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some weight cannot be split: Inf, NaN, |w| >= 2^126 or nonzero
-// below 2^-100. Bits are only ever set: the caller clears the word first.
-#include "tile/common.cuh"
+//   [group][16 channels out][stage of LC_STAGE_CHUNKS chunks in][tap][k-step][plane][lane][4 words]
+// One block for each 16 channels out; missing channels become zeros. Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0
+// TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
+// max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
+// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some channel cannot be split exactly enough: a weight that is
+// Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+#include "tile/split_f16.cuh"
 
 constexpr int kFormat = LC_FORMAT, kKernel = LC_KERNEL_SIZE, kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
 constexpr bool kSplit = kFormat == 4;
@@ -16,53 +17,70 @@ using Element = f16;
 #else
 using Element = float;
 #endif
-constexpr int kWord = 4 / sizeof(Element), kStepChannels = 8 * kWord;  // channels of a word, of a k-step
+constexpr int kWord = kFormat == 0 ? 1 : 2, kStepChannels = 8 * kWord;  // channels of a word, of a k-step
 constexpr int kStageSteps = LC_STAGE_CHUNKS / 2, kBlocks = ceil_div(kInChannels, kStageSteps * kStepChannels);
 constexpr int kPaddedRows = LC_PADDED_OUT_CHANNELS;  // of a group, a multiple of 16
+constexpr int kThreads = 512, kFragmentBytes = kSplit ? 1024 : 512;
 
 struct Params {
   const Element* w;
   uint8_t* packed;
+  float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
 };
 
-extern "C" __global__ void __launch_bounds__(256) longconv_pack_fragments(const __grid_constant__ Params p) {
+extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
+  auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
+    if (out < kOutChannels && channel < kInChannels)
+      return p.w[(static_cast<int64_t>(group) * kOutChannels + out) * p.w_out + channel * p.w_in + tap * p.w_tap];
+    return Element{};
+  };
+
+  __shared__ float scales[16];
+  if constexpr (kSplit) {
+    for (int row = threadIdx.x / 32; row < 16; row += kThreads / 32) {
+      const int out = block16 * 16 + row;
+      Extremes extremes;
+#pragma unroll 8  // loads ahead of their use
+      for (int64_t i = threadIdx.x % 32; i < static_cast<int64_t>(kInChannels) * kKernel; i += 32)
+        extremes.add(to_float(at(out, i / kKernel, i % kKernel)));
+      extremes.reduce_warp();
+      const ChannelScale channel(extremes);
+      if (threadIdx.x % 32 == 0) {
+        scales[row] = channel.scale;
+        if (out < kOutChannels) p.inverse[static_cast<int64_t>(group) * kOutChannels + out] = channel.inverse;
+        if (!channel.representable) atomicOr(p.flags, 2u);
+      }
+    }
+    __syncthreads();
+  }
+
   const int64_t fragments = static_cast<int64_t>(kBlocks) * kKernel * kStageSteps;  // of 16 channels
-  bool finite = true, fit = true;
-  for (int64_t i = threadIdx.x; i < fragments * 32; i += 256) {
+  bool finite = true;
+  for (int64_t i = threadIdx.x; i < fragments * 32; i += kThreads) {
     const int64_t fragment = i / 32, step = fragment % kStageSteps, tap = fragment / kStageSteps % kKernel;
     const int64_t block = fragment / kStageSteps / kKernel;
     const int g = static_cast<int>(i % 32) / 4, c = static_cast<int>(i % 32) % 4;
     uint32_t hi[4], lo[4];
 #pragma unroll
     for (int r = 0; r < 4; ++r) {
-      const int out = block16 * 16 + g + 8 * (r & 1);
+      const int row = g + 8 * (r & 1), out = block16 * 16 + row;
       const int64_t channel = (block * kStageSteps + step) * kStepChannels + (c + 4 * (r >> 1)) * kWord;
-      uint32_t word = 0;
+      Element v[kWord];
 #pragma unroll
       for (int j = 0; j < kWord; ++j) {
-        Element v{};
-        if (out < kOutChannels && channel + j < kInChannels)
-          v = p.w[(static_cast<int64_t>(group) * kOutChannels + out) * p.w_out + (channel + j) * p.w_in + tap * p.w_tap];
-        finite = finite && fabsf(to_float(v)) < __uint_as_float(0x7f800000u);
-        word |= bits_of(v) << (16 * j);
+        v[j] = at(out, channel + j, tap);
+        finite = finite && fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u);
       }
-      if (kSplit) {
-        const uint32_t magnitude = word & 0x7fffffffu;
-        fit = fit && magnitude < 0x7e800000u && (magnitude == 0 || magnitude >= 0x0d800000u);
-        hi[r] = (word + 0x1000u) & 0xffffe000u;
-        lo[r] = round_tf32(__float_as_uint(__uint_as_float(word) - __uint_as_float(hi[r])));
-      } else {
-        hi[r] = kFormat == 0 ? round_tf32(word) : word;
-      }
+      if constexpr (kSplit) split2_f16(to_float(v[0]) * scales[row], to_float(v[kWord - 1]) * scales[row], hi[r], lo[r]);
+      else if constexpr (kFormat == 0) hi[r] = round_tf32(bits_of(v[0]));
+      else hi[r] = bits_of(v[0]) | bits_of(v[kWord - 1]) << 16;
     }
-    uint8_t* out = p.packed + (block16 + static_cast<int64_t>(group) * (kPaddedRows / 16)) * fragments * (kSplit ? 1024 : 512) +
-              fragment * (kSplit ? 1024 : 512) + (i % 32) * 16;
+    uint8_t* out = p.packed + ((block16 + static_cast<int64_t>(group) * (kPaddedRows / 16)) * fragments + fragment) * kFragmentBytes + (i % 32) * 16;
     *reinterpret_cast<uint4*>(out) = make_uint4(hi[0], hi[1], hi[2], hi[3]);
-    if (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
+    if constexpr (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
   }
   if (!finite) atomicOr(p.flags, 1u);
-  if (!fit) atomicOr(p.flags, 2u);
 }

@@ -16,6 +16,12 @@ __device__ __forceinline__ void named_barrier_arrive(uint32_t id, uint32_t threa
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+/// Ptxas moves no instruction of weight (loads, mma) across this: it bounds how many values are live. `never`: false, as the
+/// caller knows and the compilers cannot.
+__device__ __forceinline__ void schedule_border(bool never) {
+  if (never) asm volatile("exit;");
+}
+
 #if __CUDA_ARCH__ >= 900
 /// Orders this thread's generic writes to shared memory before asynchronous reads of it (wgmma, bulk_store) that are
 /// issued after a later arrive or barrier. Order: stores, this fence by every writing thread, then the arrive. The other

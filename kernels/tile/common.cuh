@@ -29,6 +29,19 @@ template <> LC_DEVICE uint32_t pack2<f16>(float low, float high) { return pack_f
 LC_DEVICE void store_pair(float* p, float a, float b) { *reinterpret_cast<float2*>(p) = make_float2(a, b); }
 template <class E> LC_DEVICE void store_pair(E* p, float a, float b) { *reinterpret_cast<uint32_t*>(p) = pack2<E>(a, b); }
 
+// A word of elements, of which the first `exist` are stored. aligned: p is a multiple of 4.
+LC_DEVICE void store_word(float* p, uint32_t word, int exist, bool aligned) {
+  if (exist > 0) *p = __uint_as_float(word);
+}
+template <class E> LC_DEVICE void store_word(E* p, uint32_t word, int exist, bool aligned) {
+  if (aligned && exist > 1) *reinterpret_cast<uint32_t*>(p) = word;
+  if ((!aligned || exist == 1) && exist > 0) p[0].bits = static_cast<uint16_t>(word);
+  if (!aligned && exist > 1) p[1].bits = static_cast<uint16_t>(word >> 16);
+}
+
 LC_DEVICE uint32_t bits_of(float v) { return __float_as_uint(v); }
 LC_DEVICE uint32_t bits_of(bf16 v) { return v.bits; }
 LC_DEVICE uint32_t bits_of(f16 v) { return v.bits; }
+
+// The compiler no longer knows how `v` came about: what is computed from it is computed here, not kept from before a loop.
+LC_DEVICE void forget_origin(int& v) { asm volatile("" : "+r"(v)); }

@@ -40,7 +40,7 @@ void run_fprop(Request64 request, PrecisionRequest precision, const at::Tensor& 
     tensors.y = view_of(y, problem.dtype);
     if (problem.has_bias) tensors.bias = view_of(bias_vector, problem.dtype);
     if (problem.has_residual) tensors.residual = view_of(residual_rows, problem.dtype);
-    execute_on_cuda(*plan, tensors);
+    execute_on_cuda(*plan, tensors, weight);
   });
 }
 

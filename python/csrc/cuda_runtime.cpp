@@ -6,8 +6,15 @@
 #include <c10/core/Stream.h>
 #include <dlfcn.h>
 
+#include <atomic>
+#include <cstdlib>
+#include <string_view>
+#include <utility>
+
 #include "forced_plan.h"
+#include "longconv/cuda.h"
 #include "longconv/error.h"
+#include "packed_weight_cache.h"
 #include "plan_cache.h"
 
 namespace longconv::torch_binding {
@@ -38,6 +45,21 @@ void* current_stream(int ordinal) {
   return functions.handle(&stream);
 }
 
+constexpr std::int64_t kMostPackedBytes = std::int64_t{256} << 20;
+
+PackedWeightCache& packed_weights() {
+  static auto* const cache = new PackedWeightCache(kMostPackedBytes);  // never destroyed, as the plans
+  return *cache;
+}
+
+std::atomic<bool>& reuse_enabled() {
+  static std::atomic<bool> enabled = [] {
+    const char* const asked = std::getenv("LONGCONV_REUSE_PACKED_WEIGHTS");
+    return asked != nullptr && std::string_view(asked) == "1";
+  }();
+  return enabled;
+}
+
 }  // namespace
 
 Precision precision_on_cuda(PrecisionRequest request, DType dtype) {
@@ -58,18 +80,42 @@ std::shared_ptr<const Plan> plan_on_cuda(const ConvProblem& problem, int ordinal
                     [ordinal](const ConvProblem& asked, int) { return cuda_plan(asked, Device::cuda(ordinal)); });
 }
 
-void execute_on_cuda(const Plan& plan, const ConvTensors& tensors) {
+void reuse_packed_weights(bool enabled) {
+  reuse_enabled() = enabled;
+  if (!enabled) packed_weights().clear();
+}
+
+bool reuses_packed_weights() { return reuse_enabled(); }
+
+void execute_on_cuda(const Plan& plan, const ConvTensors& tensors, const at::Tensor& weight) {
   LaunchContext context;
   context.stream = current_stream(plan.device.ordinal);
+  const auto allocate = [&](std::int64_t bytes) {
+    const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(plan.device.ordinal));
+    return at::empty({bytes}, at::TensorOptions().dtype(at::kByte).device(device));
+  };
   context.workspace_bytes = plan.workspace_bytes();
-  at::Tensor workspace;
+  // A capture packs into memory of its graph: a replay must see the weights as they are then.
+  std::int64_t packed_bytes = 0;
+  if (reuse_enabled() && PackedWeightCache::can_keep(weight) && !cuda::is_capturing(context.stream)) {
+    packed_bytes = plan.packed_weights_bytes();
+  }
+  at::Tensor packed, workspace;
+  if (packed_bytes > 0) {
+    packed = packed_weights().find(weight, plan, context.stream);
+    context.weights_are_packed = packed.defined();
+    if (!packed.defined()) packed = allocate(packed_bytes);
+    context.packed_weights = packed.data_ptr();
+    context.workspace_bytes -= packed_bytes;
+  }
   if (context.workspace_bytes > 0) {
-    workspace =
-        at::empty({context.workspace_bytes}, at::TensorOptions().dtype(at::kByte).device(at::Device(
-                                                 at::kCUDA, static_cast<c10::DeviceIndex>(plan.device.ordinal))));
+    workspace = allocate(context.workspace_bytes);
     context.workspace = workspace.data_ptr();
   }
   execute(plan, tensors, context);
+  if (packed_bytes > 0 && !context.weights_are_packed) {
+    packed_weights().keep(weight, plan, context.stream, std::move(packed));
+  }
 }
 
 }  // namespace longconv::torch_binding

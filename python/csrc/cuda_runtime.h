@@ -22,7 +22,13 @@ Precision precision_on_cuda(PrecisionRequest request, DType dtype);
 std::shared_ptr<const Plan> plan_on_cuda(const ConvProblem& problem, int ordinal);
 
 /// Launches on the current stream of the GPU, with a workspace from PyTorch's caching allocator. Asynchronous; may be
-/// captured into a graph. The GPU must be the current device.
-void execute_on_cuda(const Plan& plan, const ConvTensors& tensors);
+/// captured into a graph. The GPU must be the current device. `weight` is the tensor that tensors.w is a view of:
+/// packed weights are kept with it where reuse_packed_weights() says so.
+void execute_on_cuda(const Plan& plan, const ConvTensors& tensors, const at::Tensor& weight);
+
+/// Whether packed weights are kept between calls (PackedWeightCache). At first what LONGCONV_REUSE_PACKED_WEIGHTS says
+/// (1: yes), then no. Switching it off frees what is kept.
+void reuse_packed_weights(bool enabled);
+bool reuses_packed_weights();
 
 }  // namespace longconv::torch_binding

@@ -45,34 +45,15 @@ void force(StringView kernel, std::int64_t candidate) {
   ++shared.generation;
 }
 
-bool is_here(std::string_view name) { return name.substr(0, 4) == "cuda"; }
-
-/// "h100": known by name; "cuda:1", "cuda": of this machine.
-Device device_called(std::string_view name) {
-  if (!is_here(name)) return Device::known(name);
-  return Device::cuda(name.size() > 5 ? std::atoi(std::string(name.substr(5)).c_str()) : 0);
-}
-
-std::string plan_as_forced(StringView problem, StringView device) {
-  return with_torch_errors([&] {
-    const ConvProblem asked = ConvProblem::parse({problem.data(), problem.size()});
-    const std::string_view name(device.data(), device.size());
-    const Device gpu = device_called(name);
-    return (is_here(name) ? cuda_plan(asked, gpu) : make_plan(asked, gpu)).to_string();
-  });
-}
-
 std::int64_t compile_cuda_plan(StringView problem, StringView device, StringView kernel, std::int64_t candidate) {
   return with_torch_errors([&] {
-    const Plan plan =
-        nth_plan(ConvProblem::parse({problem.data(), problem.size()}), device_called({device.data(), device.size()}),
-                 {kernel.data(), kernel.size()}, candidate);
+    const Plan plan = nth_plan(ConvProblem::parse({problem.data(), problem.size()}),
+                               Device::gpu({device.data(), device.size()}), {kernel.data(), kernel.size()}, candidate);
     return static_cast<std::int64_t>(cuda::compile_ahead(plan).compiled);
   });
 }
 
 TORCH_LIBRARY_FRAGMENT(longconv, m) {
-  m.def("plan_as_forced(str problem, str device) -> str", plan_as_forced);
   m.def("force_cuda_plan(str kernel, int candidate) -> ()", force);
   m.def("compile_cuda_plan(str problem, str device, str kernel, int candidate) -> int", compile_cuda_plan);
 }
@@ -80,7 +61,7 @@ TORCH_LIBRARY_FRAGMENT(longconv, m) {
 }  // namespace
 
 Plan nth_plan(const ConvProblem& problem, const Device& device, std::string_view kernel, std::int64_t candidate) {
-  Plan plan = kernel.empty() ? make_plan(problem, device) : make_plan(problem, device, kernel);
+  Plan plan = kernel.empty() ? cuda::make_tuned_plan(problem, device) : make_plan(problem, device, kernel);
   if (candidate < 0 || candidate > static_cast<std::int64_t>(plan.runners_up.size())) {
     throw Error(ErrorCode::invalid_value, "there is no candidate " + std::to_string(candidate) + ": the plan of " +
                                               problem.to_string() + " has " +

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "gpu_tools.h"
 #include "longconv/cuda.h"
 #include "longconv/plan.h"
 #include "ops.h"
@@ -28,18 +29,14 @@ StringView name_of(PadMode mode) {
   return StringView(text.data(), text.size());
 }
 
-std::string plan(StringView problem, std::int64_t threads) {
+std::string plan(StringView problem, std::int64_t threads, StringView device) {
   TORCH_CHECK(threads >= 0 && threads <= 1 << 20, "longconv::plan: expected threads in [0, 2^20], but got ", threads);
+  const bool cpu = device == "cpu";
+  TORCH_CHECK(cpu || threads == 0, "longconv::plan: expected no number of threads for a GPU, but got ", threads);
   return with_torch_errors([&] {
+    const auto asked = ConvProblem::parse({problem.data(), problem.size()});
     const int count = threads > 0 ? static_cast<int>(threads) : at::get_num_threads();
-    return make_plan(ConvProblem::parse({problem.data(), problem.size()}), Device::host_cpu(count)).to_string();
-  });
-}
-
-std::string plan_on(StringView problem, StringView device) {
-  return with_torch_errors([&] {
-    return make_plan(ConvProblem::parse({problem.data(), problem.size()}),
-                     Device::known({device.data(), device.size()}))
+    return (cpu ? make_plan(asked, Device::host_cpu(count)) : plan_on_gpu(asked, {device.data(), device.size()}))
         .to_string();
   });
 }
@@ -72,14 +69,14 @@ std::string build_info() {
 TORCH_LIBRARY(longconv, m) {
   m.def("fprop(" LONGCONV_FPROP_ARGUMENTS ") -> Tensor" LONGCONV_TAGS);
   m.def("fprop.out(" LONGCONV_FPROP_ARGUMENTS ", *, Tensor(a!) out) -> Tensor(a!)" LONGCONV_TAGS);
+  m.def("fprop_problem(" LONGCONV_FPROP_ARGUMENTS ") -> str");
   m.def("dgrad(Tensor grad_y, Tensor weight, " LONGCONV_SYMINT " length, int stride, " LONGCONV_SYMINT
         " pad_left, " LONGCONV_SYMINT
         " pad_right, str pad_mode, int dilation, int groups, str precision) -> Tensor" LONGCONV_TAGS);
   m.def("wgrad(Tensor x, Tensor grad_y, int kernel_size, int stride, " LONGCONV_SYMINT " pad_left, " LONGCONV_SYMINT
         " pad_right, str pad_mode, int dilation, int groups, bool bias_grad, str precision) -> (Tensor, "
         "Tensor)" LONGCONV_TAGS);
-  m.def("plan(str problem, int threads) -> str", plan);
-  m.def("plan_on(str problem, str device) -> str", plan_on);
+  m.def("plan(str problem, int threads, str device='cpu') -> str", plan);
   m.def("add_nvrtc_folders(str[] folders) -> ()", add_nvrtc_folders);
   m.def("diagnose_cuda() -> str", diagnose_cuda);
   m.def("build_info() -> str", build_info);

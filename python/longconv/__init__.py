@@ -4,9 +4,22 @@
 from __future__ import annotations
 
 from longconv import functional
-from longconv._ops import build_info, plan
+from longconv._ops import build_info, plan, reuse_packed_weights
 from longconv.modules import Conv1d, LazyConv1d
 from longconv.patching import replace_conv1d
+from longconv.tuning import tune
+from longconv.warming import warmup
 
 __version__: str = build_info().split(maxsplit=2)[1]  # the compiled library's: CMakeLists.txt has the one number
-__all__ = ["Conv1d", "LazyConv1d", "__version__", "build_info", "functional", "plan", "replace_conv1d"]
+__all__ = [
+    "Conv1d",
+    "LazyConv1d",
+    "__version__",
+    "build_info",
+    "functional",
+    "plan",
+    "replace_conv1d",
+    "reuse_packed_weights",
+    "tune",
+    "warmup",
+]

@@ -11,7 +11,7 @@ from typing import Any, Optional, cast
 import torch
 from torch import Tensor
 
-__all__ = ["build_info", "diagnose_cuda", "plan", "plan_on"]
+__all__ = ["build_info", "diagnose_cuda", "plan", "reuse_packed_weights"]
 
 _LIBRARY = Path(__file__).with_name("_C.so")
 
@@ -58,37 +58,57 @@ _load()
 torch.ops.longconv.add_nvrtc_folders(_nvrtc_folders())
 
 
-def plan(problem: str, threads: int = 0) -> str:
-    """How a problem will be done on this machine's CPU, and why, in several lines.
+def plan(problem: str, threads: int = 0, device: str | torch.device = "cpu") -> str:
+    """How a problem will be done on a device, and why, in several lines. Nothing is computed or measured.
 
     Parameters
     ----------
     problem : str
         For example "fprop n64 c64->128 l524280 k3 s3 d4 f32".
     threads : int
-        0 for :func:`torch.get_num_threads`.
-
-    Raises
-    ------
-    ValueError
-        A word of the problem is not understood.
-    RuntimeError
-        The sizes describe no convolution.
-    """
-    return cast(str, torch.ops.longconv.plan(problem, threads))
-
-
-def plan_on(problem: str, device: str) -> str:
-    """The same for a GPU model, "h100", "a100", "l4", ...: no GPU is needed.
+        Of the CPU; 0 for :func:`torch.get_num_threads`.
+    device : str or torch.device
+        "cpu"; "cuda" or "cuda:1", a GPU of this machine; or a model of GPU, "h100", "a100", "l4", ..., for which no
+        GPU is needed.
 
     Raises
     ------
     ValueError
         A word of the problem, or the device, is not known; the message lists those that are.
+    RuntimeError
+        The sizes describe no convolution, or there is no driver or GPU for "cuda".
     NotImplementedError
         No kernel does this problem there; the message says why.
     """
-    return cast(str, torch.ops.longconv.plan_on(problem, device))
+    return cast(str, torch.ops.longconv.plan(problem, threads, str(device)))
+
+
+def reuse_packed_weights(enabled: bool) -> bool:
+    """Whether CUDA kernels may keep weights in their own packed order between calls; off until this is called.
+
+    Packing takes some microseconds of every call. Kept weights are used again while the tensor is the same object,
+    with the same storage and the same version: optimizers, ``load_state_dict`` and all in-place operations are seen,
+    under :func:`torch.no_grad` too. Not seen, by PyTorch's version counter and so by this, are writes through
+    ``parameter.data`` or through another tensor made by ``.data``, NumPy, DLPack or FSDP's flat parameters: do not
+    enable it for a model whose weights are written in such ways. Kept is nothing of inference tensors, which have no
+    version, and nothing inside of a CUDA graph's capture: a graph packs at each replay.
+
+    Memory: the packed weights (once or twice the size of the weights), for every stream that
+    uses them; 256 MiB in all; freed after their tensor, or when this is switched off. The environment's
+    ``LONGCONV_REUSE_PACKED_WEIGHTS=1`` switches it on from the start.
+
+    Parameters
+    ----------
+    enabled : bool
+
+    Returns
+    -------
+    bool
+        What was set before.
+    """
+    before: bool = torch.ops.longconv.reuses_packed_weights()
+    torch.ops.longconv.reuse_packed_weights(enabled)
+    return before
 
 
 def diagnose_cuda() -> str:

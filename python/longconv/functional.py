@@ -120,6 +120,9 @@ def conv1d(
     that of float32; `docs/design/numerics.md` derives the bounds. Results are bitwise reproducible, whatever the
     number of threads. Nothing outside the signal is multiplied: an infinite weight makes no NaN from a padding zero.
 
+    On CUDA, tensor-core kernels first pack the weights into their own order, at every call unless
+    :func:`longconv.reuse_packed_weights` allows to keep them.
+
     Differentiable in input, weight, bias and residual, any number of times, in reverse and forward mode.
     Where a gradient is wanted, gelu and silu are PyTorch's own, behind the convolution: their last bits may differ.
 
@@ -146,18 +149,22 @@ def conv1d(
         raise RuntimeError(
             f"conv1d: expected 3D weight, (O, C / groups, K), but got weight of size {list(weight.shape)}"
         )
-    stride_samples = _size("stride", stride)
-    dilation_samples = _size("dilation", dilation)
-    pad_left, pad_right = pads(padding, dilation_samples, weight.shape[2])
+    # The usual types are looked at in place: for short signals a call costs as much as all of the checks.
+    stride_samples = stride if type(stride) is int else _size("stride", stride)
+    dilation_samples = dilation if type(dilation) is int else _size("dilation", dilation)
+    if type(padding) is int:
+        pad_left = pad_right = padding
+    else:
+        pad_left, pad_right = pads(padding, dilation_samples, weight.shape[2] if isinstance(padding, str) else 0)
     arguments = (
         stride_samples,
         pad_left,
         pad_right,
-        _name("padding_mode", padding_mode),
+        padding_mode if type(padding_mode) is str else _name("padding_mode", padding_mode),
         dilation_samples,
-        _integer("groups", groups),
+        groups if type(groups) is int else _integer("groups", groups),
         "none" if activation is None else _name("activation", activation),
-        _number("negative_slope", negative_slope),
+        negative_slope if type(negative_slope) is float else _number("negative_slope", negative_slope),
         "follow" if precision is None else _name("precision", precision),
     )
     if rank == 3:
@@ -184,7 +191,7 @@ def conv1d(
 
 
 def pads(padding: Any, dilation: int, kernel_size: int) -> tuple[int, int]:
-    """(left, right), in samples, that a `padding` argument stands for."""
+    """(left, right), in samples, that a `padding` argument stands for. The kernel's size matters to names only."""
     if type(padding) is int:
         return padding, padding
     if isinstance(padding, str):

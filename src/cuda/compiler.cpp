@@ -52,7 +52,7 @@ void Compiler::add_nvrtc_folders(const std::vector<std::string>& folders) {
 Compiler& Compiler::instance() {
   static Compiler* compiler = [] {
     Options options;
-    options.cache = CubinCache::Options::from_environment();
+    options.cache = DiskCache::Options::from_environment();
     if (const char* extra = std::getenv("LONGCONV_NVRTC_OPTIONS")) {
       std::istringstream words(extra);
       for (std::string word; words >> word;) options.extra_options.push_back(word);

@@ -20,8 +20,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "cuda/cubin_cache.h"
 #include "cuda/device.h"
+#include "cuda/disk_cache.h"
 #include "cuda/driver.h"
 #include "cuda/kernel_spec.h"
 #include "cuda/nvrtc.h"
@@ -45,7 +45,7 @@ class Compiler {
   struct Options {
     const Driver* driver = nullptr;  ///< null: Driver::instance(), when a GPU is first needed
     NvrtcSearch nvrtc;
-    CubinCache::Options cache;
+    DiskCache::Options cache;
     std::vector<std::string> extra_options;  ///< for NVRTC, e.g. "--generate-line-info" for a profiler
   };
   struct Statistics {
@@ -80,7 +80,7 @@ class Compiler {
   /// Loaded at the first call. Throws Error{unavailable}.
   const Nvrtc& nvrtc();
   Target target_for(int compute_capability);
-  CubinCache& cache() { return cache_; }
+  DiskCache& cache() { return cache_; }
   Statistics statistics() const;
   /// The context of a GPU, for ContextScope. No driver call after the first for this GPU.
   CUcontext context(int ordinal) { return gpu(ordinal).context; }
@@ -98,7 +98,7 @@ class Compiler {
   Function load_image(Gpu& gpu, const KernelSpec& spec, const Target& target, const std::string& image);
 
   const Options options_;
-  CubinCache cache_;
+  DiskCache cache_;
   mutable std::mutex mutex_;  ///< guards what is made late: nvrtc_, gpus_; and the statistics
   std::optional<Nvrtc> nvrtc_;
   static constexpr int kMaxGpus = 64;

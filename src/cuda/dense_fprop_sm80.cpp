@@ -12,12 +12,26 @@ namespace longconv {
 namespace cuda {
 namespace {
 
-constexpr std::int64_t kThreads = 256;
+constexpr int kPackThreads = 512;  ///< as kThreads of the weight packer
 
+/// The kernel's LC_ definitions of the same names. What follows from the others is in the config all the same: it is
+/// printed, and a tuner may change it.
 struct Tile {
-  std::int64_t warps_out, stage_chunks, taps;
-  static Tile read(const Config& c) { return {c.get("warps_out"), c.get("chunks"), c.get("taps")}; }
-  Config config() const { return Config{{{"warps_out", warps_out}, {"chunks", stage_chunks}, {"taps", taps}}}; }
+  std::int64_t warps, warps_out, stage_chunks, taps, interval = 1, prefetch = 1, buffers = 1, blocks_per_sm = 1;
+  static Tile read(const Config& c) {
+    return {c.get("warps"),    c.get("out"),      c.get("chunks"),  c.get("taps"),
+            c.get("interval"), c.get("prefetch"), c.get("buffers"), c.get("blocks")};
+  }
+  Config config() const {
+    return Config{{{"warps", warps},
+                   {"out", warps_out},
+                   {"chunks", stage_chunks},
+                   {"taps", taps},
+                   {"interval", interval},
+                   {"prefetch", prefetch},
+                   {"buffers", buffers},
+                   {"blocks", blocks_per_sm}}};
+  }
 };
 
 bool splits(const ConvProblem& problem) { return problem.dtype == DType::f32 && problem.precision == Precision::fp32; }
@@ -28,19 +42,26 @@ std::int64_t element_code(const ConvProblem& problem) {
 
 /// Mirrors struct C of the kernel.
 struct Geometry {
-  std::int64_t chunk, step, out_tile, channel_blocks, tap_groups, passes, shared_bytes;
+  std::int64_t planes_of_split, chunk, step, out_tile, channel_blocks, tap_groups, passes, stage_bytes, shared_bytes;
+  std::int64_t pack_steps, units;  ///< PackOrder::kSteps, StageRegisters::kUnits
   PackGeometry pack;
   Geometry(const ConvProblem& p, const Tile& t)
-      : chunk(16 / size_bytes(p.dtype)),
-        step(64 * (8 / t.warps_out)),
+      : planes_of_split(splits(p) ? 2 : 1),
+        chunk(element_code(p) == 0 ? 4 : 8),
+        step(64 * (t.warps / t.warps_out)),
         out_tile(32 * t.warps_out),
         channel_blocks(ceil_div(p.in_channels_per_group(), t.stage_chunks * chunk)),
         tap_groups(ceil_div(p.kernel_size, t.taps)),
         passes(ceil_div(p.out_channels_per_group(), out_tile)),
         pack(step, t.taps, p.stride, p.dilation) {
-    shared_bytes = t.stage_chunks * pack.chunk_rows() * 16 * (splits(p) ? 2 : 1);
+    stage_bytes = t.stage_chunks * pack.chunk_rows() * 16 * planes_of_split;
+    shared_bytes = t.buffers * stage_bytes + t.warps * ((splits(p) ? 8 : 0) + 8 * 18 * size_bytes(p.dtype) * 4);
+    pack_steps = p.stride > 1 && pack.planes == p.stride ? ceil_div(pack.raw_needed, 32)
+                                                         : ceil_div(pack.plane_rows, 32) * pack.planes;
+    units = ceil_div(pack_steps, t.warps / t.stage_chunks);
   }
   std::int64_t padded_rows() const { return passes * out_tile; }
+  std::int64_t fragment_bytes() const { return 512 * planes_of_split; }
 };
 
 class DenseFpropSm80 final : public CudaKernel {
@@ -56,20 +77,28 @@ class DenseFpropSm80 final : public CudaKernel {
   }
 
   std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
-    std::vector<Config> configs;
-    const std::int64_t chunk = 16 / size_bytes(problem.dtype), out = problem.out_channels_per_group();
-    const std::int64_t all_chunks = round_up(ceil_div(problem.in_channels_per_group(), chunk), 2);
-    const std::int64_t limit =
-        std::min<std::int64_t>(device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : 98304, 98304);
-    for (const std::int64_t warps_out : {1, 2, 4}) {
-      if (warps_out > 1 && out <= 16 * warps_out) continue;
-      for (const std::int64_t chunks : {2, 4}) {
-        if (chunks > all_chunks) continue;
-        // fp32: the products of a stage are one chain on the tensor core; 16 channels x 4 taps at most.
-        Tile t{warps_out, chunks, std::min<std::int64_t>(problem.kernel_size, splits(problem) ? 8 / chunks * 2 : 16)};
-        while (t.taps > 1 && Geometry(problem, t).shared_bytes > limit) t.taps /= 2;
-        if (Geometry(problem, t).shared_bytes <= limit) configs.push_back(t.config());
+    std::vector<std::pair<double, Config>> found;
+    const std::int64_t k = problem.kernel_size, out = problem.out_channels_per_group();
+    for (const std::int64_t warps : {4, 8})
+      for (const std::int64_t warps_out : {1, 2, 4}) {
+        if (warps_out > 1 && out <= 16 * warps_out) continue;
+        for (const std::int64_t chunks : {2, 4}) {
+          if (chunks > 2 && splits(problem)) continue;  // a scale is for 16 channels, as on Hopper
+          for (const std::int64_t most : {k, std::int64_t{32}, std::int64_t{16}, std::int64_t{8}, std::int64_t{4},
+                                          std::int64_t{2}, std::int64_t{1}}) {
+            if (most > k) continue;
+            Tile t{warps, warps_out, chunks, ceil_div(k, ceil_div(k, most))};
+            if (complete(problem, device, t))
+              found.emplace_back(estimate(problem, t.config(), device).seconds, t.config());
+          }
+        }
       }
+    std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::vector<Config> configs;
+    for (auto& [seconds, config] : found) {
+      if (configs.size() == 8) break;
+      if (std::none_of(configs.begin(), configs.end(), [&](const Config& c) { return c.values == config.values; }))
+        configs.push_back(config);
     }
     return configs;
   }
@@ -78,27 +107,42 @@ class DenseFpropSm80 final : public CudaKernel {
     const Tile t = Tile::read(config);
     const Geometry g(problem, t);
     const Rates rates(device);
-    const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
+    const double cycles = (device.clock_hz > 0 ? device.clock_hz : 1.5e9) * device.sm_count;  // of all, in a second
     const double tiles = static_cast<double>(problem.batch * problem.groups) *
                          static_cast<double>(ceil_div(problem.out_length(), g.step));
-    const double passes = static_cast<double>(g.passes);
-    const double items = tiles * passes / (device.sm_count * 2.0), waves = std::ceil(items) / items;
+    const double passes = static_cast<double>(g.passes), items = tiles * passes;
+    const double rounds = items / static_cast<double>(device.sm_count * t.blocks_per_sm);
     Estimate e;
-    e.bytes =
-        tiles *
-            static_cast<double>(problem.in_channels_per_group() * g.tap_groups * g.pack.raw_needed *
-                                size_bytes(problem.dtype)) *
-            (1 + (passes - 1) / 3) +
-        static_cast<double>(problem.batch * problem.out_channels * problem.out_length() * size_bytes(problem.dtype));
+    const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) *
+                          static_cast<double>(g.pack.raw_needed * size_bytes(problem.dtype));
+    e.bytes = tiles * x_tile * (1 + (passes - 1) / 3) +
+              static_cast<double>(problem.batch * problem.out_channels) *
+                  static_cast<double>(problem.out_length() * size_bytes(problem.dtype));
     e.flops = (splits(problem) ? 6 : 2) * tiles * static_cast<double>(g.step * g.padded_rows()) *
               static_cast<double>(g.channel_blocks * t.stage_chunks * g.chunk * problem.kernel_size);
-    const double rate = rates.tensor_flops_per_second * (problem.dtype == DType::f32 ? 0.5 : 1.0) *
-                        (device.compute_capability >= 90 ? 0.35 : 0.6);
-    // Loads and arithmetic of a block alternate; two blocks share a multiprocessor.
-    const double pack = tiles * passes *
-                        static_cast<double>(g.channel_blocks * g.tap_groups * t.stage_chunks * g.pack.chunk_rows()) /
-                        32 * 40 / (clock * device.sm_count);
-    e.seconds = (0.7 * e.bytes / rates.bytes_per_second + e.flops / rate + pack) * waves + 4e-6;
+    const double memory = e.bytes / rates.bytes_per_second;
+    // Hopper's and newer tensor cores give mma.sync about 0.6 of what their own instructions reach.
+    const double multiply = e.flops / (rates.tensor_flops_per_second * (element_code(problem) == 0 ? 0.5 : 1.0) *
+                                       (device.compute_capability >= 90 ? 0.6 : 0.85));
+    // Wavefronts of the first-level cache and shared memory: fragments of x and w, packing, y.
+    const double stages = items * static_cast<double>(g.channel_blocks * g.tap_groups);
+    const double units = static_cast<double>(t.stage_chunks * g.pack_steps);
+    const double k_steps =
+        items * static_cast<double>(g.channel_blocks * problem.kernel_size * (t.stage_chunks / 2) * t.warps);
+    const double split = static_cast<double>(g.planes_of_split), chunk = static_cast<double>(g.chunk);
+    const double traffic = (k_steps * 24 * split + stages * units * (chunk * 1.5 + 4 * split) +
+                            items * static_cast<double>(t.warps) * 320) /
+                           cycles;
+    // Instructions that pack, four a cycle; a stage's barriers and latencies.
+    const double pack =
+        stages *
+        (units * (chunk * (splits(problem) ? 16 : 5) + 50) / 4 + 300.0 / static_cast<double>(t.blocks_per_sm)) / cycles;
+    const double exposed = memory * (1 - static_cast<double>(t.prefetch) / static_cast<double>(g.units));
+    const double longest = std::max({memory, multiply, traffic, pack});
+    const double apart = t.blocks_per_sm > 1 ? 0.2 : 0.4;  // of what does not overlap
+    e.seconds = (longest + apart * (memory + multiply + traffic + pack - longest) + exposed / 2) *
+                    (std::ceil(rounds) / rounds) +
+                4e-6;
     return e;
   }
 
@@ -125,7 +169,8 @@ class DenseFpropSm80 final : public CudaKernel {
     const Geometry g(problem, t);
     const PackedLayout where = layout(problem, t);
     const PackedMemory memory(where, context);
-    char* const weights = memory.packed + where.weight_offset();
+    char *const weights = memory.packed + where.weight_offset(), *const inverse =
+                                                                     memory.packed + where.inverse_offset();
     {
       const ContextScope scope(compiler.driver(), compiler.context(device.ordinal));
       const auto clear = [&](char* data, std::int64_t bytes) {
@@ -138,26 +183,28 @@ class DenseFpropSm80 final : public CudaKernel {
     if (memory.must_pack) {
       struct {
         const void* w;
-        void *packed, *flags;
+        void *packed, *inverse, *flags;
         std::int64_t w_out, w_in, w_tap;
-      } p{tensors.w.data, weights, memory.packed, tensors.w.strides[0], tensors.w.strides[1], tensors.w.strides[2]};
+      } p{tensors.w.data,      weights, inverse, memory.packed, tensors.w.strides[0], tensors.w.strides[1],
+          tensors.w.strides[2]};
       LaunchShape shape;
       shape.blocks = problem.groups * g.padded_rows() / 16;
-      shape.threads = static_cast<int>(kThreads);
+      shape.threads = kPackThreads;
       cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, pack_spec(problem, t), &problem), shape,
                    context.stream, p);
     }
     struct Sm80Params : FpropParams {
+      const void* inverse;
       void* redo;
     };
-    Sm80Params p{{make_params(problem, tensors)}, memory.state};
+    Sm80Params p{{make_params(problem, tensors)}, inverse, memory.state};
     p.weights = weights;
     const KernelSpec spec = main_spec(problem, t);
     const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
     LaunchShape shape;
     shape.blocks = std::min<std::int64_t>(problem.batch * problem.groups * tiles_per_row * g.passes,
-                                          std::int64_t{device.sm_count} * (splits(problem) ? 1 : 2));
-    shape.threads = static_cast<int>(kThreads);
+                                          device.sm_count * t.blocks_per_sm);
+    shape.threads = static_cast<int>(32 * t.warps);
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
     cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
     if (splits(problem))
@@ -170,8 +217,8 @@ class DenseFpropSm80 final : public CudaKernel {
     const Tile t = Tile::read(config);
     const Geometry g(problem, t);
     LayerLaunch layer;
-    layer.pack = LayerStep{pack_spec(problem, t), kThreads, problem.groups * g.padded_rows() / 16};
-    layer.main = {main_spec(problem, t), kThreads, 0, g.step, g.passes, 1, splits(problem) ? 1 : 2};
+    layer.pack = LayerStep{pack_spec(problem, t), kPackThreads, problem.groups * g.padded_rows() / 16};
+    layer.main = {main_spec(problem, t), 32 * t.warps, 0, g.step, g.passes, 1, t.blocks_per_sm};
     if (splits(problem)) layer.repair = direct_step(problem, 1);
     layer.packed = layout(problem, t);
     layer.redo_span = g.step;
@@ -179,11 +226,35 @@ class DenseFpropSm80 final : public CudaKernel {
   }
 
  private:
+  /// Fills in what follows from a tile's shape. False: it does not fit.
+  static bool complete(const ConvProblem& problem, const Device& device, Tile& t) {
+    const std::int64_t limit =
+        std::min<std::int64_t>(device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : 98304, 98304);
+    // What all blocks of a multiprocessor take; the rest is left to the first-level cache, for the weights.
+    const std::int64_t budget = std::max(limit, device.shared_bytes_per_sm / 2);
+    const Geometry g(problem, t);
+    if (g.pack.raw_needed > (1 << 30) || g.shared_bytes + 1024 > limit) return false;
+    const std::int64_t k_steps = t.taps * t.stage_chunks / 2;
+    t.interval = splits(problem) && k_steps % 3 == 0 ? 3
+                 : k_steps % 2 == 0                  ? 2
+                 : splits(problem)                   ? std::min<std::int64_t>(k_steps, 3)
+                                                     : std::min<std::int64_t>(k_steps, 2);
+    // Registers for x while it is on its way. The split's accumulators leave 32; for the others 56 fit two blocks (255
+    // registers a thread), 32 fit three (168).
+    const std::int64_t most = (splits(problem) ? 32 : 56) / g.chunk;
+    t.prefetch = ceil_div(g.units, ceil_div(g.units, most));
+    const bool three = !splits(problem) && t.prefetch == g.units && g.units * g.chunk <= 32;
+    t.blocks_per_sm = std::min<std::int64_t>(t.warps == 8 ? 1 : three ? 3 : 2, budget / (g.shared_bytes + 1024));
+    t.buffers = !splits(problem) && t.blocks_per_sm * (g.shared_bytes + g.stage_bytes + 1024) <= budget ? 2 : 1;
+    return true;
+  }
   static PackedLayout layout(const ConvProblem& problem, const Tile& t) {
     const Geometry g(problem, t);
     PackedLayout layout;
+    layout.inverse_bytes = splits(problem) ? problem.out_channels * 4 : 0;
     layout.weight_bytes = problem.groups * g.padded_rows() / 16 * g.channel_blocks * problem.kernel_size *
-                          (t.stage_chunks / 2) * (splits(problem) ? 1024 : 512);
+                          (t.stage_chunks / 2) * g.fragment_bytes();
+    layout.weight_bytes += t.interval * g.fragment_bytes();  // a short interval prefetches as much as a whole one
     layout.redo_tiles = splits(problem) ? problem.batch * problem.groups * ceil_div(problem.out_length(), g.step) : 0;
     return layout;
   }
@@ -205,12 +276,17 @@ class DenseFpropSm80 final : public CudaKernel {
     spec.file = "conv/dense_fprop_sm80.cuh";
     spec.entry = "longconv_dense_fprop_sm80";
     spec.defines = problem_defines(problem);
-    for (const Define& define : {Define{"LC_ELEMENT", element_code(problem)}, Define{"LC_WARPS_OUT", t.warps_out},
-                                 Define{"LC_STAGE_CHUNKS", t.stage_chunks}, Define{"LC_TAPS", t.taps}}) {
+    for (const Define& define :
+         {Define{"LC_ELEMENT", element_code(problem)}, Define{"LC_WARPS", t.warps}, Define{"LC_WARPS_OUT", t.warps_out},
+          Define{"LC_STAGE_CHUNKS", t.stage_chunks}, Define{"LC_TAPS", t.taps}, Define{"LC_INTERVAL", t.interval},
+          Define{"LC_PREFETCH", t.prefetch}, Define{"LC_BUFFERS", t.buffers},
+          Define{"LC_BLOCKS_PER_SM", t.blocks_per_sm}}) {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t).shared_bytes;
-    spec.allow_local_memory = true;  // epilogues with activations may spill a few words outside the main loop
+    spec.defines.push_back({"LC_SHARED_BYTES", spec.dynamic_shared_bytes});
+    // 255 registers: ptxas keeps a few words of the position in the sequence in memory, outside the products.
+    spec.allow_local_memory = splits(problem);
     return spec;
   }
 };

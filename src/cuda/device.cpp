@@ -1,6 +1,9 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 #include "cuda/device.h"
 
+#include <algorithm>
+#include <charconv>
+
 #include "longconv/error.h"
 
 namespace longconv {
@@ -55,7 +58,23 @@ Device Device::known(std::string_view name) {
     device.clock_hz = gpu.clock_ghz * 1e9;
     return device;
   }
-  throw Error(ErrorCode::invalid_value, "no GPU is known as \"" + std::string(name) + "\"; known are " + names);
+  throw Error(ErrorCode::invalid_value, "no GPU model is known as \"" + std::string(name) + "\"; known are " + names +
+                                            " (and cuda, cuda:1, ... for the GPUs of this machine)");
+}
+
+Device Device::gpu(std::string_view name) {
+  constexpr std::string_view kPrefix = "cuda";
+  if (name.substr(0, kPrefix.size()) != kPrefix) return known(name);
+  if (name == kPrefix) return cuda(0);
+  int ordinal = -1;
+  const char* const end = name.data() + name.size();
+  const char* const digits = name.data() + std::min(kPrefix.size() + 1, name.size());
+  const auto [rest, error] = std::from_chars(digits, end, ordinal);
+  if (name[kPrefix.size()] != ':' || error != std::errc{} || rest != end) {
+    throw Error(ErrorCode::invalid_value,
+                "expected a GPU as \"cuda\", \"cuda:1\" or the name of a model, but got \"" + std::string(name) + "\"");
+  }
+  return cuda(ordinal);
 }
 
 Device Device::cuda(int ordinal) { return cuda::query_device(cuda::Driver::instance(), ordinal); }

@@ -58,7 +58,7 @@ std::string describe_nvrtc(const Nvrtc& nvrtc) {
   return "version " + nvrtc.version_string() + " for compute capabilities" + archs + ", " + nvrtc.path();
 }
 
-std::string describe_cache(const CubinCache::Status& status) {
+std::string describe_cache(const DiskCache::Status& status) {
   std::string text = status.folder.empty() ? "none" : status.folder;
   text += ": " + std::to_string(status.entries) + " kernels, " +
           format("%.1f MiB", static_cast<double>(status.bytes) / (1 << 20)) + " of at most " +

@@ -19,8 +19,17 @@ WarmupReport compile_ahead(const Plan& plan, Compiler* given) {
   }
   const Compiler::Statistics after = compiler.statistics();
   report.compiled = static_cast<int>(after.compilations - before.compilations);
+  if (const DiskCache::Status cache = compiler.cache().status(); report.compiled > 0 && !cache.on_disk) {
+    throw Error(ErrorCode::unavailable, "compiled kernels cannot be kept on disk: " + cache.reason);
+  }
   report.compile_seconds = after.compile_seconds - before.compile_seconds;
   return report;
+}
+
+bool is_capturing(void* stream) {
+  CUstreamCaptureStatus status{};
+  Compiler::instance().driver().stream_is_capturing(static_cast<CUstream>(stream), &status);
+  return status != CU_STREAM_CAPTURE_STATUS_NONE;
 }
 
 }  // namespace longconv::cuda

@@ -1,6 +1,7 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 // Checks the tensors against the plan's problem, then launches.
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -41,32 +42,32 @@ std::int64_t extent_bytes(const TensorView& view) {
 }
 
 void check_view(const char* what, const TensorView& view, DType dtype, int rank, const Sizes& sizes) {
-  const std::string who(what);
+  const auto who = [what] { return std::string(what); };
   if (view.rank != rank) {
-    reject(who + ": expected a " + std::to_string(rank) + "-D tensor, but got " +
+    reject(who() + ": expected a " + std::to_string(rank) + "-D tensor, but got " +
            (view.defined() ? std::to_string(view.rank) + "-D" : "none"));
   }
   if (view.dtype != dtype) {
-    reject(who + ": expected dtype " + std::string(name(dtype)) + ", but got " + std::string(name(view.dtype)));
+    reject(who() + ": expected dtype " + std::string(name(dtype)) + ", but got " + std::string(name(view.dtype)));
   }
   if (!std::equal(sizes.begin(), sizes.begin() + rank, view.sizes.begin())) {
-    reject(who + ": expected size " + sizes_text(sizes.data(), rank) + ", but got " +
+    reject(who() + ": expected size " + sizes_text(sizes.data(), rank) + ", but got " +
            sizes_text(view.sizes.data(), rank));
   }
   if (element_count(view) == 0) return;
   CheckedInt64 last_element = 0;
   for (int i = 0; i < rank; ++i) {
     if (view.sizes[i] == 1) continue;
-    if (view.strides[i] < 0) reject(who + ": strides must not be negative, but got " + layout_text(view));
+    if (view.strides[i] < 0) reject(who() + ": strides must not be negative, but got " + layout_text(view));
     last_element = last_element + checked(view.sizes[i] - 1) * view.strides[i];
   }
   if (!((last_element + 1) * size_bytes(dtype)).fits()) {
-    throw Error(ErrorCode::overflow, who + ": does not fit in 63 bits with " + layout_text(view));
+    throw Error(ErrorCode::overflow, who() + ": does not fit in 63 bits with " + layout_text(view));
   }
-  if (view.data == nullptr) reject(who + ": expected data, but got a null pointer");
+  if (view.data == nullptr) reject(who() + ": expected data, but got a null pointer");
   const std::int64_t alignment = size_bytes(real_dtype(dtype));
   if (reinterpret_cast<std::uintptr_t>(view.data) % static_cast<std::uintptr_t>(alignment) != 0) {
-    reject(who + ": expected data aligned to " + std::to_string(alignment) + " bytes");
+    reject(who() + ": expected data aligned to " + std::to_string(alignment) + " bytes");
   }
 }
 
@@ -74,11 +75,12 @@ void check_absent(const char* what, const TensorView& view) {
   if (view.defined()) reject(std::string(what) + ": expected none for this problem, but got a tensor");
 }
 
-/// The dimensions that move the address, smallest stride first.
-std::vector<std::pair<std::int64_t, std::int64_t>> strides_and_sizes(const TensorView& view) {
-  std::vector<std::pair<std::int64_t, std::int64_t>> dims;
-  for (int i = 0; i < view.rank; ++i) {
-    if (view.sizes[i] != 1) dims.emplace_back(view.strides[i], view.sizes[i]);
+/// The dimensions that move the address as (stride, size), smallest stride first; the others are (0, 1) in front.
+std::array<std::pair<std::int64_t, std::int64_t>, 3> strides_and_sizes(const TensorView& view) {
+  std::array<std::pair<std::int64_t, std::int64_t>, 3> dims;
+  for (int i = 0; i < 3; ++i) {
+    const bool moves = i < view.rank && view.sizes[i] != 1;
+    dims[i] = moves ? std::pair(view.strides[i], view.sizes[i]) : std::pair(std::int64_t{0}, std::int64_t{1});
   }
   std::sort(dims.begin(), dims.end());
   return dims;
@@ -89,6 +91,7 @@ std::vector<std::pair<std::int64_t, std::int64_t>> strides_and_sizes(const Tenso
 bool is_non_overlapping(const TensorView& view) {
   std::int64_t span = 1;
   for (const auto& [stride, size] : strides_and_sizes(view)) {
+    if (size == 1) continue;
     if (stride < span) return false;
     span += stride * (size - 1);
   }
@@ -110,12 +113,13 @@ void check_output(const char* what, const TensorView& output,
   if (!is_non_overlapping(output)) {
     reject(std::string(what) + ": the elements of an output must not share memory, but got " + layout_text(output));
   }
+  const bool output_is_dense = extent_bytes(output) == element_count(output) * size_bytes(output.dtype);
   for (const auto& [input_name, input] : inputs) {
     if (!input->defined() || element_count(*input) == 0) continue;
     const bool may_be_output = std::string_view(input_name) == "residual";
     if (may_be_output && is_same_layout(*input, output)) continue;
     // Views with gaps may interleave (channels of one buffer): only dense ones can be told apart by their ranges.
-    if (!is_dense(output) || !is_dense(*input)) continue;
+    if (!output_is_dense || !is_dense(*input)) continue;
     const auto* output_begin = static_cast<const char*>(output.data);
     const auto* input_begin = static_cast<const char*>(input->data);
     if (output_begin < input_begin + extent_bytes(*input) && input_begin < output_begin + extent_bytes(output)) {
@@ -155,11 +159,16 @@ void check_tensors(const ConvProblem& p, const ConvTensors& t) {
 
 void check_context(const Plan& plan, const LaunchContext& context, const Parallel& parallel) {
   constexpr std::uintptr_t kAlignment = 64;
-  if (context.workspace_bytes < plan.workspace_bytes()) {
-    reject("workspace: expected at least " + std::to_string(plan.workspace_bytes()) + " bytes, but got " +
+  const bool packed_elsewhere = context.packed_weights != nullptr;
+  const std::int64_t needed = plan.workspace_bytes() - (packed_elsewhere ? plan.packed_weights_bytes() : 0);
+  if (context.workspace_bytes < needed) {
+    reject("workspace: expected at least " + std::to_string(needed) + " bytes, but got " +
            std::to_string(context.workspace_bytes));
   }
-  if (plan.workspace_bytes() > 0) {
+  if (packed_elsewhere && reinterpret_cast<std::uintptr_t>(context.packed_weights) % 256 != 0) {
+    reject("packed_weights: expected memory aligned to 256 bytes");
+  }
+  if (needed > 0) {
     if (context.workspace == nullptr) reject("workspace: expected memory, but got a null pointer");
     if (reinterpret_cast<std::uintptr_t>(context.workspace) % kAlignment != 0) {
       reject("workspace: expected memory aligned to 64 bytes");

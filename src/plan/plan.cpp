@@ -23,7 +23,13 @@ std::string describe(const Plan::Candidate& candidate) {
   char milliseconds[48];
   std::snprintf(milliseconds, sizeof milliseconds, "%.4g ms", candidate.estimate.seconds * 1e3);
   const std::string config = candidate.config.to_string();
-  return std::string(candidate.kernel->name()) + (config.empty() ? "" : " " + config) + ": " + milliseconds +
+  std::string measured;
+  if (candidate.measured_seconds > 0) {
+    char text[64];
+    std::snprintf(text, sizeof text, "%.4g ms tuned, ", candidate.measured_seconds * 1e3);
+    measured = text;
+  }
+  return std::string(candidate.kernel->name()) + (config.empty() ? "" : " " + config) + ": " + measured + milliseconds +
          " expected, " + with_prefix(candidate.estimate.bytes) + "B, " + with_prefix(candidate.estimate.flops) +
          "FLOP, workspace " + std::to_string(candidate.workspace_bytes) + " bytes";
 }
@@ -96,6 +102,22 @@ bool Device::operator==(const Device& other) const {
          shared_bytes_per_block == other.shared_bytes_per_block && shared_bytes_per_sm == other.shared_bytes_per_sm &&
          memory_bytes == other.memory_bytes && memory_bytes_per_second == other.memory_bytes_per_second &&
          clock_hz == other.clock_hz;
+}
+
+bool Plan::prefer(std::string_view kernel_name, std::string_view config, double measured_seconds) {
+  const auto is_it = [&](const Candidate& candidate) {
+    return candidate.kernel->name() == kernel_name && candidate.config.to_string() == config;
+  };
+  if (!is_it(chosen)) {
+    const auto found = std::find_if(runners_up.begin(), runners_up.end(), is_it);
+    if (found == runners_up.end()) return false;
+    std::swap(chosen, *found);
+    // What was chosen before goes back to its place among the estimates.
+    std::stable_sort(runners_up.begin(), runners_up.end(),
+                     [](const auto& a, const auto& b) { return a.estimate.seconds < b.estimate.seconds; });
+  }
+  chosen.measured_seconds = measured_seconds;
+  return true;
 }
 
 std::string Plan::to_string() const {

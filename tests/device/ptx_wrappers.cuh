@@ -4,6 +4,7 @@
 #include "ptx/bulk_copy.cuh"
 #include "ptx/control.cuh"
 #include "ptx/cp_async.cuh"
+#include "ptx/global_memory.cuh"
 #include "ptx/ldmatrix.cuh"
 #include "ptx/mbarrier.cuh"
 #include "ptx/mma_sync.cuh"
@@ -50,6 +51,15 @@ extern "C" __global__ void shared_and_async_copy(const char* in, uint32_t* out) 
   named_barrier_arrive(1, 64);
   named_barrier_sync(1, 64);
   out[1] = load_shared_u32(base + 64);
+}
+
+extern "C" __global__ void global_memory(const float* in, const bf16* in16, const f16* in16h, uint32_t* out) {
+  const bool wanted = threadIdx.x < out[0];
+  schedule_border(out[1] == 0);
+  uint32_t v[4];
+  load_global_v4(v, in + 4 * threadIdx.x);
+  out[1] = load_streamed_or_zero(in, wanted) + load_streamed_or_zero(in16, wanted) + load_streamed_or_zero(in16h, wanted);
+  for (int i = 0; i < 4; ++i) out[2 + i] = v[i];
 }
 
 extern "C" __global__ void matrices(float* out, double* out64) {

@@ -22,10 +22,16 @@ namespace {
 
 auto& state = fake_driver_state;
 
+const struct ReadFast {
+  ReadFast() { state.fast_kernel = std::getenv("FAKE_CUDA_FAST"); }
+} read_fast;
+
 /// Contexts, modules and functions are pointers to these; nobody looks inside.
 int contexts[16];
 struct Module {
   std::string image;
+  bool is_self_test = false;
+  bool is_fast = false;
 };
 /// Modules that are loaded. The library never unloads a good one; here they are owned, which a leak checker wants.
 std::mutex modules_mutex;
@@ -57,10 +63,9 @@ CUresult launched(CUfunction function, void** parameters, unsigned shared_bytes)
   state.history[state.launches++ % state.kHistory] = {state.last_blocks, state.last_threads, shared_bytes,
                                                       state.last_cluster};
   state.last_argument = *static_cast<const int*>(parameters[0]);
-  const std::string& image = reinterpret_cast<Module*>(function)->image;
-  if (image.find("self_test") != std::string::npos && image.find("VARIANT") == std::string::npos) {
-    imitate_self_test(parameters[0]);
-  }
+  const Module& module = *reinterpret_cast<Module*>(function);
+  state.clock_ns += module.is_fast ? 1000 : 100000;
+  if (module.is_self_test) imitate_self_test(parameters[0]);
   return called();
 }
 
@@ -137,6 +142,10 @@ FAKE cuModuleLoadDataEx(CUmodule* module, const void* image, unsigned, int*, voi
   if (state.load_result != 0) return called(state.load_result);
   state.capture_mode_during_load = state.capture_mode.load();
   auto made = std::make_unique<Module>(Module{static_cast<const char*>(image)});
+  const auto has = [&](const char* text) { return made->image.find(text) != std::string::npos; };
+  made->is_self_test = has("self_test") && !has("VARIANT");
+  const char* const fast = state.fast_kernel;
+  made->is_fast = fast != nullptr && has(fast);
   *module = reinterpret_cast<CUmodule>(made.get());
   std::lock_guard lock(modules_mutex);
   Module* key = made.get();
@@ -157,7 +166,7 @@ FAKE cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name
 }
 FAKE cuFuncGetAttribute(int* value, CUfunction_attribute attribute, CUfunction) {
   *value = attribute == CU_FUNC_ATTRIBUTE_NUM_REGS                ? 168
-           : attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? 384
+           : attribute == CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK ? state.max_threads.load()
                                                                   : 0;
   return called();
 }
@@ -184,7 +193,7 @@ FAKE cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** 
   return launched(function, parameters, config->sharedMemBytes);
 }
 FAKE cuMemAlloc_v2(CUdeviceptr* address, std::size_t bytes) {
-  *address = reinterpret_cast<CUdeviceptr>(std::malloc(bytes));
+  *address = reinterpret_cast<CUdeviceptr>(std::aligned_alloc(256, (bytes + 255) / 256 * 256));
   ++state.allocations_alive;
   return called();
 }
@@ -211,3 +220,31 @@ FAKE cuStreamCreate(CUstream* stream, unsigned) {
 }
 FAKE cuStreamDestroy_v2(CUstream) { return called(); }
 FAKE cuStreamSynchronize(CUstream) { return called(); }
+FAKE cuStreamIsCapturing(CUstream, CUstreamCaptureStatus* status) {
+  *status = static_cast<CUstreamCaptureStatus>(state.capturing.load());
+  return called();
+}
+FAKE cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, std::size_t bytes, CUstream) {
+  std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
+  return called();
+}
+FAKE cuEventCreate(CUevent* event, unsigned) {
+  *event = reinterpret_cast<CUevent>(new std::int64_t(0));
+  ++state.allocations_alive;
+  return called();
+}
+FAKE cuEventDestroy_v2(CUevent event) {
+  delete reinterpret_cast<std::int64_t*>(event);
+  --state.allocations_alive;
+  return called();
+}
+FAKE cuEventRecord(CUevent event, CUstream) {
+  *reinterpret_cast<std::int64_t*>(event) = state.clock_ns;
+  return called();
+}
+FAKE cuEventSynchronize(CUevent) { return called(); }
+FAKE cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end) {
+  *milliseconds =
+      static_cast<float>(*reinterpret_cast<std::int64_t*>(end) - *reinterpret_cast<std::int64_t*>(start)) * 1e-6f;
+  return called();
+}

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 
 namespace longconv::fakes {
 
@@ -14,6 +15,7 @@ struct DriverState {
   std::atomic<int> device_count{2};
   std::atomic<int> init_result{0};
   std::atomic<int> load_result{0};    ///< of cuModuleLoadDataEx
+  std::atomic<int> max_threads{384};  ///< of a block, of every function
   std::atomic<int> launch_result{0};  ///< of cuLaunchKernel and cuLaunchKernelEx
 
   std::atomic<int> calls{0};  ///< of any function but cuCtxGetCurrent
@@ -38,6 +40,12 @@ struct DriverState {
   std::atomic<int> last_argument{0};  ///< the first kernel parameter, read as an int
 
   std::atomic<int> allocations_alive{0};
+  std::atomic<int> capturing{0};  ///< what cuStreamIsCapturing says of every stream
+
+  /// Events tell the time of a clock that launches advance: by 1 us a kernel whose image has this text in it, by 100 us
+  /// others. FAKE_CUDA_FAST in the environment when the fake is loaded.
+  std::atomic<const char*> fast_kernel{nullptr};
+  std::atomic<std::int64_t> clock_ns{0};
   std::atomic<bool> wrong_results{false};  ///< kernels/selftest.cuh computes one element wrongly
 };
 

@@ -13,10 +13,10 @@ class DenseFpropSm80 : public KernelTest {
 
 TEST_F(DenseFpropSm80, LengthsAroundTiles) {
   for (const char* format : kFormats) {
-    // 17 channels: one warp over channels, tiles of 512 steps; 70: four warps, 128 steps.
-    for (const std::int64_t length : {1, 511, 512, 513, 1025})
+    // 17 channels: one warp over channels, tiles of 256 or 512 steps; 70: four warps, 64 or 128 steps.
+    for (const std::int64_t length : {1, 255, 256, 257, 511, 512, 513, 1025})
       expect_right("n2 c16->17 k1 " + std::string(format), length);
-    for (const std::int64_t length : {127, 128, 129, 257})
+    for (const std::int64_t length : {63, 64, 65, 127, 128, 129, 257})
       expect_right("n1 c24->70 k3 p1 " + std::string(format), length);
   }
 }

@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import longconv
 from longconv.bench import (
     accuracy,
     cli,
@@ -210,7 +211,7 @@ def test_candidates_of_a_plan():
 
 def test_candidates_of_a_real_plan():
     problem = Problem.parse("fprop n64 c64->128 l524280 k3 s3 d4 f32 tf32")
-    plan = torch.ops.longconv.plan_as_forced(str(problem), "h100")
+    plan = longconv.plan(str(problem), device="h100")
     found = planner.candidates(plan)
     assert found[0].kernel == "dense_fprop_sm90"
     assert [entry.number for entry in found[:3]] == [0, 1, 2]

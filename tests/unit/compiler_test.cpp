@@ -77,6 +77,9 @@ TEST_F(CompilerTest, CompilesOnceAndIsSilentWhenWarm) {
   EXPECT_EQ(nvrtc().programs_alive, 0);
   EXPECT_NE(compiler_->get_function(0, self_test(1)).handle, first.handle);
   EXPECT_EQ(nvrtc().compilations, 2);
+  KernelSpec renamed = self_test();
+  renamed.defines[0] = {"OTHER_NAME", 0};
+  EXPECT_NE(compiler_->get_function(0, renamed).handle, first.handle) << "names count, though no hash looks at them";
 }
 
 TEST_F(CompilerTest, ASecondGpuLoadsWithoutCompiling) {

@@ -155,5 +155,23 @@ TEST(Device, KnownModels) {
   }
 }
 
+TEST(Device, GpuByEitherName) {
+  EXPECT_EQ(in_child([]() -> std::string {
+              ::setenv("LONGCONV_CUDA_DRIVER", LONGCONV_FAKE_CUDA_DRIVER, 1);
+              return Device::gpu("cuda").to_string().substr(0, 7) + Device::gpu("cuda:1").to_string().substr(0, 6);
+            }),
+            "cuda 0 cuda 1");
+  EXPECT_EQ(Device::gpu("l4"), Device::known("l4"));
+  for (const char* name : {"cuda:", "cuda:x", "cuda:1x", "cuda1", "cudas", "cuda:99999999999", "", "cpu"}) {
+    try {
+      Device::gpu(name);
+      FAIL() << name << ": no error";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::invalid_value) << name;
+      EXPECT_TRUE(contains(error.what(), "\"" + std::string(name) + "\"")) << error.what();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace longconv::cuda

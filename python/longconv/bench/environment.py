@@ -12,6 +12,7 @@ import subprocess
 import torch
 
 from longconv._machine import cpu_name, huge_page_mode
+from longconv._ops import plan as longconv_plan
 from longconv.bench import planner
 from longconv.bench.problem import Problem
 from longconv.bench.record import DeviceInfo, Source, Versions
@@ -72,12 +73,10 @@ def _line_after(prefix: str, text: str) -> str | None:
 
 
 def plan_line(problem: Problem, device: torch.device) -> str | None:
-    """The planner's choice of kernel and config; None where the planner does not speak of this device."""
-    if device.type == "cuda":
-        return _line_after("chosen ", planner.plan_text(problem, device))
-    if device.type != "cpu":
-        return None
-    return _line_after("chosen ", str(torch.ops.longconv.plan(str(problem), torch.get_num_threads())))
+    """The planner's choice of kernel and config."""
+    if device.type == "cpu":
+        return _line_after("chosen ", longconv_plan(str(problem), torch.get_num_threads()))
+    return _line_after("chosen ", planner.plan_text(problem, device))
 
 
 def versions(device: torch.device) -> Versions:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from longconv._ops import plan as longconv_plan
 from longconv.bench.clocks import Call, Clock
 from longconv.bench.paired import calls_per_sample
 from longconv.bench.problem import Problem
@@ -39,13 +40,13 @@ class Candidate:
 
 
 def device_name(device: torch.device) -> str:
-    """As longconv::plan_as_forced knows it."""
+    """As the planner knows it."""
     return f"cuda:{device.index or 0}"
 
 
 def plan_text(problem: Problem, device: torch.device) -> str:
     """The plan that this process would follow on the GPU."""
-    return str(torch.ops.longconv.plan_as_forced(str(problem), device_name(device)))
+    return longconv_plan(str(problem), device=device_name(device))
 
 
 def candidates(plan: str) -> list[Candidate]:

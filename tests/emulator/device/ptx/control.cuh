@@ -15,6 +15,10 @@ inline void named_barrier_arrive(uint32_t id, uint32_t threads) {
   longconv_emulator_services->block_barrier(id, threads, false);
 }
 
+inline void schedule_border(bool never) {
+  if (never) longconv_emulator_services->fail("schedule_border: never is true");
+}
+
 #if __CUDA_ARCH__ >= 900
 /// What this thread has stored may from here on be read by the asynchronous proxy: see Thread::writers.
 inline void fence_proxy_async() { ++longconv_emulator_thread->fences; }

@@ -1,10 +1,11 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// The cache of compiled kernels on disk: safe under many threads and processes, bounded, never trusted blindly.
+/// A cache on disk, of compiled kernels and of tuned choices: safe under many threads and processes, bounded, never
+/// trusted blindly.
 ///
-/// One file per kernel, named by its key. An entry is written to a temporary file in the same folder and renamed, so a
+/// One file an entry, named by its key. An entry is written to a temporary file in the same folder and renamed, so a
 /// reader sees all of it or nothing. There is no fsync: after a power failure an entry may be torn, but every entry
-/// carries its key, length and a SHA-256 of its contents, and one that does not match is removed and compiled again;
-/// the cache holds nothing that cannot be made again in a second. The size is bounded by removing the least recently
+/// carries its key, length and a SHA-256 of its contents, and one that does not match is removed and made again; the
+/// cache holds nothing that cannot be. The size is bounded by removing the least recently
 /// used entries (a hit renews the file's modification time).
 #pragma once
 
@@ -19,12 +20,13 @@
 
 namespace longconv::cuda {
 
-class CubinCache {
+class DiskCache {
  public:
   struct Options {
     std::string folder;  ///< empty: nothing is kept on disk
     std::int64_t max_bytes = std::int64_t{512} << 20;
-    std::string reason;  ///< why the folder is empty, for `status()`
+    std::string suffix = ".kernel";  ///< of the files' names: caches of several kinds may share a folder
+    std::string reason;              ///< why the folder is empty, for `status()`
 
     /// LONGCONV_CACHE_DIR, or $XDG_CACHE_HOME/longconv, or ~/.cache/longconv; LONGCONV_CACHE_MAX_MIB (512; 0 turns the
     /// disk off). Throws Error{invalid_value} when LONGCONV_CACHE_MAX_MIB is no number.
@@ -45,7 +47,7 @@ class CubinCache {
   };
 
   /// Makes the folder if need be. Never throws for the disk's sake: what cannot be kept there is kept in memory.
-  explicit CubinCache(Options options);
+  explicit DiskCache(Options options);
 
   /// The contents stored under `key`, or nothing. Thread-safe, as all of it.
   std::optional<std::string> find(const Sha256::Digest& key);

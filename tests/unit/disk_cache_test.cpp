@@ -1,5 +1,5 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-#include "cuda/cubin_cache.h"
+#include "cuda/disk_cache.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -33,8 +33,8 @@ std::string contents(int number, std::size_t bytes = 20000) {
   return text;
 }
 
-CubinCache::Options in(const std::string& folder, std::int64_t max_bytes = std::int64_t{512} << 20) {
-  CubinCache::Options options;
+DiskCache::Options in(const std::string& folder, std::int64_t max_bytes = std::int64_t{512} << 20) {
+  DiskCache::Options options;
   options.folder = folder;
   options.max_bytes = max_bytes;
   return options;
@@ -46,18 +46,18 @@ std::vector<fs::path> files_in(const std::string& folder) {
   return files;
 }
 
-TEST(CubinCache, KeepsWhatIsStored) {
+TEST(DiskCache, KeepsWhatIsStored) {
   TemporaryFolder folder;
   const std::string nested = folder.path() + "/a/b";  // made when missing
   {
-    CubinCache cache(in(nested));
+    DiskCache cache(in(nested));
     EXPECT_FALSE(cache.find(key(1)));
     cache.store(key(1), contents(1));
     cache.store(key(2), "");
     EXPECT_EQ(cache.find(key(1)), contents(1));
     cache.store(key(1), contents(1));  // storing again is no error
   }
-  CubinCache again(in(nested));
+  DiskCache again(in(nested));
   EXPECT_EQ(again.find(key(1)), contents(1));
   EXPECT_EQ(again.find(key(2)), "");
   EXPECT_FALSE(again.find(key(3)));
@@ -70,9 +70,9 @@ TEST(CubinCache, KeepsWhatIsStored) {
 }
 
 // Every kind of damage at every place that matters: the entry is removed and reported as absent, never returned.
-TEST(CubinCache, RebuildsDamagedEntries) {
+TEST(DiskCache, RebuildsDamagedEntries) {
   TemporaryFolder folder;
-  CubinCache cache(in(folder.path()));
+  DiskCache cache(in(folder.path()));
   const std::string good = contents(1, 1000);
   cache.store(key(1), good);
   const fs::path path = files_in(folder.path()).at(0);
@@ -106,9 +106,9 @@ TEST(CubinCache, RebuildsDamagedEntries) {
   EXPECT_EQ(cache.find(key(1)), good);
 }
 
-TEST(CubinCache, EvictsTheLeastRecentlyUsed) {
+TEST(DiskCache, EvictsTheLeastRecentlyUsed) {
   TemporaryFolder folder;
-  CubinCache cache(in(folder.path(), 100000));
+  DiskCache cache(in(folder.path(), 100000));
   for (int i = 0; i < 4; ++i) cache.store(key(i), contents(i));
   // Ages in the order 0 (oldest) to 3; then entry 0 is used.
   for (int i = 0; i < 4; ++i) {
@@ -126,14 +126,14 @@ TEST(CubinCache, EvictsTheLeastRecentlyUsed) {
   EXPECT_EQ(cache.status().entries, 1);
 }
 
-TEST(CubinCache, RemovesTemporaryFilesOfDeadWriters) {
+TEST(DiskCache, RemovesTemporaryFilesOfDeadWriters) {
   TemporaryFolder folder;
   const fs::path stale = folder.path() + "/.tmp-1-0-abcdef01", fresh = folder.path() + "/.tmp-1-1-abcdef01";
   const fs::path foreign = folder.path() + "/notes.txt";
   for (const auto& path : {stale, fresh, foreign}) std::ofstream(path) << "x";
   fs::last_write_time(stale, fs::file_time_type::clock::now() - std::chrono::hours(2));
   fs::last_write_time(foreign, fs::file_time_type::clock::now() - std::chrono::hours(2));
-  CubinCache cache(in(folder.path()));
+  DiskCache cache(in(folder.path()));
   cache.store(key(1), contents(1));
   EXPECT_FALSE(fs::exists(stale));
   EXPECT_TRUE(fs::exists(fresh)) << "may still be written to";
@@ -141,7 +141,7 @@ TEST(CubinCache, RemovesTemporaryFilesOfDeadWriters) {
 }
 
 // Writers, readers and a tight limit at once: a reader sees an entry whole and its own, or not at all.
-void hammer(CubinCache& cache, int seed, int rounds, int& wrong, int& found) {
+void hammer(DiskCache& cache, int seed, int rounds, int& wrong, int& found) {
   unsigned random = static_cast<unsigned>(seed) * 2654435761u + 1;
   for (int i = 0; i < rounds; ++i) {
     random = random * 1664525u + 1013904223u;
@@ -155,9 +155,9 @@ void hammer(CubinCache& cache, int seed, int rounds, int& wrong, int& found) {
   }
 }
 
-TEST(CubinCache, ManyThreads) {
+TEST(DiskCache, ManyThreads) {
   TemporaryFolder folder;
-  CubinCache cache(in(folder.path(), 150000));
+  DiskCache cache(in(folder.path(), 150000));
   std::vector<std::thread> threads;
   int wrong[8] = {}, found[8] = {};
   for (int i = 0; i < 8; ++i) threads.emplace_back([&, i] { hammer(cache, i, 200, wrong[i], found[i]); });
@@ -174,13 +174,13 @@ TEST(CubinCache, ManyThreads) {
   EXPECT_LE(status.bytes, 150000 + 8 * 20088);
 }
 
-TEST(CubinCache, ManyProcessesAndOneKilled) {
+TEST(DiskCache, ManyProcessesAndOneKilled) {
   TemporaryFolder folder;
   std::vector<pid_t> children;
   for (int i = 0; i < 6; ++i) {
     const pid_t pid = ::fork();
     if (pid == 0) {
-      CubinCache cache(in(folder.path(), 150000));
+      DiskCache cache(in(folder.path(), 150000));
       int wrong = 0, found = 0;
       hammer(cache, i, i == 0 ? 1000000 : 200, wrong, found);  // the first one never ends by itself
       ::_exit(wrong == 0 && found > 0 && cache.status().damaged == 0 ? 0 : 1);
@@ -194,17 +194,17 @@ TEST(CubinCache, ManyProcessesAndOneKilled) {
   }
   ::kill(children[0], SIGKILL);  // most likely in the middle of something
   ::waitpid(children[0], nullptr, 0);
-  CubinCache cache(in(folder.path(), 150000));
+  DiskCache cache(in(folder.path(), 150000));
   int wrong = 0, found = 0;
   hammer(cache, 99, 100, wrong, found);
   EXPECT_EQ(wrong, 0);
   EXPECT_EQ(cache.status().damaged, 0);
 }
 
-TEST(CubinCache, DegradesToMemory) {
+TEST(DiskCache, DegradesToMemory) {
   TemporaryFolder folder;
   std::ofstream(folder.path() + "/file") << "x";
-  CubinCache cache(in(folder.path() + "/file/below"));  // a folder that cannot be made
+  DiskCache cache(in(folder.path() + "/file/below"));  // a folder that cannot be made
   cache.store(key(1), contents(1));
   EXPECT_EQ(cache.find(key(1)), contents(1));
   EXPECT_FALSE(cache.find(key(2)));
@@ -213,14 +213,14 @@ TEST(CubinCache, DegradesToMemory) {
   EXPECT_NE(status.reason.find("/file/below"), std::string::npos) << status.reason;
 }
 
-TEST(CubinCache, ReadsAReadOnlyFolder) {
+TEST(DiskCache, ReadsAReadOnlyFolder) {
   TemporaryFolder folder;
-  CubinCache(in(folder.path())).store(key(1), contents(1));
+  DiskCache(in(folder.path())).store(key(1), contents(1));
   // Root writes anywhere, so the folder is made read-only for an ordinary user and used as one.
   fs::permissions(folder.path(), fs::perms(0555));
   const std::string seen = in_child([&]() -> std::string {
     if (::geteuid() == 0 && (::setegid(65534) != 0 || ::seteuid(65534) != 0)) return "cannot drop root";
-    CubinCache cache(in(folder.path()));
+    DiskCache cache(in(folder.path()));
     if (cache.find(key(1)) != contents(1)) return "the prepared entry is not used";
     cache.store(key(2), contents(2));
     if (cache.find(key(2)) != contents(2)) return "not kept in memory";
@@ -231,13 +231,13 @@ TEST(CubinCache, ReadsAReadOnlyFolder) {
 }
 
 // A disk that takes no more: writes fail half way. (A file size limit makes them fail without filling a disk.)
-TEST(CubinCache, AFullDiskLeavesNothingBehind) {
+TEST(DiskCache, AFullDiskLeavesNothingBehind) {
   TemporaryFolder folder;
   const std::string seen = in_child([&]() -> std::string {
     ::signal(SIGXFSZ, SIG_IGN);
     const rlimit limit{4096, 4096};
     ::setrlimit(RLIMIT_FSIZE, &limit);
-    CubinCache cache(in(folder.path()));
+    DiskCache cache(in(folder.path()));
     cache.store(key(1), contents(1));
     if (cache.find(key(1)) != contents(1)) return "not kept in memory";
     return cache.status().on_disk ? "claims to be on disk" : cache.status().reason;
@@ -246,13 +246,13 @@ TEST(CubinCache, AFullDiskLeavesNothingBehind) {
   EXPECT_TRUE(files_in(folder.path()).empty());
 }
 
-TEST(CubinCache, ReadsTheEnvironment) {
+TEST(DiskCache, ReadsTheEnvironment) {
   const auto with = [](std::vector<std::pair<const char*, const char*>> variables) {
     return in_child([&]() -> std::string {
       for (const char* name : {"LONGCONV_CACHE_DIR", "XDG_CACHE_HOME", "HOME", "LONGCONV_CACHE_MAX_MIB"})
         ::unsetenv(name);
       for (const auto& [name, value] : variables) ::setenv(name, value, 1);
-      const auto options = CubinCache::Options::from_environment();
+      const auto options = DiskCache::Options::from_environment();
       return options.folder + "|" + std::to_string(options.max_bytes) + "|" + options.reason;
     });
   };

@@ -1,5 +1,5 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-#include "cuda/cubin_cache.h"
+#include "cuda/disk_cache.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -21,7 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kSuffix = ".kernel";
 constexpr std::string_view kTemporary = ".tmp-";
 constexpr auto kStaleTemporary = std::chrono::hours(1);  ///< older: its writer died
 
@@ -110,7 +109,7 @@ struct Entry {
 
 /// The entries of a folder; temporary files whose writer died are removed on the way. Files that vanish meanwhile
 /// (another process evicts too) are no error.
-std::vector<Entry> list_entries(const std::string& folder) {
+std::vector<Entry> list_entries(const std::string& folder, const std::string& suffix) {
   std::vector<Entry> entries;
   std::error_code error;
   fs::directory_iterator it(folder, error);
@@ -123,7 +122,7 @@ std::vector<Entry> list_entries(const std::string& folder) {
       if (fs::file_time_type::clock::now() - used > kStaleTemporary) fs::remove(it->path(), gone);
       continue;
     }
-    if (it->path().extension() != kSuffix) continue;
+    if (it->path().extension() != suffix) continue;
     const auto bytes = fs::file_size(it->path(), gone);
     if (!gone) entries.push_back({it->path(), static_cast<std::int64_t>(bytes), used});
   }
@@ -132,7 +131,7 @@ std::vector<Entry> list_entries(const std::string& folder) {
 
 }  // namespace
 
-CubinCache::Options CubinCache::Options::from_environment() {
+DiskCache::Options DiskCache::Options::from_environment() {
   Options options;
   if (const std::string limit = environment("LONGCONV_CACHE_MAX_MIB"); !limit.empty()) {
     std::int64_t mib = 0;
@@ -157,7 +156,7 @@ CubinCache::Options CubinCache::Options::from_environment() {
   return options;
 }
 
-CubinCache::CubinCache(Options options) : options_(std::move(options)), reason_(options_.reason) {
+DiskCache::DiskCache(Options options) : options_(std::move(options)), reason_(options_.reason) {
   if (options_.folder.empty()) return;
   std::error_code error;
   fs::create_directories(options_.folder, error);
@@ -173,11 +172,11 @@ CubinCache::CubinCache(Options options) : options_(std::move(options)), reason_(
   }
 }
 
-std::string CubinCache::path_of(const Sha256::Digest& key) const {
-  return options_.folder + "/" + to_hex(key) + std::string(kSuffix);
+std::string DiskCache::path_of(const Sha256::Digest& key) const {
+  return options_.folder + "/" + to_hex(key) + options_.suffix;
 }
 
-std::optional<std::string> CubinCache::find(const Sha256::Digest& key) {
+std::optional<std::string> DiskCache::find(const Sha256::Digest& key) {
   {
     std::lock_guard lock(mutex_);
     if (const auto it = in_memory_.find(to_hex(key)); it != in_memory_.end()) {
@@ -205,7 +204,7 @@ std::optional<std::string> CubinCache::find(const Sha256::Digest& key) {
   return std::nullopt;
 }
 
-bool CubinCache::write_entry(const Sha256::Digest& key, std::string_view contents, std::string& why) const {
+bool DiskCache::write_entry(const Sha256::Digest& key, std::string_view contents, std::string& why) const {
   // Unique among threads by the counter, among processes by the id; a clash (a folder shared by machines) fails on
   // O_EXCL.
   static std::atomic<std::uint64_t> counter{0};
@@ -230,7 +229,7 @@ bool CubinCache::write_entry(const Sha256::Digest& key, std::string_view content
   return true;
 }
 
-void CubinCache::store(const Sha256::Digest& key, std::string_view contents) {
+void DiskCache::store(const Sha256::Digest& key, std::string_view contents) {
   bool on_disk;
   {
     std::lock_guard lock(mutex_);
@@ -242,12 +241,12 @@ void CubinCache::store(const Sha256::Digest& key, std::string_view contents) {
     return;
   }
   std::lock_guard lock(mutex_);
-  if (on_disk) reason_ = why + "; kernels are kept in memory";
+  if (on_disk) reason_ = why + "; new entries are kept in memory";
   in_memory_.insert_or_assign(to_hex(key), std::string(contents));
 }
 
-void CubinCache::evict(const std::string& keep) const {
-  std::vector<Entry> entries = list_entries(options_.folder);
+void DiskCache::evict(const std::string& keep) const {
+  std::vector<Entry> entries = list_entries(options_.folder, options_.suffix);
   std::int64_t bytes = 0;
   for (const Entry& entry : entries) bytes += entry.bytes;
   if (bytes <= options_.max_bytes) return;
@@ -263,12 +262,12 @@ void CubinCache::evict(const std::string& keep) const {
   }
 }
 
-CubinCache::Status CubinCache::status() const {
+DiskCache::Status DiskCache::status() const {
   Status status;
   status.folder = options_.folder;
   status.max_bytes = options_.max_bytes;
   if (!options_.folder.empty()) {
-    for (const Entry& entry : list_entries(options_.folder)) {
+    for (const Entry& entry : list_entries(options_.folder, options_.suffix)) {
       ++status.entries;
       status.bytes += entry.bytes;
     }

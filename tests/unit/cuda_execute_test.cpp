@@ -1,0 +1,92 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// What executing a GPU plan asks of the driver, on the fake one: nothing is computed.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuda/compiler.h"
+#include "cuda/device.h"
+#include "fakes/fakes.h"
+#include "longconv/plan.h"
+#include "support/temporary_folder.h"
+
+namespace longconv::cuda {
+namespace {
+
+class CudaExecuteTest : public testing::TestWithParam<const char*> {
+ protected:
+  CudaExecuteTest() : driver_(LONGCONV_FAKE_CUDA_DRIVER), memory_(1 << 20) {
+    ::setenv("LONGCONV_NVRTC", LONGCONV_FAKE_NVRTC, 1);
+    Compiler::Options options;
+    options.driver = &driver_;
+    options.cache.folder = folder_.path();
+    compiler_ = std::make_unique<Compiler>(std::move(options));
+    plan_ = make_plan(ConvProblem::parse(std::string("n2 c64->128 l1200 k3 ") + GetParam()), query_device(driver_, 0),
+                      std::string(GetParam()) == "f32" ? "dense_fprop_split_sm90" : "dense_fprop_sm90");
+    const ConvProblem& p = plan_.problem;
+    tensors_.x = TensorView::contiguous(at(0), p.dtype, {p.batch, p.in_channels, p.length_samples});
+    tensors_.w = TensorView::contiguous(at(1), p.dtype, {p.out_channels, p.in_channels, p.kernel_size});
+    tensors_.y = TensorView::contiguous(at(2), p.dtype, {p.batch, p.out_channels, p.out_length()});
+    context_.compiler = compiler_.get();
+    context_.workspace = at(3);
+    context_.workspace_bytes = plan_.workspace_bytes();
+  }
+  static fakes::DriverState& gpu() {
+    static void* found = DynamicLibrary::open(LONGCONV_FAKE_CUDA_DRIVER).symbol("fake_driver_state");
+    return *static_cast<fakes::DriverState*>(found);
+  }
+  /// Addresses that overlap nothing; nobody reads or writes there but memset, which is given real memory.
+  void* at(int index) {
+    auto address = reinterpret_cast<std::uintptr_t>(memory_.data() + 255) / 256 * 256;
+    return index == 3 ? reinterpret_cast<void*>(address)
+                      : reinterpret_cast<void*>((std::uintptr_t{1} << 60) + (static_cast<std::uintptr_t>(index) << 40));
+  }
+  int launches() {
+    const int before = gpu().launches;
+    execute(plan_, tensors_, context_);
+    return gpu().launches - before;
+  }
+
+  TemporaryFolder folder_;
+  Driver driver_;
+  std::vector<char> memory_;
+  std::unique_ptr<Compiler> compiler_;
+  Plan plan_;
+  ConvTensors tensors_;
+  LaunchContext context_;
+};
+
+TEST_P(CudaExecuteTest, PackedWeightsOfTheCallersArePackedOnce) {
+  const int all = launches();
+  std::vector<char> storage(static_cast<std::size_t>(plan_.packed_weights_bytes()) + 256);
+  context_.packed_weights =
+      reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(storage.data()) + 255) / 256 * 256);
+  context_.workspace_bytes -= plan_.packed_weights_bytes();
+  EXPECT_EQ(launches(), all);
+  context_.weights_are_packed = true;
+  EXPECT_EQ(launches(), all - 1);
+  EXPECT_EQ(launches(), all - 1);
+}
+
+TEST_P(CudaExecuteTest, MemoryIsCheckedBeforeAnyWork) {
+  const auto refuses = [this] {
+    const int before = gpu().calls;
+    EXPECT_THROW(execute(plan_, tensors_, context_), Error);
+    EXPECT_EQ(gpu().calls, before);
+  };
+  context_.workspace_bytes -= 1;
+  refuses();
+  context_.workspace_bytes += 1;
+  context_.packed_weights = static_cast<char*>(at(3)) + 64;
+  refuses();
+}
+
+INSTANTIATE_TEST_SUITE_P(Dtypes, CudaExecuteTest, testing::Values("f32", "bf16", "f32 tf32"), [](const auto& info) {
+  return info.param[0] == 'b' ? "bf16" : std::string(info.param) == "f32" ? "fp32" : "tf32";
+});
+
+}  // namespace
+}  // namespace longconv::cuda
