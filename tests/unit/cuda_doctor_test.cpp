@@ -7,6 +7,7 @@
 
 #include "cuda/cuda_kernel.h"
 #include "cuda/doctor.h"
+#include "cuda/layer_launch.h"
 #include "fakes/fakes.h"
 #include "longconv/cuda.h"
 #include "support/child_process.h"
@@ -92,6 +93,7 @@ class TwoSpecs : public CudaKernel {
     other.defines = {{"VARIANT", problem.kernel_size}};
     return {spec, other};
   }
+  LayerLaunch layer_launch(const ConvProblem&, const Config&, const Device&) const override { return {}; }
 };
 
 TEST(Warmup, CompilesIntoTheCacheWithoutAGpu) {
