@@ -15,7 +15,7 @@ struct DriverState {
   std::atomic<int> device_count{2};
   std::atomic<int> init_result{0};
   std::atomic<int> load_result{0};    ///< of cuModuleLoadDataEx
-  std::atomic<int> max_threads{384};  ///< of a block, of every function
+  std::atomic<int> max_threads{512};  ///< of a block, of every function: as many as the largest kernel takes
   std::atomic<int> launch_result{0};  ///< of cuLaunchKernel and cuLaunchKernelEx
 
   std::atomic<int> calls{0};  ///< of any function but cuCtxGetCurrent

@@ -67,7 +67,7 @@ TEST_F(CompilerTest, CompilesOnceAndIsSilentWhenWarm) {
   const Function first = compiler_->get_function(0, self_test());
   EXPECT_NE(first.handle, nullptr);
   EXPECT_EQ(first.registers, 168);
-  EXPECT_EQ(first.max_threads, 384);
+  EXPECT_EQ(first.max_threads, 512);
   EXPECT_EQ(gpu().contexts_pushed, gpu().contexts_popped) << "the caller's context is back";
   const int calls = gpu().calls;
   for (int i = 0; i < 10; ++i) EXPECT_EQ(compiler_->get_function(0, self_test()).handle, first.handle);
@@ -219,7 +219,7 @@ TEST_F(CompilerTest, Launches) {
   launch(driver_, function, shape, nullptr, parameters);
   EXPECT_EQ(gpu().launches, 3);
 
-  for (const LaunchShape& bad : {LaunchShape{0, 384}, LaunchShape{1, 385}, LaunchShape{1, 0}, LaunchShape{3, 384, 2},
+  for (const LaunchShape& bad : {LaunchShape{0, 384}, LaunchShape{1, 513}, LaunchShape{1, 0}, LaunchShape{3, 384, 2},
                                  LaunchShape{std::int64_t{1} << 31, 32}}) {
     EXPECT_THROW(launch(driver_, function, bad, nullptr, parameters), Error);
   }

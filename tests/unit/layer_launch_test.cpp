@@ -27,14 +27,12 @@ class LayerLaunchTest : public testing::TestWithParam<const char*> {
  protected:
   LayerLaunchTest() : driver_(LONGCONV_FAKE_CUDA_DRIVER) {
     ::setenv("LONGCONV_NVRTC", LONGCONV_FAKE_NVRTC, 1);
-    gpu().max_threads = 512;
     Compiler::Options options;
     options.driver = &driver_;
     options.cache.folder = folder_.path();
     compiler_ = std::make_unique<Compiler>(std::move(options));
   }
   ~LayerLaunchTest() override {
-    gpu().max_threads = 384;
     ::unsetenv("LONGCONV_NVRTC");
   }
 
