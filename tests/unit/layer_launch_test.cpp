@@ -32,9 +32,7 @@ class LayerLaunchTest : public testing::TestWithParam<const char*> {
     options.cache.folder = folder_.path();
     compiler_ = std::make_unique<Compiler>(std::move(options));
   }
-  ~LayerLaunchTest() override {
-    ::unsetenv("LONGCONV_NVRTC");
-  }
+  ~LayerLaunchTest() override { ::unsetenv("LONGCONV_NVRTC"); }
 
   static fakes::DriverState& gpu() {
     static void* found = DynamicLibrary::open(LONGCONV_FAKE_CUDA_DRIVER).symbol("fake_driver_state");
