@@ -27,7 +27,7 @@ namespace cpu {
 namespace {
 
 template <class T>
-inline constexpr std::int64_t kTileSamples = 1024 / sizeof(T);
+inline constexpr std::int64_t kTileSamples = 768 / sizeof(T);
 
 template <class T>
 constexpr std::array<T, kTileSamples<T>> ones() {

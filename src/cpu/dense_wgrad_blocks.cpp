@@ -10,7 +10,7 @@ namespace {
 /// Sums of a block in double, the x rows of a tile and the transposed dy together fit a second-level cache of 512 KiB.
 constexpr std::int64_t kSumsPerBlock = 12288;
 constexpr std::int64_t kXRowsBytes = std::int64_t{256} << 10;
-constexpr std::int64_t kTileBytes = 1024;  ///< of one channel of dy: 256 samples in float
+constexpr std::int64_t kTileBytes = 768;  ///< of one channel of dy: 192 samples in float
 constexpr std::int64_t kMaxRows = 64;
 constexpr std::int64_t kMinTilesPerChunk = 8;
 

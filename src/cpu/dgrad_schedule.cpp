@@ -16,7 +16,7 @@ constexpr std::int64_t kMaxBlockTerms = 16384;  // offsets: 64 KiB
 constexpr std::int64_t kPanelSumBytes = 128 << 10;
 constexpr std::int64_t kWaitingSumBytes = 160 << 10;  // sums that wait for further blocks
 constexpr std::int64_t kLongStrideSamples = 1024;     // tile where the stride is longer than most tiles
-constexpr std::int64_t kShortestChain = 64, kLongestChain = 512;
+constexpr std::int64_t kShortestChain = 24, kLongestChain = 512;
 constexpr std::int64_t kFewestBlockTerms = 64;
 constexpr std::int64_t kWantedTasks = 128;
 
