@@ -111,6 +111,18 @@ LaunchShape persistent_shape(std::int64_t tiles, std::int64_t items_per_tile, st
   return shape;
 }
 
+std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::size_t count) {
+  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<Config> configs;
+  for (const auto& entry : found) {
+    if (configs.size() == count) break;
+    const Config& config = entry.second;
+    if (std::none_of(configs.begin(), configs.end(), [&](const Config& c) { return c.values == config.values; }))
+      configs.push_back(config);
+  }
+  return configs;
+}
+
 Rates::Rates(const Device& device) {
   bytes_per_second = 0.9 * (device.memory_bytes_per_second > 0 ? device.memory_bytes_per_second : 1e12);
   const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "cuda/cuda_kernel.h"
@@ -61,6 +62,9 @@ void check_layout(const ConvProblem& problem, const ConvTensors& tensors, bool r
 /// where there is less work; whole clusters.
 LaunchShape persistent_shape(std::int64_t tiles, std::int64_t items_per_tile, std::int64_t cluster_blocks,
                              const Device& device);
+
+/// The first `count` configs that differ, quickest first. `found`: expected seconds and config.
+std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::size_t count);
 
 /// Peak rates that estimates use, from the device's plain values; calibrated on an H100 (docs/design/gpu-engine.md).
 struct Rates {

@@ -93,14 +93,7 @@ class DenseFpropSm80 final : public CudaKernel {
           }
         }
       }
-    std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    std::vector<Config> configs;
-    for (auto& [seconds, config] : found) {
-      if (configs.size() == 8) break;
-      if (std::none_of(configs.begin(), configs.end(), [&](const Config& c) { return c.values == config.values; }))
-        configs.push_back(config);
-    }
-    return configs;
+    return quickest(std::move(found), 8);
   }
 
   Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
@@ -171,36 +164,14 @@ class DenseFpropSm80 final : public CudaKernel {
     const Geometry g(problem, t);
     const PackedLayout where = layout(problem, t);
     const PackedMemory memory(where, context);
-    char *const weights = memory.packed + where.weight_offset(), *const inverse =
-                                                                     memory.packed + where.inverse_offset();
-    {
-      const ContextScope scope(compiler.driver(), compiler.context(device.ordinal));
-      const auto clear = [&](char* data, std::int64_t bytes) {
-        compiler.driver().memset_d8_async(reinterpret_cast<CUdeviceptr>(data), 0, static_cast<std::size_t>(bytes),
-                                          static_cast<CUstream>(context.stream));
-      };
-      if (memory.must_pack) clear(memory.packed, PackedLayout::kFlagBytes);
-      if (splits(problem)) clear(memory.state, where.redo_bytes());
-    }
-    if (memory.must_pack) {
-      struct {
-        const void* w;
-        void *packed, *inverse, *flags;
-        std::int64_t w_out, w_in, w_tap;
-      } p{tensors.w.data,      weights, inverse, memory.packed, tensors.w.strides[0], tensors.w.strides[1],
-          tensors.w.strides[2]};
-      LaunchShape shape;
-      shape.blocks = problem.groups * g.padded_rows() / 16;
-      shape.threads = kPackThreads;
-      cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, pack_spec(problem, t), &problem), shape,
-                   context.stream, p);
-    }
+    prepare_packed(compiler, problem, device, tensors.w, where, memory, context.stream,
+                   problem.groups * g.padded_rows() / 16, kPackThreads, [&] { return pack_spec(problem, t); });
     struct Sm80Params : FpropParams {
       const void* inverse;
       void* redo;
     };
-    Sm80Params p{{make_params(problem, tensors)}, inverse, memory.state};
-    p.weights = weights;
+    Sm80Params p{{make_params(problem, tensors)}, memory.packed + where.inverse_offset(), memory.state};
+    p.weights = memory.packed + where.weight_offset();
     const KernelSpec spec = main_spec(problem, t);
     const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
     LaunchShape shape;

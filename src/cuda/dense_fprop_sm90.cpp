@@ -135,15 +135,7 @@ class DenseFpropSm90 final : public CudaKernel {
         }
       }
     }
-    std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    std::vector<Config> configs;
-    for (auto& [seconds, config] : found) {
-      if (configs.size() == 12) break;
-      if (std::none_of(configs.begin(), configs.end(),
-                       [&config = config](const Config& c) { return c.values == config.values; }))
-        configs.push_back(config);
-    }
-    return configs;
+    return quickest(std::move(found), 12);
   }
 
   Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
@@ -173,31 +165,18 @@ class DenseFpropSm90 final : public CudaKernel {
     check_layout(problem, tensors, needs_repair(problem));
     Compiler& compiler = compiler_of(context);
     const Tile t = Tile::read(config);
-    const PackedMemory memory(layout(problem, t), context);
-    char* const weights = memory.packed + layout(problem, t).weight_offset();
-    if (memory.must_pack) {
-      const ContextScope scope(compiler.driver(), compiler.context(device.ordinal));
-      compiler.driver().memset_d8_async(reinterpret_cast<CUdeviceptr>(memory.packed), 0, PackedLayout::kFlagBytes,
-                                        static_cast<CUstream>(context.stream));
-      struct {
-        const void* w;
-        void *packed, *inverse, *flags;
-        std::int64_t w_out, w_in, w_tap;
-      } p{tensors.w.data,      weights, nullptr, memory.packed, tensors.w.strides[0], tensors.w.strides[1],
-          tensors.w.strides[2]};
-      LaunchShape shape;
-      shape.blocks = problem.groups * Geometry(problem, t, false).padded_rows(t);
-      shape.threads = 128;
-      cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, pack_spec(problem, t), &problem), shape,
-                   context.stream, p);
-    }
+    const PackedLayout where = layout(problem, t);
+    const PackedMemory memory(where, context);
+    prepare_packed(compiler, problem, device, tensors.w, where, memory, context.stream,
+                   problem.groups * Geometry(problem, t, false).padded_rows(t), 128,
+                   [&] { return pack_spec(problem, t); });
     const bool gather = gathers(problem, tensors.x);
     const auto aligned16 = [&](std::int64_t elements) { return elements * size_bytes(problem.dtype) % 16 == 0; };
     const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 &&
                          aligned16(tensors.y.strides[0]) && aligned16(tensors.y.strides[1]) &&
                          aligned16(problem.out_length());
     FpropParams p = make_params(problem, tensors);
-    p.weights = weights;
+    p.weights = memory.packed + where.weight_offset();
     const KernelSpec spec = main_spec(problem, t, gather, aligned);
     const Geometry g(problem, t, gather);
     const std::int64_t tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "cuda/dense_fprop_common.h"
 
@@ -32,5 +33,11 @@ struct PackedMemory {
         state(static_cast<char*>(context.workspace) + (context.packed_weights != nullptr ? 0 : layout.packed_bytes())),
         must_pack(context.packed_weights == nullptr || !context.weights_are_packed) {}
 };
+
+/// Clears what a launch only sets bits in (flags, redo bits), and packs the weights unless the caller has kept them: by
+/// `blocks` of `threads` of the kernel that `make_spec` names, whose parameters every weight packer shares.
+void prepare_packed(Compiler& compiler, const ConvProblem& problem, const Device& device, const TensorView& w,
+                    const PackedLayout& layout, const PackedMemory& memory, void* stream, std::int64_t blocks,
+                    int threads, const std::function<KernelSpec()>& make_spec);
 
 }  // namespace longconv::cuda
