@@ -272,19 +272,21 @@ class Dgrad {
     product.time_vectors = ceil_div(slot.count, real_.lanes);
     const T* const weights = panel_weights(panel) + block.first_term(s_.classes, slot.tap_class) * panel.channels;
     const ChainTree tree = s_.chain_tree(block_index, terms);
+    std::int64_t chain = 0, begin = 0;
     for (std::int64_t subtotal = 0; subtotal < tree.subtotals; ++subtotal) {
-      const std::int64_t first = tree.first_chain(subtotal), end = tree.first_chain(subtotal + 1);
-      for (std::int64_t chain = first; chain < end; ++chain) {
-        const bool opens = chain == first && (subtotal > 0 || tree.opens);
-        const bool closes = chain + 1 == end && (subtotal + 1 < tree.subtotals || tree.closes);
-        const std::int64_t begin = tree.first_term(chain);
+      bool opens = subtotal > 0 || tree.opens;
+      for (const std::int64_t chain_end = tree.first_chain(subtotal + 1); chain < chain_end; ++chain) {
+        const bool closes = chain + 1 == chain_end && (subtotal + 1 < tree.subtotals || tree.closes);
+        const std::int64_t end = tree.first_term(chain + 1);
         product.row_offsets = offsets + begin;
         product.weights = weights + begin * panel.channels;
-        product.row_count = tree.first_term(chain + 1) - begin;
+        product.row_count = end - begin;
         product.sums = closes ? sums : subtotals;
         product.subtotals = closes && !opens ? subtotals : nullptr;
         product.accumulate = closes ? tree.total_begun || subtotal > 0 : !opens;
         real_.tile_product[panel.channels - 1](product);
+        opens = false;
+        begin = end;
       }
     }
     return terms;

@@ -99,12 +99,13 @@ struct DgradSchedule {
   /// Of the `terms` of a class in block `index`. A block without terms of the class may have to close a subtotal: it
   /// has an empty chain.
   ChainTree chain_tree(std::int64_t index, std::int64_t terms) const {
-    const std::int64_t fewest = blocks_per_subtotal > 1 ? 1 : 0;
-    const std::int64_t chains = std::max(block_count(terms, most_chain_terms), fewest);
-    const std::int64_t next = index + 1;
+    const std::int64_t chains = block_count(terms, most_chain_terms), next = index + 1;
+    if (blocks_per_subtotal == 1) {
+      return {terms, chains, block_count(chains, most_subtotal_chains), true, true, index > 0};
+    }
     return {terms,
-            chains,
-            blocks_per_subtotal > 1 ? 1 : block_count(chains, most_subtotal_chains),
+            std::max<std::int64_t>(chains, 1),
+            1,
             index % blocks_per_subtotal == 0,
             next % blocks_per_subtotal == 0 || next == blocks(),
             index >= blocks_per_subtotal};

@@ -54,7 +54,7 @@ TEST(DenseDgrad, BlocksOfTermsAndLongStrides) {
        "n1 c7->513 l300 k2 d250 f64", "n1 c1->2 l30000 k6000 s2 d2 f32", "n1 c3->20 l9000 k320 s320 f32",
        "n1 c2->3 l9000 k2 s1500 f32", "n1 c2->3 l9000 k1500 s1500 f32", "n1 c2->3 l20000 k3 s3001 d2000 f32",
        "n1 c2->70 l9000 k900 s1100 d7 p90 replicate f32", "n2 c30->700 l100 k9 s4 d3 circular p5 f32",
-       "n1 c3->600 l4700 k9 s2 d520 f32"},  // subtotals of several blocks
+       "n1 c3->600 l4700 k9 s2 d520 f32", "n1 c9->600 l2500 k9 s4 d259 f32"},  // subtotals of several blocks
       2);
 }
 
@@ -152,7 +152,7 @@ TEST(DenseDgrad, AccumulatesInPlace) {
 TEST(DenseDgrad, SameBitsForEveryThreadCount) {
   dgrad.same_bits_for_every_thread_count({"n2 c70->33 l3000 k3 p1 f32", "n1 c20->200 l1000 k5 s2 bf16",
                                           "n1 c3->2 l5000 k700 f32", "n1 c40->1100 l257 k1 f64",
-                                          "n3 c8->8 l100 k3 g2 f16 p9 reflect"});
+                                          "n3 c8->8 l100 k3 g2 f16 p9 reflect", "n1 c3->600 l2700 k9 d260 f32"});
 }
 
 TEST(DenseDgrad, NonFiniteValues) {
