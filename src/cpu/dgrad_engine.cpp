@@ -177,10 +177,13 @@ class Dgrad {
       fill_offsets(block, layout, first_q, slots, scratch);
       for (std::int64_t index = panels.begin; index < panels.end; ++index) {
         const Panel panel = panel_at(task.group, index);
-        T* const sums = scratch.sums + (s_.blocks() == 1 ? 0 : index - panels.begin) * s_.slots * slot_pitch;
+        const std::int64_t waiting = (s_.blocks() == 1 ? 0 : index - panels.begin) * s_.slots * slot_pitch;
+        T* const sums = scratch.sums + waiting;
         const std::int32_t* offsets = scratch.offsets;
         for (std::int64_t slot = 0; slot < slots; ++slot) {
-          offsets += multiply(panel, block, scratch.slots[slot], rows, offsets, b > 0, sums + slot * slot_pitch);
+          const std::int64_t at = waiting + slot * slot_pitch;
+          offsets += multiply(panel, b, scratch.slots[slot], rows, offsets,
+                              scratch.subtotals + (s_.blocks_per_subtotal > 1 ? at : 0), scratch.sums + at);
         }
         if (b + 1 < s_.blocks()) continue;
         T* result = sums;
@@ -259,24 +262,32 @@ class Dgrad {
   }
 
   /// One microkernel call for each chain of the block's terms of one class. Returns their number.
-  std::int64_t multiply(const Panel& panel, const DgradBlock& block, const Slot& slot, const T* rows,
-                        const std::int32_t* offsets, bool accumulate, T* sums) const {
+  std::int64_t multiply(const Panel& panel, std::int64_t block_index, const Slot& slot, const T* rows,
+                        const std::int32_t* offsets, T* subtotals, T* sums) const {
+    const DgradBlock block = s_.block(block_index, p_.out_channels_per_group());
     const std::int64_t terms = block.outputs * block.members_of(s_.classes, slot.tap_class);
     TileProduct<T> product;
     product.samples = rows;
-    product.sums = sums;
     product.sums_pitch = s_.sum_pitch;
     product.time_vectors = ceil_div(slot.count, real_.lanes);
-    product.accumulate = accumulate;
     const T* const weights = panel_weights(panel) + block.first_term(s_.classes, slot.tap_class) * panel.channels;
-    const std::int64_t chains = block_count(terms, s_.longest_chain);
-    for (std::int64_t chain = 0; chain < chains; ++chain) {
-      const std::int64_t begin = block_begin(terms, chains, chain);
-      product.row_offsets = offsets + begin;
-      product.weights = weights + begin * panel.channels;
-      product.row_count = block_begin(terms, chains, chain + 1) - begin;
-      real_.tile_product[panel.channels - 1](product);
-      product.accumulate = true;
+    const ChainTree tree = s_.chain_tree(block_index, terms);
+    std::int64_t chain = 0, begin = 0;
+    for (std::int64_t subtotal = 0; subtotal < tree.subtotals; ++subtotal) {
+      bool opens = subtotal > 0 || tree.opens;
+      for (const std::int64_t chain_end = tree.first_chain(subtotal + 1); chain < chain_end; ++chain) {
+        const bool closes = chain + 1 == chain_end && (subtotal + 1 < tree.subtotals || tree.closes);
+        const std::int64_t end = tree.first_term(chain + 1);
+        product.row_offsets = offsets + begin;
+        product.weights = weights + begin * panel.channels;
+        product.row_count = end - begin;
+        product.sums = closes ? sums : subtotals;
+        product.subtotals = closes && !opens ? subtotals : nullptr;
+        product.accumulate = closes ? tree.total_begun || subtotal > 0 : !opens;
+        real_.tile_product[panel.channels - 1](product);
+        opens = false;
+        begin = end;
+      }
     }
     return terms;
   }

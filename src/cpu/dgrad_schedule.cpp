@@ -16,7 +16,7 @@ constexpr std::int64_t kMaxBlockTerms = 16384;  // offsets: 64 KiB
 constexpr std::int64_t kPanelSumBytes = 128 << 10;
 constexpr std::int64_t kWaitingSumBytes = 160 << 10;  // sums that wait for further blocks
 constexpr std::int64_t kLongStrideSamples = 1024;     // tile where the stride is longer than most tiles
-constexpr std::int64_t kShortestChain = 24, kLongestChain = 512;
+constexpr std::int64_t kShortChain = 32, kChain = 64, kLongestChain = 512;
 constexpr std::int64_t kFewestBlockTerms = 64;
 constexpr std::int64_t kWantedTasks = 128;
 
@@ -61,6 +61,20 @@ void set_blocks(const ConvProblem& p, std::int64_t pack_bytes, std::int64_t elem
   s.outputs_per_block = even_piece(outputs, std::min(affordable, outputs));
   s.output_blocks = ceil_div(outputs, s.outputs_per_block);
   s.row_pitch = channel_bytes(members) / element_bytes;
+}
+
+/// Rounding errors grow with the steps that a product takes part in: terms of its chain + chains of its subtotal +
+/// subtotals. Chains of 32 to 64 terms, as their ends cost time too, and as many subtotals as chains in each; longer
+/// chains where n is so large that this is still the least.
+void set_chains(const ConvProblem& p, DgradSchedule& s) {
+  const double terms = static_cast<double>(p.out_channels_per_group()) * static_cast<double>(s.classes.members());
+  const auto whole = [](double x) { return static_cast<std::int64_t>(x); };
+  s.most_chain_terms = std::max(std::clamp(whole(std::sqrt(terms)), kShortChain, kChain),
+                                std::min(whole(std::cbrt(terms)), kLongestChain));
+  const double chains = std::ceil(terms / static_cast<double>(s.most_chain_terms));
+  s.most_subtotal_chains = whole(std::ceil(std::sqrt(chains)));
+  const std::int64_t block_chains = block_count(s.outputs_per_block * s.members_per_block, s.most_chain_terms);
+  s.blocks_per_subtotal = std::max<std::int64_t>(s.most_subtotal_chains / block_chains, 1);
 }
 
 }  // namespace
@@ -115,8 +129,6 @@ DgradSchedule make_dgrad_schedule(const ConvProblem& p, const Device& device, co
 
   DgradSchedule s;
   s.classes = make_tap_classes(p);
-  const double terms = static_cast<double>(p.out_channels_per_group()) * static_cast<double>(s.classes.members());
-  s.longest_chain = std::clamp(static_cast<std::int64_t>(std::sqrt(terms)), kShortestChain, kLongestChain);
   s.panels = block_count(inputs, most_channels);
   s.panel_channels = ceil_div(inputs, s.panels);
 
@@ -137,6 +149,7 @@ DgradSchedule make_dgrad_schedule(const ConvProblem& p, const Device& device, co
     set_tile(p, time, lanes, s);
     set_blocks(p, tuning.pack_bytes, element_bytes, s);
   }
+  set_chains(p, s);
   // Too few tasks for many threads: shorter tiles (the blocks, and so the order of sums, stay).
   while (time > step && p.batch * p.groups * s.tiles < kWantedTasks) {
     time = shorter(time);
@@ -145,7 +158,8 @@ DgradSchedule make_dgrad_schedule(const ConvProblem& p, const Device& device, co
   s.row_pitch = make_dy_rows(s.classes, s.members_per_block, s.slot_samples, s.slots, element_bytes).pitch;
   s.sum_pitch = odd_line_pitch(s.slot_samples, element_bytes);
   s.tile_pitch = odd_line_pitch(s.tile_samples, element_bytes);
-  const std::int64_t waiting_bytes = s.panel_channels * s.slots * s.sum_pitch * element_bytes;
+  const std::int64_t waiting_sums = s.blocks_per_subtotal > 1 ? 2 : 1;
+  const std::int64_t waiting_bytes = waiting_sums * s.panel_channels * s.slots * s.sum_pitch * element_bytes;
   const std::int64_t most_panels =
       s.blocks() == 1 ? s.panels : std::clamp<std::int64_t>(kWaitingSumBytes / waiting_bytes, 1, s.panels);
   s.panels_per_slice = even_piece(s.panels, most_panels);
@@ -166,6 +180,7 @@ DgradScratch<T>::DgradScratch(const ConvProblem& p, const DgradSchedule& s, void
   rows = arena.take<T>(s.outputs_per_block * s.row_pitch);
   offsets = arena.take<std::int32_t>(s.outputs_per_block * s.members_per_block * s.slots);
   sums = arena.take<T>(waiting * s.slots * s.panel_channels * s.sum_pitch);
+  subtotals = arena.take<T>((s.blocks_per_subtotal > 1 ? waiting * s.slots : 1) * s.panel_channels * s.sum_pitch);
   this->tile = arena.take<T>(tile);
   folded = arena.take<T>(folds ? tile : 0);
   residual_row = arena.take<T>(p.has_residual ? s.tile_samples : 0);

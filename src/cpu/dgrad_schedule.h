@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "cpu/tap_rows.h"
 #include "longconv/plan.h"
 
 namespace longconv::cpu {
@@ -31,7 +32,7 @@ struct TapClasses {
 TapClasses make_tap_classes(const ConvProblem& problem);
 
 /// Rows of dy that are packed at once: output channels x members of every class. Terms (o, j) of one class and one
-/// block, o outermost, are cut into chains.
+/// block, o outermost, are cut into chains (ChainTree).
 struct DgradBlock {
   std::int64_t first_output, outputs;  ///< within the group
   std::int64_t first_member, members;
@@ -48,6 +49,19 @@ struct DgradBlock {
   }
 };
 
+/// How the terms of one class and one block are added: terms into chains, chains into subtotals, these into the total.
+/// A large block has several subtotals; a subtotal of small ones is of several blocks.
+struct ChainTree {
+  std::int64_t terms = 0, chains = 0, subtotals = 0;
+  bool opens = true;         ///< the first subtotal begins here, not in an earlier block
+  bool closes = true;        ///< the last subtotal goes into the total here, not in a later block
+  bool total_begun = false;  ///< earlier blocks have stored a total
+
+  /// First term of a chain; first chain of a subtotal. The index may be the number of them.
+  std::int64_t first_term(std::int64_t chain) const { return block_begin(terms, chains, chain); }
+  std::int64_t first_chain(std::int64_t subtotal) const { return block_begin(chains, subtotals, subtotal); }
+};
+
 /// Tuning parameters; values in a Config.
 struct DgradTuning {
   std::int64_t time_samples = 480;      ///< "time": wanted samples of dy that a tile advances
@@ -62,7 +76,7 @@ struct DgradSchedule {
   TapClasses classes;
   std::int64_t outputs_per_block = 1, members_per_block = 1;
   std::int64_t output_blocks = 1, member_blocks = 1;
-  std::int64_t longest_chain = 64;
+  std::int64_t most_chain_terms = 64, most_subtotal_chains = 1, blocks_per_subtotal = 1;
   std::int64_t tile_samples = 1;                              ///< positions u of a tile
   std::int64_t tiles = 1;                                     ///< of length_samples
   std::int64_t slot_samples = 1;                              ///< most positions of one class in a tile
@@ -81,6 +95,20 @@ struct DgradSchedule {
   DgradBlock block(std::int64_t index, std::int64_t group_outputs) const {
     const std::int64_t o = index / member_blocks * outputs_per_block, j = index % member_blocks * members_per_block;
     return {o, std::min(outputs_per_block, group_outputs - o), j, std::min(members_per_block, classes.members() - j)};
+  }
+  /// Of the `terms` of a class in block `index`. A block without terms of the class may have to close a subtotal: it
+  /// has an empty chain.
+  ChainTree chain_tree(std::int64_t index, std::int64_t terms) const {
+    const std::int64_t chains = block_count(terms, most_chain_terms), next = index + 1;
+    if (blocks_per_subtotal == 1) {
+      return {terms, chains, block_count(chains, most_subtotal_chains), true, true, index > 0};
+    }
+    return {terms,
+            std::max<std::int64_t>(chains, 1),
+            1,
+            index % blocks_per_subtotal == 0,
+            next % blocks_per_subtotal == 0 || next == blocks(),
+            index >= blocks_per_subtotal};
   }
   std::int64_t workspace_bytes() const { return weight_bytes + workers * worker_bytes; }
 };
@@ -107,6 +135,7 @@ struct DgradScratch {
   T* rows;                ///< [outputs_per_block][row_pitch]
   std::int32_t* offsets;  ///< [terms of a block]
   T* sums;                ///< [panels waiting][slots][panel_channels][sum_pitch]
+  T* subtotals;           ///< the same if they wait for further blocks, else of one class and panel
   T* tile;                ///< [panel_channels][tile_pitch]
   T* folded;              ///< the same, with a padding mode that reads the signal
   T* residual_row;

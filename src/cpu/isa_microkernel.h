@@ -45,6 +45,10 @@ inline __attribute__((always_inline)) void register_block(const TileProduct<T>& 
   }
   T* sums = tile.sums + t;
   const std::int64_t pitch = tile.sums_pitch;  // read once: as far as the compiler knows, a store may change `tile`
+  if (tile.subtotals != nullptr) {
+    const T* subtotals = tile.subtotals + t;
+    unroll<O>([&](auto o) { unroll<V>([&](auto v) { sum[o][v] = load(subtotals + o * pitch + v * L) + sum[o][v]; }); });
+  }
   if (tile.accumulate) {
     unroll<O>([&](auto o) {
       unroll<V>([&](auto v) { store(sums + o * pitch + v * L, load(sums + o * pitch + v * L) + sum[o][v]); });

@@ -22,12 +22,13 @@ inline constexpr std::int64_t kRowAlignBytes = 64;
 
 /// One call of the microkernel, the product of a block of weights with shifted rows of samples:
 ///   sums[o][t] = (accumulate ? sums[o][t] : 0)
-///                + sum_{r < row_count} weights[r * channels + o] * samples[row_offsets[r] + t]
+///                + ((subtotals ? subtotals[o][t] : 0)
+///                   + sum_{r < row_count} weights[r * channels + o] * samples[row_offsets[r] + t])
 /// for o in [0, channels) and t in [0, time_vectors * lanes). Each sum over r is one chain in the order of r that
-/// starts from zero and is added to `sums` at the end, so a chain should be short (ChainSplit in fprop_schedule.h).
-/// The order does not depend on t, time_vectors or channels. `sums` and sums_pitch * sizeof(T) are multiples of 64
-/// bytes; `samples`, the offsets and the weights have no alignment beyond T's. Offsets may be negative. All
-/// time_vectors * lanes samples from each offset are read.
+/// starts from zero and is added to `subtotals` and `sums` at the end, so a chain should be short (ChainSplit in
+/// fprop_schedule.h, ChainTree in dgrad_schedule.h). The order does not depend on t, time_vectors or channels. `sums`,
+/// `subtotals` and sums_pitch * sizeof(T) are multiples of 64 bytes; `samples`, the offsets and the weights have no
+/// alignment beyond T's. Offsets may be negative. All time_vectors * lanes samples from each offset are read.
 template <class T>
 struct TileProduct {
   const T* samples = nullptr;
@@ -35,7 +36,8 @@ struct TileProduct {
   const T* weights = nullptr;                 ///< [row_count][channels]
   std::int64_t row_count = 0;
   T* sums = nullptr;
-  std::int64_t sums_pitch = 0;  ///< elements from one channel's sums to the next
+  const T* subtotals = nullptr;  ///< same pitch as sums; or none
+  std::int64_t sums_pitch = 0;   ///< elements from one channel's sums to the next
   std::int64_t time_vectors = 0;
   bool accumulate = false;
 };

@@ -1,4 +1,5 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+#include "cpu/dgrad_schedule.h"
 #include "support/kernel_trials.h"
 
 namespace longconv::testing {
@@ -52,8 +53,100 @@ TEST(DenseDgrad, BlocksOfTermsAndLongStrides) {
        "n1 c40->1100 l500 k3 p1 f32", "n1 c7->2000 l300 k2 s2 f32", "n1 c2->2 l40000 k300 d120 s2 f32",
        "n1 c7->513 l300 k2 d250 f64", "n1 c1->2 l30000 k6000 s2 d2 f32", "n1 c3->20 l9000 k320 s320 f32",
        "n1 c2->3 l9000 k2 s1500 f32", "n1 c2->3 l9000 k1500 s1500 f32", "n1 c2->3 l20000 k3 s3001 d2000 f32",
-       "n1 c2->70 l9000 k900 s1100 d7 p90 replicate f32", "n2 c30->700 l100 k9 s4 d3 circular p5 f32"},
+       "n1 c2->70 l9000 k900 s1100 d7 p90 replicate f32", "n2 c30->700 l100 k9 s4 d3 circular p5 f32",
+       "n1 c3->600 l4700 k9 s2 d520 f32", "n1 c9->600 l2500 k9 s4 d259 f32"},  // subtotals of several blocks
       2);
+}
+
+/// Most roundings that a product of class i takes part in: in its chain, its subtotal and the total of all blocks, then
+/// with bias and residual.
+double most_roundings(const ConvProblem& p, const cpu::DgradSchedule& s, std::int64_t i) {
+  std::int64_t terms = 0, longest_chain = 0, chains = 0, largest_subtotal = 0, subtotals = 0;
+  bool closed = true;
+  for (std::int64_t b = 0; b < s.blocks(); ++b) {
+    const cpu::DgradBlock block = s.block(b, p.out_channels_per_group());
+    const cpu::ChainTree tree = s.chain_tree(b, block.outputs * block.members_of(s.classes, i));
+    EXPECT_EQ(tree.opens, closed);
+    EXPECT_EQ(tree.total_begun, b >= s.blocks_per_subtotal);
+    closed = tree.closes;
+    if (tree.chains == 0) continue;
+    for (std::int64_t chain = 0; chain < tree.chains; ++chain) {
+      longest_chain = std::max(longest_chain, tree.first_term(chain + 1) - tree.first_term(chain));
+    }
+    for (std::int64_t subtotal = 0; subtotal < tree.subtotals; ++subtotal) {
+      if (tree.terms > 0) chains += tree.first_chain(subtotal + 1) - tree.first_chain(subtotal);  // else adds zero
+      largest_subtotal = std::max(largest_subtotal, chains);
+      if (subtotal + 1 == tree.subtotals && !tree.closes) break;
+      ++subtotals;
+      chains = 0;
+    }
+    EXPECT_EQ(tree.first_term(tree.chains), tree.terms);
+    EXPECT_EQ(tree.first_chain(tree.subtotals), tree.chains);
+    terms += tree.terms;
+  }
+  EXPECT_TRUE(closed);
+  EXPECT_EQ(terms, p.out_channels_per_group() * s.classes.taps_of(i));
+  EXPECT_LE(longest_chain, kMaxChainTerms);
+  return static_cast<double>(longest_chain + (largest_subtotal - 1) + (subtotals - 1) + 2);
+}
+
+TEST(DenseDgrad, ChainsAndSubtotalsAreNeitherLongNorMany) {
+  for (const std::int64_t outputs : {1, 2, 3, 5, 12, 63, 65, 100, 128, 129, 513, 5000}) {
+    for (const std::int64_t taps : {1, 2, 3, 5, 15, 33, 64, 65, 129, 251, 1025, 8192, 1000000}) {
+      if (outputs * taps > std::int64_t{1} << 24) continue;
+      for (const char* distances : {"s1 d1", "s3 d4", "s4 d2", "s1 d600", "s700 d3"}) {
+        ConvProblem p = ConvProblem::parse("dgrad n1 c7->1 k1 l3000000000 f32 " + std::string(distances));
+        p.out_channels = outputs;
+        p.kernel_size = taps;
+        for (const Isa isa : {Isa::portable, Isa::avx2, Isa::avx512}) {  // this machine need not have it
+          Device device = Device::host_cpu(2);
+          device.isa = isa;
+          const cpu::DgradSchedule s = cpu::make_dgrad_schedule(p, device, {});
+          for (const std::int64_t i : {std::int64_t{0}, s.classes.count - 1}) {
+            const std::int64_t terms = outputs * s.classes.taps_of(i);
+            const double roundings = most_roundings(p, s, i);
+            EXPECT_LE(roundings, accumulation_factor(Pass::dgrad, DType::f32, terms)) << p.to_string();
+            const double root = std::cbrt(static_cast<double>(terms));  // what numerics.md says of the choices
+            EXPECT_LE(roundings, 5 * std::max(64.0, root)) << p.to_string();
+          }
+        }
+      }
+    }
+  }
+}
+
+double relative_rms_error(const Trial& trial) {
+  TestTensors tensors = make_tensors(trial);
+  const Expected exact = reference(trial.problem, tensors).result;
+  EXPECT_EQ(execute_checked(plan_of(trial), tensors, team(1)), "") << trial.to_string();
+  long double difference = 0, norm = 0;
+  for (std::int64_t at = 0; at < tensors.x.element_count(); ++at) {
+    difference += std::pow(tensors.x.get(at) - exact.value[at], 2);
+    norm += std::pow(exact.value[at], 2);
+  }
+  return static_cast<double>(std::sqrt(difference / norm));
+}
+
+/// The dense judged shapes, shorter, and oneDNN's errors (PyTorch 2.13, AVX2, normal data, full length). With groups of
+/// 16 both add two chains of 24 terms: equal. Without fused multiply-add every product is rounded besides, by at most u
+/// times its size and evenly below that.
+TEST(DenseDgrad, RoundsNoMoreThanOneDnn) {
+  const std::pair<const char*, double> cases[] = {
+      {"n1 c64->128 l1500 k3 s3 d4", 1.474e-7}, {"n1 c64->128 l500 k3", 1.178e-7},
+      {"n1 c64->128 l1500 k2 d512", 1.490e-7},  {"n1 c32->256 l500 k3 d8", 2.895e-7},
+      {"n1 c1->512 l2400 k10 s5", 4.051e-7},    {"n1 c9->512 l1000 k3 s2", 5.226e-7},
+      {"n1 c48->96 l900 k8 s4", 2.483e-7},      {"n1 c4->512 l2000 k15", 1.922e-7},
+      {"n1 c9->128 l900 k11 d5", 2.132e-7},     {"n1 c32->64 l900 k4 s2", 2.045e-7},
+      {"n1 c32->256 l500 k1", 2.047e-7},        {"n1 c12->64 l1000 k15 s2", 1.541e-7},
+      {"n1 c1->80 l2000 k251", 3.301e-7}};
+  for (const std::string& isa : available_isas()) {
+    for (const auto& [text, onednn] : cases) {
+      Trial trial = dgrad(std::string(text) + " f32");
+      trial.isa = isa;
+      const double products = isa == "portable" ? 0x1p-24 / std::sqrt(3.0) : 0;
+      EXPECT_LE(relative_rms_error(trial), std::hypot(onednn, products)) << trial.to_string();
+    }
+  }
 }
 
 TEST(DenseDgrad, AccumulatesInPlace) {
@@ -63,7 +156,7 @@ TEST(DenseDgrad, AccumulatesInPlace) {
 TEST(DenseDgrad, SameBitsForEveryThreadCount) {
   dgrad.same_bits_for_every_thread_count({"n2 c70->33 l3000 k3 p1 f32", "n1 c20->200 l1000 k5 s2 bf16",
                                           "n1 c3->2 l5000 k700 f32", "n1 c40->1100 l257 k1 f64",
-                                          "n3 c8->8 l100 k3 g2 f16 p9 reflect"});
+                                          "n3 c8->8 l100 k3 g2 f16 p9 reflect", "n1 c3->600 l2700 k9 d260 f32"});
 }
 
 TEST(DenseDgrad, NonFiniteValues) {

@@ -34,7 +34,8 @@ struct alignas(64) Line {
 };
 
 template <class T>
-void check_tile_product(const IsaTable& table, int channels, std::int64_t vectors, std::int64_t rows, bool accumulate) {
+void check_tile_product(const IsaTable& table, int channels, std::int64_t vectors, std::int64_t rows, bool accumulate,
+                        bool has_subtotals) {
   const auto& real = real_table<T>(table);
   const std::int64_t time = vectors * real.lanes, pitch = odd_line_pitch(time, sizeof(T));
   Random random(static_cast<std::uint64_t>(channels * 1000 + vectors * 10 + rows));
@@ -51,6 +52,11 @@ void check_tile_product(const IsaTable& table, int channels, std::int64_t vector
   if (accumulate) {
     for (int o = 0; o < channels; ++o) std::fill(sums + o * pitch, sums + o * pitch + time, T(o + 1));
   }
+  std::vector<Line<T>> subtotal_lines(lines.size());
+  T* subtotals = subtotal_lines[0].values;
+  for (std::size_t at = 0; at < lines.size() * 64 / sizeof(T); ++at) {
+    subtotals[at] = static_cast<T>(random.unit() * 2 - 1);
+  }
   TileProduct<T> product;
   product.samples = samples.data() + 50;
   product.row_offsets = offsets.data();
@@ -60,6 +66,7 @@ void check_tile_product(const IsaTable& table, int channels, std::int64_t vector
   product.sums_pitch = pitch;
   product.time_vectors = vectors;
   product.accumulate = accumulate;
+  if (has_subtotals) product.subtotals = subtotals;
   real.tile_product[channels - 1](product);
   for (std::int64_t at = 0; at < static_cast<std::int64_t>(lines.size() * 64 / sizeof(T)); ++at) {
     const std::int64_t o = at / pitch, t = at % pitch;
@@ -68,12 +75,16 @@ void check_tile_product(const IsaTable& table, int channels, std::int64_t vector
       continue;
     }
     long double expected = accumulate ? o + 1 : 0, magnitude = expected;
+    if (has_subtotals) {
+      expected += subtotals[at];
+      magnitude += std::fabs(subtotals[at]);
+    }
     for (std::int64_t r = 0; r < rows; ++r) {
       const long double term = static_cast<long double>(weights[r * channels + o]) * product.samples[offsets[r] + t];
       expected += term;
       magnitude += std::fabs(term);
     }
-    const long double bound = static_cast<long double>(rows + 2) * std::numeric_limits<T>::epsilon() / 2 * magnitude;
+    const long double bound = static_cast<long double>(rows + 3) * std::numeric_limits<T>::epsilon() / 2 * magnitude;
     ASSERT_LE(std::fabs(sums[at] - expected), bound) << "channel " << o << " time " << t;
   }
 }
@@ -82,16 +93,19 @@ TEST(Microkernel, EveryBlockAndLength) {
   for (const IsaTable* table : tables()) {
     for (std::int64_t vectors = 1; vectors <= 27; ++vectors) {
       for (const std::int64_t rows : {0, 1, 2, 7}) {
-        for (const bool accumulate : {false, true}) {
+        for (const auto& [accumulate, subtotals] :
+             {std::pair(false, false), {true, false}, {false, true}, {true, true}}) {
           for (int o = 1; o <= table->f32.max_block_channels; ++o) {
-            SCOPED_TRACE(::testing::Message() << name(table->isa) << " channels " << o << " vectors " << vectors
-                                              << " rows " << rows << " accumulate " << accumulate);
-            check_tile_product<float>(*table, o, vectors, rows, accumulate);
+            SCOPED_TRACE(::testing::Message()
+                         << name(table->isa) << " channels " << o << " vectors " << vectors << " rows " << rows
+                         << " accumulate " << accumulate << " subtotals " << subtotals);
+            check_tile_product<float>(*table, o, vectors, rows, accumulate, subtotals);
           }
           for (int o = 1; o <= table->f64.max_block_channels; ++o) {
-            SCOPED_TRACE(::testing::Message() << name(table->isa) << " f64 channels " << o << " vectors " << vectors
-                                              << " rows " << rows << " accumulate " << accumulate);
-            check_tile_product<double>(*table, o, vectors, rows, accumulate);
+            SCOPED_TRACE(::testing::Message()
+                         << name(table->isa) << " f64 channels " << o << " vectors " << vectors << " rows " << rows
+                         << " accumulate " << accumulate << " subtotals " << subtotals);
+            check_tile_product<double>(*table, o, vectors, rows, accumulate, subtotals);
           }
         }
       }
