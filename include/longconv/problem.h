@@ -26,7 +26,7 @@ struct ConvProblem {
   Precision precision = Precision::fp32;
   PadMode pad_mode = PadMode::zeros;
   Activation activation = Activation::none;  ///< fprop only
-  bool has_bias = false;                     ///< fprop: added; wgrad: the bias gradient is computed too
+  bool has_bias = false;         ///< fprop, dgrad: added to the result; wgrad: the bias gradient is computed too
   bool has_residual = false;     ///< fprop, dgrad: a tensor shaped as the result is added; may be the result itself
   double negative_slope = 0.01;  ///< leaky_relu only; printed (and compared) only there
 
@@ -48,6 +48,8 @@ struct ConvProblem {
   std::int64_t in_channels_per_group() const { return in_channels / groups; }
   std::int64_t out_channels_per_group() const { return out_channels / groups; }
   bool is_depthwise() const { return in_channels == groups; }
+  /// Elements of the bias: channels of y, in dgrad (whose result is x) of x.
+  std::int64_t bias_channels() const { return pass == Pass::dgrad ? in_channels : out_channels; }
 
   /// Throws Error naming the first violated rule with the expected and the actual value: positive sizes
   /// (batch may be 0), groups dividing both channel counts, pads that the mode allows (reflect: < length,

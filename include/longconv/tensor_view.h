@@ -30,13 +30,13 @@ struct TensorView {
   }
 };
 
-/// The operands of one pass. fprop reads x, w, bias, residual and writes y; dgrad reads y (dL/dy), w and writes
-/// x (dL/dx); wgrad reads x, y (dL/dy) and writes w (dL/dw) and, with has_bias, bias (dL/dbias).
+/// The operands of one pass. fprop reads x, w, bias, residual and writes y; dgrad reads y (dL/dy), w, bias, residual
+/// and writes x (dL/dx); wgrad reads x, y (dL/dy) and writes w (dL/dw) and, with has_bias, bias (dL/dbias).
 struct ConvTensors {
   TensorView x;         ///< (batch, in_channels, length_samples)
   TensorView w;         ///< (out_channels, in_channels/groups, kernel_size)
   TensorView y;         ///< (batch, out_channels, out_length)
-  TensorView bias;      ///< (out_channels), only with has_bias
+  TensorView bias;      ///< (out_channels; dgrad: in_channels), only with has_bias
   TensorView residual;  ///< shaped as the result (fprop: y, dgrad: x), only with has_residual
 };
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 
 namespace longconv::torch_binding {
 namespace {
@@ -70,11 +71,6 @@ void resolve(Request<std::int64_t>& request, const Geometry<std::int64_t>& geome
 }
 
 #if LONGCONV_TORCH_AT_LEAST(2, 0)
-std::optional<std::int64_t> known(const c10::SymInt& value) {
-  if (value.is_symbolic()) return std::nullopt;
-  return value.guard_int(__FILE__, __LINE__);
-}
-
 // Symbols: the rules that involve them become guards; a valid stand-in takes their place in the problem, so that
 // every other rule is still the problem's own.
 void resolve(Request<c10::SymInt>& request, const Geometry<c10::SymInt>& geometry) {
@@ -108,6 +104,27 @@ void resolve(Request<c10::SymInt>& request, const Geometry<c10::SymInt>& geometr
   request.out_length = (padded - window) / problem.stride + 1;
 }
 #endif
+
+/// Channels and samples of what fprop and dgrad return: y, x.
+template <class Int>
+std::pair<std::int64_t, Int> result_sizes(const Request<Int>& request) {
+  const ConvProblem& problem = request.problem;
+  if (problem.pass == Pass::dgrad) return {problem.in_channels, request.length};
+  return {problem.out_channels, request.out_length};
+}
+
+/// Bias and residual against the result that they are added to.
+template <class Int>
+void check_added(const char* op, const Request<Int>& request, const OptionalTensor& bias,
+                 const OptionalTensor& residual) {
+  const auto [channels, samples] = result_sizes(request);
+  if (const at::Tensor* tensor = get(bias)) check_size(op, "bias", "elements", number(*tensor, 0), channels);
+  if (const at::Tensor* tensor = get(residual)) {
+    check_size<Int>(op, "residual", "batches", size_of<Int>(*tensor, 0), request.batch);
+    check_size<Int>(op, "residual", "channels", size_of<Int>(*tensor, 1), channels);
+    check_size<Int>(op, "residual", "samples", size_of<Int>(*tensor, 2), samples);
+  }
+}
 
 template <class Int>
 ConvProblem base_problem(Pass pass, const char* op, const at::Tensor& tensor, const Geometry<Int>& geometry) {
@@ -208,26 +225,20 @@ Request<Int> request_fprop(const at::Tensor& x, const at::Tensor& weight, const 
               "] to have ", problem.groups, " * ", per_group, " channels, but got ", problem.in_channels,
               " channels instead");
   resolve(request, geometry);
-  if (const at::Tensor* tensor = get(bias)) {
-    check_size(op, "bias", "elements", number(*tensor, 0), problem.out_channels);
-  }
-  if (const at::Tensor* tensor = get(residual)) {
-    check_size<Int>(op, "residual", "batches", size_of<Int>(*tensor, 0), request.batch);
-    check_size<Int>(op, "residual", "channels", size_of<Int>(*tensor, 1), problem.out_channels);
-    check_size<Int>(op, "residual", "samples", size_of<Int>(*tensor, 2), request.out_length);
-  }
+  check_added(op, request, bias, residual);
   return request;
 }
 
-void prepare_out(const Request<std::int64_t>& request, const at::Tensor& x, const at::Tensor& weight,
+void prepare_out(const Request<std::int64_t>& request, const at::Tensor& signal, const at::Tensor& weight,
                  const OptionalTensor& bias, const OptionalTensor& residual, const at::Tensor& out) {
-  TORCH_CHECK(out.device() == x.device(), "Expected out tensor to be on ", x.device(), ", but got ", out.device(),
-              " instead");
-  TORCH_CHECK(out.scalar_type() == x.scalar_type(), "Expected out tensor to have dtype ", x.scalar_type(), ", but got ",
-              out.scalar_type(), " instead");
-  at::native::resize_output(out, {request.batch, request.problem.out_channels, request.out_length});
+  TORCH_CHECK(out.device() == signal.device(), "Expected out tensor to be on ", signal.device(), ", but got ",
+              out.device(), " instead");
+  TORCH_CHECK(out.scalar_type() == signal.scalar_type(), "Expected out tensor to have dtype ", signal.scalar_type(),
+              ", but got ", out.scalar_type(), " instead");
+  const auto [channels, samples] = result_sizes(request);
+  at::native::resize_output(out, {request.batch, channels, samples});
   at::assert_no_internal_overlap(out);
-  at::assert_no_overlap(out, x);
+  at::assert_no_overlap(out, signal);
   at::assert_no_overlap(out, weight);
   if (request.problem.has_bias) at::assert_no_overlap(out, *bias);
   // The residual may be the result itself, element for element.
@@ -235,12 +246,16 @@ void prepare_out(const Request<std::int64_t>& request, const at::Tensor& x, cons
 }
 
 template <class Int>
-Request<Int> request_dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const Int& length,
-                           const Geometry<Int>& geometry) {
+Request<Int> request_dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const OptionalTensor& bias,
+                           const OptionalTensor& residual, const Int& length, const Geometry<Int>& geometry) {
   constexpr const char* op = "longconv::dgrad";
-  check_operands(op, {{"grad_y", &grad_y, 3}, {"weight", &weight, 3}});
+  check_operands(
+      op,
+      {{"input (grad_y)", &grad_y, 3}, {"weight", &weight, 3}, {"bias", get(bias), 1}, {"residual", get(residual), 3}});
   Request<Int> request;
   ConvProblem& problem = request.problem = base_problem(Pass::dgrad, op, grad_y, geometry);
+  problem.has_bias = get(bias) != nullptr;
+  problem.has_residual = get(residual) != nullptr;
   problem.out_channels = number(weight, 0);
   problem.kernel_size = number(weight, 2);
   const std::int64_t per_group = number(weight, 1);
@@ -252,6 +267,7 @@ Request<Int> request_dgrad(const at::Tensor& grad_y, const at::Tensor& weight, c
   resolve(request, geometry);
   check_size<Int>(op, "grad_y", "channels", size_of<Int>(grad_y, 1), problem.out_channels);
   check_size<Int>(op, "grad_y", "samples", size_of<Int>(grad_y, 2), request.out_length);
+  check_added(op, request, bias, residual);
   return request;
 }
 
@@ -274,11 +290,12 @@ Request<Int> request_wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::i
   return request;
 }
 
-#define LONGCONV_INSTANTIATE(Int)                                                                                   \
-  template Request<Int> request_fprop<Int>(const at::Tensor&, const at::Tensor&, const OptionalTensor&,             \
-                                           const OptionalTensor&, const Geometry<Int>&, const Epilogue&);           \
-  template Request<Int> request_dgrad<Int>(const at::Tensor&, const at::Tensor&, const Int&, const Geometry<Int>&); \
-  template Request<Int> request_wgrad<Int>(const at::Tensor&, const at::Tensor&, std::int64_t, bool,                \
+#define LONGCONV_INSTANTIATE(Int)                                                                         \
+  template Request<Int> request_fprop<Int>(const at::Tensor&, const at::Tensor&, const OptionalTensor&,   \
+                                           const OptionalTensor&, const Geometry<Int>&, const Epilogue&); \
+  template Request<Int> request_dgrad<Int>(const at::Tensor&, const at::Tensor&, const OptionalTensor&,   \
+                                           const OptionalTensor&, const Int&, const Geometry<Int>&);      \
+  template Request<Int> request_wgrad<Int>(const at::Tensor&, const at::Tensor&, std::int64_t, bool,      \
                                            const Geometry<Int>&);
 LONGCONV_INSTANTIATE(std::int64_t)
 #if LONGCONV_TORCH_AT_LEAST(2, 0)

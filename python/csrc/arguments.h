@@ -77,15 +77,15 @@ struct Request {
 template <class Int>
 Request<Int> request_fprop(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
                            const OptionalTensor& residual, const Geometry<Int>& geometry, const Epilogue& epilogue);
-/// Checks `out` against the request (device, dtype, no overlap with an input; the residual may be `out` itself, element
-/// for element), and resizes it as PyTorch's out= does.
-void prepare_out(const Request<std::int64_t>& request, const at::Tensor& x, const at::Tensor& weight,
-                 const OptionalTensor& bias, const OptionalTensor& residual, const at::Tensor& out);
 template <class Int>
-Request<Int> request_dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const Int& length,
-                           const Geometry<Int>& geometry);
+Request<Int> request_dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const OptionalTensor& bias,
+                           const OptionalTensor& residual, const Int& length, const Geometry<Int>& geometry);
 template <class Int>
 Request<Int> request_wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size, bool bias_grad,
                            const Geometry<Int>& geometry);
+/// Checks `out` against a request of fprop or dgrad (device, dtype, no overlap with an input; the residual may be `out`
+/// itself, element for element), and resizes it as PyTorch's out= does. `signal`: x, in dgrad grad_y.
+void prepare_out(const Request<std::int64_t>& request, const at::Tensor& signal, const at::Tensor& weight,
+                 const OptionalTensor& bias, const OptionalTensor& residual, const at::Tensor& out);
 
 }  // namespace longconv::torch_binding

@@ -44,6 +44,31 @@ inline at::Tensor sum_of(const at::Tensor& a, const at::Tensor& b) {
   return b.defined() ? a.add(b) : a;
 }
 
+/// The tangent of f(signal, weight, bias, residual) = B(signal, weight) + bias + residual, B bilinear, at its value
+/// `result`.
+template <class Function>
+at::Tensor bilinear_tangent(const at::Tensor& signal, const at::Tensor& weight, const at::Tensor& bias,
+                            const at::Tensor& residual, const at::Tensor& result, Function&& f) {
+  const auto optional = [](const at::Tensor& tensor) {
+    return tensor.defined() ? OptionalTensor(tensor) : OptionalTensor();
+  };
+  const at::Tensor signal_t = tangent_of(signal), weight_t = tangent_of(weight), bias_t = tangent_of(bias);
+  at::Tensor sum = tangent_of(residual);
+  if (!signal_t.defined() && !weight_t.defined()) {
+    if (!bias_t.defined()) return sum;
+    const at::Tensor column = bias_t.unsqueeze(1);
+    return sum.defined() ? sum.add(column) : column.expand_as(result);
+  }
+  // The later terms ride on the earlier ones' epilogue.
+  OptionalTensor pending_bias = optional(bias_t);
+  if (signal_t.defined()) {
+    sum = f(signal_t, primal_of(weight), pending_bias, optional(sum));
+    pending_bias = OptionalTensor();
+  }
+  if (weight_t.defined()) sum = f(primal_of(signal), weight_t, pending_bias, optional(sum));
+  return sum;
+}
+
 inline void set_tangent(const at::Tensor& tensor, const at::Tensor& tangent) {
   if (tangent.defined()) tensor._set_fw_grad(tangent, /*level=*/0, /*is_inplace_op=*/false);
 }
@@ -67,6 +92,17 @@ inline bool wants_grad(std::initializer_list<const at::Tensor*> inputs) {
     if (input->defined() && input->requires_grad()) return true;
   }
   return false;
+}
+
+/// out= is for callers who want no derivative.
+inline void refuse_derivatives_of_out(const char* op, std::initializer_list<const at::Tensor*> tensors) {
+  TORCH_CHECK(!wants_grad(tensors), op,
+              ": functions with out=... arguments don't support automatic differentiation, but one of the arguments "
+              "requires grad.");
+  for (const at::Tensor* tensor : tensors) {
+    TORCH_CHECK_NOT_IMPLEMENTED(!is_dual(*tensor), op,
+                                ": out=... does not support forward mode automatic differentiation");
+  }
 }
 
 }  // namespace longconv::torch_binding

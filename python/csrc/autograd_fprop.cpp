@@ -74,7 +74,9 @@ struct FpropBackward final : Node {
     if (!grads[0].defined()) return result;
     at::Tensor grad = grads[0];
     if (epilogue.activation != Activation::none) grad = through_activation(grad, y.unpack(pointer_to(this)), epilogue);
-    if (task_should_compute_output(kX)) result[kX] = dgrad(grad, weight.unpack(), length, geometry);
+    if (task_should_compute_output(kX)) {
+      result[kX] = dgrad(grad, weight.unpack(), OptionalTensor(), OptionalTensor(), length, geometry);
+    }
     const bool bias_grad = task_should_compute_output(kBias);
     if (task_should_compute_output(kWeight)) {
       at::Tensor grad_bias;
@@ -106,24 +108,9 @@ struct FpropBackward final : Node {
 /// The tangent of F(x, w) + bias + residual.
 at::Tensor fprop_tangent(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                          const at::Tensor& residual, const at::Tensor& y, const Geometry<SymInt>& geometry) {
-  const auto optional = [](const at::Tensor& tensor) {
-    return tensor.defined() ? OptionalTensor(tensor) : OptionalTensor();
-  };
-  const at::Tensor x_t = tangent_of(x), weight_t = tangent_of(weight), bias_t = tangent_of(bias);
-  at::Tensor sum = tangent_of(residual);
-  if (!x_t.defined() && !weight_t.defined()) {
-    if (!bias_t.defined()) return sum;
-    const at::Tensor column = bias_t.unsqueeze(1);
-    return sum.defined() ? sum.add(column) : column.expand_as(y);
-  }
-  // The later terms ride on the earlier ones' epilogue.
-  OptionalTensor pending_bias = optional(bias_t);
-  if (x_t.defined()) {
-    sum = fprop(x_t, primal_of(weight), pending_bias, optional(sum), geometry);
-    pending_bias = OptionalTensor();
-  }
-  if (weight_t.defined()) sum = fprop(primal_of(x), weight_t, pending_bias, optional(sum), geometry);
-  return sum;
+  return bilinear_tangent(x, weight, bias, residual, y,
+                          [&](const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+                              const OptionalTensor& residual) { return fprop(x, weight, bias, residual, geometry); });
 }
 
 at::Tensor fprop_autograd(c10::DispatchKeySet keys, const at::Tensor& x, const at::Tensor& weight,
@@ -173,15 +160,8 @@ at::Tensor& fprop_out_autograd(c10::DispatchKeySet keys, const at::Tensor& x, co
                                SymInt pad_left, SymInt pad_right, StringView pad_mode, std::int64_t dilation,
                                std::int64_t groups, StringView activation, double negative_slope, StringView precision,
                                at::Tensor& out) {
-  const at::Tensor& bias_tensor = value_or_undefined(bias);
-  const at::Tensor& residual_tensor = value_or_undefined(residual);
-  TORCH_CHECK(
-      !wants_grad({&x, &weight, &bias_tensor, &residual_tensor, &out}),
-      "longconv::fprop.out: functions with out=... arguments don't support automatic differentiation, but one of "
-      "the arguments requires grad.");
-  TORCH_CHECK_NOT_IMPLEMENTED(
-      !is_dual(x) && !is_dual(weight) && !is_dual(bias_tensor) && !is_dual(residual_tensor) && !is_dual(out),
-      "longconv::fprop.out: out=... does not support forward mode automatic differentiation");
+  refuse_derivatives_of_out("longconv::fprop.out",
+                            {&x, &weight, &value_or_undefined(bias), &value_or_undefined(residual), &out});
   const at::AutoDispatchBelowAutograd guard;
   return fprop_out_op().redispatch(keys & c10::after_autograd_keyset, x, weight, bias, residual, stride, pad_left,
                                    pad_right, pad_mode, dilation, groups, activation, negative_slope, precision, out);

@@ -2,6 +2,7 @@
 /// Autograd of the two gradient passes: what double backward, and every order beyond it, is made of. In complex numbers
 /// D conjugates w and W conjugates x (they are gradients in PyTorch's convention); their adjoints then need no more.
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/sum.h>
 #include <torch/library.h>
 
 #include <string>
@@ -15,20 +16,23 @@ namespace {
 
 OptionalTensor none() { return OptionalTensor(); }
 
-/// gx = D(gy, w). With v = dL/dgx: dL/dgy = F(v, w), dL/dw = W(v, gy).
+/// gx = D(gy, w) + bias + residual. With v = dL/dgx:
+///   dL/dgy = F(v, w), dL/dw = W(v, gy), dL/dbias = sum of v over batch and time, dL/dresidual = v.
 struct DgradBackward final : Node {
-  enum Input { kGradY, kWeight };
+  enum Input { kGradY, kWeight, kBias, kResidual };
 
   variable_list apply(variable_list&& grads) override {
     const WithoutAutocast without_autocast;
     const std::lock_guard<std::mutex> lock(mutex_);
-    variable_list result(2);
+    variable_list result(4);
     const at::Tensor& v = grads[0];
     if (!v.defined()) return result;
     if (task_should_compute_output(kGradY)) result[kGradY] = fprop(v, weight.unpack(), none(), none(), geometry);
     if (task_should_compute_output(kWeight)) {
       result[kWeight] = std::get<0>(wgrad(v, grad_y.unpack(), kernel_size, /*bias_grad=*/false, geometry));
     }
+    if (task_should_compute_output(kBias)) result[kBias] = at::sum(v, at::IntArrayRef({0, 2}));
+    if (task_should_compute_output(kResidual)) result[kResidual] = v;
     return result;
   }
 
@@ -45,34 +49,66 @@ struct DgradBackward final : Node {
   Geometry<SymInt> geometry;
 };
 
+/// The tangent of D(gy, w) + bias + residual.
+at::Tensor dgrad_tangent(const at::Tensor& grad_y, const at::Tensor& weight, const at::Tensor& bias,
+                         const at::Tensor& residual, const at::Tensor& grad_x, const SymInt& length,
+                         const Geometry<SymInt>& geometry) {
+  return bilinear_tangent(
+      grad_y, weight, bias, residual, grad_x,
+      [&](const at::Tensor& grad_y, const at::Tensor& weight, const OptionalTensor& bias,
+          const OptionalTensor& residual) { return dgrad(grad_y, weight, bias, residual, length, geometry); });
+}
+
 at::Tensor dgrad_autograd(c10::DispatchKeySet keys, const at::Tensor& grad_y, const at::Tensor& weight, SymInt length,
                           std::int64_t stride, SymInt pad_left, SymInt pad_right, StringView pad_mode,
-                          std::int64_t dilation, std::int64_t groups, StringView precision) {
-  const bool dual = is_dual(grad_y) || is_dual(weight);
-  const bool differentiable = wants_grad({&grad_y, &weight});
+                          std::int64_t dilation, std::int64_t groups, StringView precision,
+                          const OptionalTensor& optional_bias, const OptionalTensor& optional_residual) {
+  const at::Tensor& bias = value_or_undefined(optional_bias);
+  const at::Tensor& residual = value_or_undefined(optional_residual);
+  const bool dual = is_dual(grad_y) || is_dual(weight) || is_dual(bias) || is_dual(residual);
+  const bool differentiable = wants_grad({&grad_y, &weight, &bias, &residual});
   at::Tensor grad_x = [&] {
     const at::AutoDispatchBelowADInplaceOrView guard;
     return dgrad_op().redispatch(keys & c10::after_autograd_keyset, grad_y, weight, length, stride, pad_left, pad_right,
-                                 pad_mode, dilation, groups, precision);
+                                 pad_mode, dilation, groups, precision, optional_bias, optional_residual);
   }();
   if (!dual && !differentiable) return grad_x;
 
   const auto geometry = make_geometry<SymInt>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision);
   if (differentiable) {
-    auto node = make_node_for<DgradBackward>({&grad_y, &weight});
+    auto node = make_node_for<DgradBackward>({&grad_y, &weight, &bias, &residual});
     node->geometry = geometry;
     node->kernel_size = number(weight, 2);
     if (weight.requires_grad()) node->grad_y = SavedVariable(grad_y, /*is_output=*/false);
     if (grad_y.requires_grad()) node->weight = SavedVariable(weight, /*is_output=*/false);
     torch::autograd::set_history(grad_x, node);
   }
-  if (dual) {
-    at::Tensor tangent;
-    if (is_dual(grad_y)) tangent = dgrad(tangent_of(grad_y), primal_of(weight), length, geometry);
-    if (is_dual(weight)) tangent = sum_of(tangent, dgrad(primal_of(grad_y), tangent_of(weight), length, geometry));
-    set_tangent(grad_x, tangent);
-  }
+  if (dual) set_tangent(grad_x, dgrad_tangent(grad_y, weight, bias, residual, grad_x, length, geometry));
   return grad_x;
+}
+
+at::Tensor& dgrad_out_autograd(c10::DispatchKeySet keys, const at::Tensor& grad_y, const at::Tensor& weight,
+                               SymInt length, std::int64_t stride, SymInt pad_left, SymInt pad_right,
+                               StringView pad_mode, std::int64_t dilation, std::int64_t groups, StringView precision,
+                               const OptionalTensor& bias, const OptionalTensor& residual, at::Tensor& out) {
+  refuse_derivatives_of_out("longconv::dgrad.out",
+                            {&grad_y, &weight, &value_or_undefined(bias), &value_or_undefined(residual), &out});
+  const at::AutoDispatchBelowAutograd guard;
+  return dgrad_out_op().redispatch(keys & c10::after_autograd_keyset, grad_y, weight, length, stride, pad_left,
+                                   pad_right, pad_mode, dilation, groups, precision, bias, residual, out);
+}
+
+at::Tensor& dgrad_out_inplace(c10::DispatchKeySet keys, const at::Tensor& grad_y, const at::Tensor& weight,
+                              SymInt length, std::int64_t stride, SymInt pad_left, SymInt pad_right,
+                              StringView pad_mode, std::int64_t dilation, std::int64_t groups, StringView precision,
+                              const OptionalTensor& bias, const OptionalTensor& residual, at::Tensor& out) {
+  {
+    const at::AutoDispatchBelowADInplaceOrView guard;
+    dgrad_out_op().redispatch(keys & c10::after_ADInplaceOrView_keyset, grad_y, weight, length, stride, pad_left,
+                              pad_right, pad_mode, dilation, groups, precision, bias, residual, out);
+  }
+  torch::autograd::impl::bump_version(out);
+  return out;
 }
 
 /// (gw, gb) = (W(x, gy), sum of gy over batch and time). With u = dL/dgw, b = dL/dgb:
@@ -86,7 +122,8 @@ struct WgradBackward final : Node {
     variable_list result(2);
     const at::Tensor& u = grads[0];
     const at::Tensor b = grads.size() > 1 ? grads[1] : at::Tensor();
-    if (u.defined() && task_should_compute_output(kX)) result[kX] = dgrad(grad_y.unpack(), u, length, geometry);
+    if (u.defined() && task_should_compute_output(kX))
+      result[kX] = dgrad(grad_y.unpack(), u, none(), none(), length, geometry);
     if (task_should_compute_output(kGradY)) {
       if (u.defined()) {
         result[kGradY] = fprop(x.unpack(), u, b.defined() ? OptionalTensor(b) : none(), none(), geometry);
@@ -158,8 +195,11 @@ std::tuple<at::Tensor, at::Tensor> wgrad_autograd(c10::DispatchKeySet keys, cons
 
 TORCH_LIBRARY_IMPL(longconv, Autograd, m) {
   m.impl("dgrad", TORCH_FN(dgrad_autograd));
+  m.impl("dgrad.out", TORCH_FN(dgrad_out_autograd));
   m.impl("wgrad", TORCH_FN(wgrad_autograd));
 }
+
+TORCH_LIBRARY_IMPL(longconv, ADInplaceOrView, m) { m.impl("dgrad.out", TORCH_FN(dgrad_out_inplace)); }
 
 }  // namespace
 }  // namespace longconv::torch_binding

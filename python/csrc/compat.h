@@ -26,6 +26,12 @@ namespace longconv::torch_binding {
 #define LONGCONV_SYMINT "SymInt"
 using SymInt = c10::SymInt;
 inline c10::SymInt symbolic_size(const at::Tensor& tensor, std::int64_t dim) { return tensor.sym_size(dim); }
+inline c10::SymIntArrayRef symbolic_sizes(const at::Tensor& tensor) { return tensor.sym_sizes(); }
+/// The number of a size that is no symbol.
+inline std::optional<std::int64_t> known(const c10::SymInt& value) {
+  if (value.is_symbolic()) return std::nullopt;
+  return value.guard_int(__FILE__, __LINE__);
+}
 /// Channels and taps are numbers in every problem: a symbol is specialised to its value.
 inline std::int64_t number(const at::Tensor& tensor, std::int64_t dim) {
   return tensor.sym_size(dim).guard_int(__FILE__, __LINE__);
@@ -34,6 +40,8 @@ inline std::int64_t number(const at::Tensor& tensor, std::int64_t dim) {
 #define LONGCONV_SYMINT "int"
 using SymInt = std::int64_t;
 inline std::int64_t symbolic_size(const at::Tensor& tensor, std::int64_t dim) { return tensor.size(dim); }
+inline at::IntArrayRef symbolic_sizes(const at::Tensor& tensor) { return tensor.sizes(); }
+inline std::optional<std::int64_t> known(std::int64_t value) { return value; }
 inline std::int64_t number(const at::Tensor& tensor, std::int64_t dim) { return tensor.size(dim); }
 #endif
 

@@ -53,13 +53,8 @@ at::Tensor& fprop_out_cpu(const at::Tensor& x, const at::Tensor& weight, const O
   return out;
 }
 
-at::Tensor dgrad_cpu(const at::Tensor& grad_y, const at::Tensor& weight, std::int64_t length, std::int64_t stride,
-                     std::int64_t pad_left, std::int64_t pad_right, StringView pad_mode, std::int64_t dilation,
-                     std::int64_t groups, StringView precision) {
-  const auto request = request_dgrad<std::int64_t>(
-      grad_y, weight, length,
-      make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision));
-  at::Tensor grad_x = empty_on_cpu({request.batch, request.problem.in_channels, request.length}, grad_y.scalar_type());
+void run_dgrad(const Request64& request, const at::Tensor& grad_y, const at::Tensor& weight, const OptionalTensor& bias,
+               const OptionalTensor& residual, const at::Tensor& grad_x) {
   with_torch_errors([&] {
     const auto plan = plan_on_cpu(request.problem);
     const DType dtype = request.problem.dtype;
@@ -67,9 +62,34 @@ at::Tensor dgrad_cpu(const at::Tensor& grad_y, const at::Tensor& weight, std::in
     tensors.x = view_of(grad_x, dtype);
     tensors.w = view_of(weight, dtype);
     tensors.y = view_of(grad_y, dtype);
+    if (request.problem.has_bias) tensors.bias = view_of(*bias, dtype);
+    if (request.problem.has_residual) tensors.residual = view_of(*residual, dtype);
     execute_on_cpu(*plan, tensors);
   });
+}
+
+at::Tensor dgrad_cpu(const at::Tensor& grad_y, const at::Tensor& weight, std::int64_t length, std::int64_t stride,
+                     std::int64_t pad_left, std::int64_t pad_right, StringView pad_mode, std::int64_t dilation,
+                     std::int64_t groups, StringView precision, const OptionalTensor& bias,
+                     const OptionalTensor& residual) {
+  const auto request = request_dgrad<std::int64_t>(
+      grad_y, weight, bias, residual, length,
+      make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision));
+  at::Tensor grad_x = empty_on_cpu({request.batch, request.problem.in_channels, request.length}, grad_y.scalar_type());
+  run_dgrad(request, grad_y, weight, bias, residual, grad_x);
   return grad_x;
+}
+
+at::Tensor& dgrad_out_cpu(const at::Tensor& grad_y, const at::Tensor& weight, std::int64_t length, std::int64_t stride,
+                          std::int64_t pad_left, std::int64_t pad_right, StringView pad_mode, std::int64_t dilation,
+                          std::int64_t groups, StringView precision, const OptionalTensor& bias,
+                          const OptionalTensor& residual, at::Tensor& out) {
+  const auto request = request_dgrad<std::int64_t>(
+      grad_y, weight, bias, residual, length,
+      make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision));
+  prepare_out(request, grad_y, weight, bias, residual, out);
+  run_dgrad(request, grad_y, weight, bias, residual, out);
+  return out;
 }
 
 std::tuple<at::Tensor, at::Tensor> wgrad_cpu(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,
@@ -99,6 +119,7 @@ TORCH_LIBRARY_IMPL(longconv, CPU, m) {
   m.impl("fprop", fprop_cpu);
   m.impl("fprop.out", fprop_out_cpu);
   m.impl("dgrad", dgrad_cpu);
+  m.impl("dgrad.out", dgrad_out_cpu);
   m.impl("wgrad", wgrad_cpu);
 }
 

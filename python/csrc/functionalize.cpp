@@ -24,21 +24,18 @@ OptionalTensor unwrap(const OptionalTensor& tensor) {
   return tensor.has_value() && tensor->defined() ? OptionalTensor(unwrap(*tensor)) : OptionalTensor();
 }
 
-at::Tensor& fprop_out_functionalize(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
-                                    const OptionalTensor& residual, std::int64_t stride, SymInt pad_left,
-                                    SymInt pad_right, StringView pad_mode, std::int64_t dilation, std::int64_t groups,
-                                    StringView activation, double negative_slope, StringView precision,
-                                    at::Tensor& out) {
-  TORCH_CHECK(functional::isFunctionalTensor(out),
-              "longconv::fprop.out: out was made outside of functionalize() and cannot be written inside of it");
+/// out = compute(), which is called below functionalization, on unwrapped tensors.
+template <class Compute>
+at::Tensor& write_functional(const char* op, at::Tensor& out, Compute&& compute) {
+  TORCH_CHECK(functional::isFunctionalTensor(out), op,
+              ": out was made outside of functionalize() and cannot be written inside of it");
   const at::Tensor result = [&] {
     const at::AutoDispatchSkipFunctionalize guard;
-    return fprop_op().call(unwrap(x), unwrap(weight), unwrap(bias), unwrap(residual), stride, pad_left, pad_right,
-                           pad_mode, dilation, groups, activation, negative_slope, precision);
+    return compute();
   }();
   TORCH_CHECK(out.scalar_type() == result.scalar_type(), "Expected out tensor to have dtype ", result.scalar_type(),
               ", but got ", out.scalar_type(), " instead");
-  TORCH_CHECK(out.sym_sizes() == result.sym_sizes(), "longconv::fprop.out: expected out of size ", result.sym_sizes(),
+  TORCH_CHECK(out.sym_sizes() == result.sym_sizes(), op, ": expected out of size ", result.sym_sizes(),
               " while tracing (it cannot be resized there), but got ", out.sym_sizes());
   functional::replace_(out, result);
   functional::commit_update(out);
@@ -46,7 +43,31 @@ at::Tensor& fprop_out_functionalize(const at::Tensor& x, const at::Tensor& weigh
   return out;
 }
 
-TORCH_LIBRARY_IMPL(longconv, Functionalize, m) { m.impl("fprop.out", TORCH_FN(fprop_out_functionalize)); }
+at::Tensor& fprop_out_functionalize(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
+                                    const OptionalTensor& residual, std::int64_t stride, SymInt pad_left,
+                                    SymInt pad_right, StringView pad_mode, std::int64_t dilation, std::int64_t groups,
+                                    StringView activation, double negative_slope, StringView precision,
+                                    at::Tensor& out) {
+  return write_functional("longconv::fprop.out", out, [&] {
+    return fprop_op().call(unwrap(x), unwrap(weight), unwrap(bias), unwrap(residual), stride, pad_left, pad_right,
+                           pad_mode, dilation, groups, activation, negative_slope, precision);
+  });
+}
+
+at::Tensor& dgrad_out_functionalize(const at::Tensor& grad_y, const at::Tensor& weight, SymInt length,
+                                    std::int64_t stride, SymInt pad_left, SymInt pad_right, StringView pad_mode,
+                                    std::int64_t dilation, std::int64_t groups, StringView precision,
+                                    const OptionalTensor& bias, const OptionalTensor& residual, at::Tensor& out) {
+  return write_functional("longconv::dgrad.out", out, [&] {
+    return dgrad_op().call(unwrap(grad_y), unwrap(weight), length, stride, pad_left, pad_right, pad_mode, dilation,
+                           groups, precision, unwrap(bias), unwrap(residual));
+  });
+}
+
+TORCH_LIBRARY_IMPL(longconv, Functionalize, m) {
+  m.impl("fprop.out", TORCH_FN(fprop_out_functionalize));
+  m.impl("dgrad.out", TORCH_FN(dgrad_out_functionalize));
+}
 
 }  // namespace
 }  // namespace longconv::torch_binding

@@ -66,16 +66,26 @@ std::string build_info() {
   " pad_left, " LONGCONV_SYMINT                                                           \
   " pad_right, str pad_mode, int dilation, int groups, str activation, float negative_slope, str precision"
 
+#define LONGCONV_DGRAD_ARGUMENTS                                                           \
+  "Tensor grad_y, Tensor weight, " LONGCONV_SYMINT " length, int stride, " LONGCONV_SYMINT \
+  " pad_left, " LONGCONV_SYMINT                                                            \
+  " pad_right, str pad_mode, int dilation, int groups, str precision, Tensor? bias=None, Tensor? residual=None"
+
+#define LONGCONV_TRANSPOSED_ARGUMENTS                                                         \
+  "Tensor input, Tensor weight, Tensor? bias, Tensor? residual, int stride, " LONGCONV_SYMINT \
+  " padding, " LONGCONV_SYMINT " output_padding, int groups, int dilation, str precision"
+
 TORCH_LIBRARY(longconv, m) {
   m.def("fprop(" LONGCONV_FPROP_ARGUMENTS ") -> Tensor" LONGCONV_TAGS);
   m.def("fprop.out(" LONGCONV_FPROP_ARGUMENTS ", *, Tensor(a!) out) -> Tensor(a!)" LONGCONV_TAGS);
   m.def("fprop_problem(" LONGCONV_FPROP_ARGUMENTS ") -> str");
-  m.def("dgrad(Tensor grad_y, Tensor weight, " LONGCONV_SYMINT " length, int stride, " LONGCONV_SYMINT
-        " pad_left, " LONGCONV_SYMINT
-        " pad_right, str pad_mode, int dilation, int groups, str precision) -> Tensor" LONGCONV_TAGS);
+  m.def("dgrad(" LONGCONV_DGRAD_ARGUMENTS ") -> Tensor" LONGCONV_TAGS);
+  m.def("dgrad.out(" LONGCONV_DGRAD_ARGUMENTS ", *, Tensor(a!) out) -> Tensor(a!)" LONGCONV_TAGS);
   m.def("wgrad(Tensor x, Tensor grad_y, int kernel_size, int stride, " LONGCONV_SYMINT " pad_left, " LONGCONV_SYMINT
         " pad_right, str pad_mode, int dilation, int groups, bool bias_grad, str precision) -> (Tensor, "
         "Tensor)" LONGCONV_TAGS);
+  m.def("conv_transpose1d(" LONGCONV_TRANSPOSED_ARGUMENTS ") -> Tensor" LONGCONV_TAGS);
+  m.def("conv_transpose1d.out(" LONGCONV_TRANSPOSED_ARGUMENTS ", *, Tensor(a!) out) -> Tensor(a!)" LONGCONV_TAGS);
   m.def("plan(str problem, int threads, str device='cpu') -> str", plan);
   m.def("add_nvrtc_folders(str[] folders) -> ()", add_nvrtc_folders);
   m.def("diagnose_cuda() -> str", diagnose_cuda);
@@ -99,6 +109,11 @@ const c10::TypedOperatorHandle<DgradSignature>& dgrad_op() {
   return op;
 }
 
+const c10::TypedOperatorHandle<DgradOutSignature>& dgrad_out_op() {
+  static const auto op = find<DgradOutSignature>("longconv::dgrad", "out");
+  return op;
+}
+
 const c10::TypedOperatorHandle<WgradSignature>& wgrad_op() {
   static const auto op = find<WgradSignature>("longconv::wgrad");
   return op;
@@ -111,10 +126,11 @@ at::Tensor fprop(const at::Tensor& x, const at::Tensor& weight, const OptionalTe
                          name_of(geometry.precision));
 }
 
-at::Tensor dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const SymInt& length,
-                 const Geometry<SymInt>& geometry) {
+at::Tensor dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const OptionalTensor& bias,
+                 const OptionalTensor& residual, const SymInt& length, const Geometry<SymInt>& geometry) {
   return dgrad_op().call(grad_y, weight, length, geometry.stride, geometry.pad_left, geometry.pad_right,
-                         name_of(geometry.pad_mode), geometry.dilation, geometry.groups, name_of(geometry.precision));
+                         name_of(geometry.pad_mode), geometry.dilation, geometry.groups, name_of(geometry.precision),
+                         bias, residual);
 }
 
 std::tuple<at::Tensor, at::Tensor> wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,

@@ -24,6 +24,17 @@ at::Tensor empty_like_options(const std::vector<SymInt>& sizes, const at::Tensor
 #endif
 }
 
+at::Tensor& resize_out(const std::vector<SymInt>& sizes, const at::Tensor& like, at::Tensor& out) {
+  TORCH_CHECK(out.scalar_type() == like.scalar_type(), "Expected out tensor to have dtype ", like.scalar_type(),
+              ", but got ", out.scalar_type(), " instead");
+#if LONGCONV_TORCH_AT_LEAST(2, 0)
+  at::native::resize_output_symint(out, sizes);
+#else
+  out.resize_(sizes);
+#endif
+  return out;
+}
+
 at::Tensor fprop_meta(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
                       const OptionalTensor& residual, std::int64_t stride, SymInt pad_left, SymInt pad_right,
                       StringView pad_mode, std::int64_t dilation, std::int64_t groups, StringView activation,
@@ -43,24 +54,27 @@ at::Tensor& fprop_out_meta(const at::Tensor& x, const at::Tensor& weight, const 
       request_fprop<SymInt>(x, weight, bias, residual,
                             make_geometry<SymInt>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision),
                             {parse_activation(activation), negative_slope});
-  TORCH_CHECK(out.scalar_type() == x.scalar_type(), "Expected out tensor to have dtype ", x.scalar_type(), ", but got ",
-              out.scalar_type(), " instead");
-  const std::vector<SymInt> sizes{request.batch, request.problem.out_channels, request.out_length};
-#if LONGCONV_TORCH_AT_LEAST(2, 0)
-  at::native::resize_output_symint(out, sizes);
-#else
-  out.resize_(sizes);
-#endif
-  return out;
+  return resize_out({request.batch, request.problem.out_channels, request.out_length}, x, out);
 }
 
 at::Tensor dgrad_meta(const at::Tensor& grad_y, const at::Tensor& weight, SymInt length, std::int64_t stride,
                       SymInt pad_left, SymInt pad_right, StringView pad_mode, std::int64_t dilation,
-                      std::int64_t groups, StringView precision) {
+                      std::int64_t groups, StringView precision, const OptionalTensor& bias,
+                      const OptionalTensor& residual) {
   const auto request =
-      request_dgrad<SymInt>(grad_y, weight, length,
+      request_dgrad<SymInt>(grad_y, weight, bias, residual, length,
                             make_geometry<SymInt>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision));
   return empty_like_options({request.batch, request.problem.in_channels, request.length}, grad_y);
+}
+
+at::Tensor& dgrad_out_meta(const at::Tensor& grad_y, const at::Tensor& weight, SymInt length, std::int64_t stride,
+                           SymInt pad_left, SymInt pad_right, StringView pad_mode, std::int64_t dilation,
+                           std::int64_t groups, StringView precision, const OptionalTensor& bias,
+                           const OptionalTensor& residual, at::Tensor& out) {
+  const auto request =
+      request_dgrad<SymInt>(grad_y, weight, bias, residual, length,
+                            make_geometry<SymInt>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision));
+  return resize_out({request.batch, request.problem.in_channels, request.length}, grad_y, out);
 }
 
 std::tuple<at::Tensor, at::Tensor> wgrad_meta(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,
@@ -79,6 +93,7 @@ TORCH_LIBRARY_IMPL(longconv, Meta, m) {
   m.impl("fprop", fprop_meta);
   m.impl("fprop.out", fprop_out_meta);
   m.impl("dgrad", dgrad_meta);
+  m.impl("dgrad.out", dgrad_out_meta);
   m.impl("wgrad", wgrad_meta);
 }
 

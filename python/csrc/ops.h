@@ -24,7 +24,12 @@ using FpropOutSignature = at::Tensor&(const at::Tensor& x, const at::Tensor& wei
                                       at::Tensor& out);
 using DgradSignature = at::Tensor(const at::Tensor& grad_y, const at::Tensor& weight, SymInt length,
                                   std::int64_t stride, SymInt pad_left, SymInt pad_right, StringView pad_mode,
-                                  std::int64_t dilation, std::int64_t groups, StringView precision);
+                                  std::int64_t dilation, std::int64_t groups, StringView precision,
+                                  const OptionalTensor& bias, const OptionalTensor& residual);
+using DgradOutSignature = at::Tensor&(const at::Tensor& grad_y, const at::Tensor& weight, SymInt length,
+                                      std::int64_t stride, SymInt pad_left, SymInt pad_right, StringView pad_mode,
+                                      std::int64_t dilation, std::int64_t groups, StringView precision,
+                                      const OptionalTensor& bias, const OptionalTensor& residual, at::Tensor& out);
 using WgradSignature = std::tuple<at::Tensor, at::Tensor>(const at::Tensor& x, const at::Tensor& grad_y,
                                                           std::int64_t kernel_size, std::int64_t stride,
                                                           SymInt pad_left, SymInt pad_right, StringView pad_mode,
@@ -34,13 +39,14 @@ using WgradSignature = std::tuple<at::Tensor, at::Tensor>(const at::Tensor& x, c
 const c10::TypedOperatorHandle<FpropSignature>& fprop_op();
 const c10::TypedOperatorHandle<FpropOutSignature>& fprop_out_op();
 const c10::TypedOperatorHandle<DgradSignature>& dgrad_op();
+const c10::TypedOperatorHandle<DgradOutSignature>& dgrad_out_op();
 const c10::TypedOperatorHandle<WgradSignature>& wgrad_op();
 
 // Calls from C++ (autograd formulas), through the whole dispatcher. Undefined bias/residual: none.
 at::Tensor fprop(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
                  const OptionalTensor& residual, const Geometry<SymInt>& geometry);
-at::Tensor dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const SymInt& length,
-                 const Geometry<SymInt>& geometry);
+at::Tensor dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const OptionalTensor& bias,
+                 const OptionalTensor& residual, const SymInt& length, const Geometry<SymInt>& geometry);
 std::tuple<at::Tensor, at::Tensor> wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,
                                          bool bias_grad, const Geometry<SymInt>& geometry);
 

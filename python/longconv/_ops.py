@@ -215,20 +215,40 @@ def _dgrad_vmap(
     dilation: int,
     groups: int,
     precision: str,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
 ) -> tuple[Tensor, int]:
     size = info.batch_size
     grad_y_dim, weight_dim = in_dims[:2]
+    bias_dim, residual_dim = (*in_dims[10:], None, None)[:2]  # defaults are left out
     geometry = (length, stride, pad_left, pad_right, pad_mode, dilation)
     dgrad = torch.ops.longconv.dgrad.default
-    if weight_dim is None:  # B joins the batch
-        grad_x = dgrad(_into_batch(grad_y, grad_y_dim, size), weight, *geometry, groups, precision)
+    if weight_dim is None and bias_dim is None:  # B joins the batch
+        if residual is not None:
+            residual = _into_batch(residual, residual_dim, size)
+        grad_y = _into_batch(grad_y, grad_y_dim, size)
+        grad_x = dgrad(grad_y, weight, *geometry, groups, precision, bias, residual)
         return _split(grad_x, 0, size, -1), 0
+    weight, weight_dim = _front(weight, weight_dim, size), 0
+    if bias is not None:
+        bias, bias_dim = _front(bias, bias_dim, size), 0
+    if residual is not None:
+        residual, residual_dim = _front(residual, residual_dim, size), 0
     if grad_y_dim is None:  # B joins the input channels
-        grad_x = dgrad(grad_y, _into_channels(weight, weight_dim, size), *geometry, groups, precision)
+        weight = _into_channels(weight, 0, size)
+        if bias is not None:
+            bias = _into_grouped_channels(bias, 0, 0, groups)
+        if residual is not None:
+            residual = _into_grouped_channels(residual, 0, 1, groups)
+        grad_x = dgrad(grad_y, weight, *geometry, groups, precision, bias, residual)
         return _from_grouped_channels(grad_x, 1, size, groups), 0
     # B joins the groups
-    weight = weight.movedim(weight_dim, 0).flatten(0, 1)
-    grad_x = dgrad(_into_channels(grad_y, grad_y_dim, size), weight, *geometry, size * groups, precision)
+    if bias is not None:
+        bias = bias.flatten()
+    if residual is not None:
+        residual = _into_channels(residual, 0, size)
+    grad_y = _into_channels(grad_y, grad_y_dim, size)
+    grad_x = dgrad(grad_y, weight.flatten(0, 1), *geometry, size * groups, precision, bias, residual)
     return _split(grad_x, 1, size, -1), 1
 
 

@@ -1,5 +1,6 @@
 # Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-"""Functions without state: :func:`conv1d`, the counterpart of :func:`torch.nn.functional.conv1d`.
+"""Functions without state: :func:`conv1d` and :func:`conv_transpose1d`, the counterparts of
+:func:`torch.nn.functional.conv1d` and :func:`torch.nn.functional.conv_transpose1d`.
 
 This layer resolves what callers may write (names, numbers, one-element sequences, unbatched input) into the numbers of
 one operator call. What a convolution of these sizes and dtypes may be is decided by the operator, before it works.
@@ -7,29 +8,29 @@ one operator call. What a convolution of these sizes and dtypes may be is decide
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
-from typing import Any, Union, cast
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from longconv import _ops  # noqa: F401  (registers the operators)
+from longconv._arguments import (
+    Padding,
+    Size,
+    check_tensor,
+    integer,
+    name_of,
+    number,
+    pads,
+    size,
+)
 
-__all__ = ["conv1d", "pads"]
-
-Size = Union[int, Sequence[int]]
-"""An integer, or a sequence of one integer."""
-Padding = Union[str, int, Sequence[int]]
-"""An integer, a sequence of one or two integers, or 'valid', 'same', 'causal'."""
-
-PADDING_NAMES = ("valid", "same", "causal")
-
-# Sizes may be symbolic while a program is traced; PyTorch 1.13 has no such type.
-_INTEGER_TYPES: tuple[type, ...] = (int, torch.SymInt) if hasattr(torch, "SymInt") else (int,)
+__all__ = ["conv1d", "conv_transpose1d"]
 
 _fprop: Callable[..., Tensor] = torch.ops.longconv.fprop.default
 _fprop_out: Callable[..., Tensor] = torch.ops.longconv.fprop.out
+_conv_transpose1d: Callable[..., Tensor] = torch.ops.longconv.conv_transpose1d.default
+_conv_transpose1d_out: Callable[..., Tensor] = torch.ops.longconv.conv_transpose1d.out
 
 
 def conv1d(
@@ -133,12 +134,12 @@ def conv1d(
     >>> longconv.functional.conv1d(x, w, stride=3, padding="causal", dilation=4, activation="gelu").shape
     torch.Size([8, 128, 334])
     """
-    _check_tensor("input", input)
-    _check_tensor("weight", weight)
+    check_tensor("conv1d", "input", input)
+    check_tensor("conv1d", "weight", weight)
     if bias is not None:
-        _check_tensor("bias", bias)
+        check_tensor("conv1d", "bias", bias)
     if residual is not None:
-        _check_tensor("residual", residual)
+        check_tensor("conv1d", "residual", residual)
     rank = input.dim()
     if rank != 3 and rank != 2:
         raise RuntimeError(
@@ -150,8 +151,8 @@ def conv1d(
             f"conv1d: expected 3D weight, (O, C / groups, K), but got weight of size {list(weight.shape)}"
         )
     # The usual types are looked at in place: for short signals a call costs as much as all of the checks.
-    stride_samples = stride if type(stride) is int else _size("stride", stride)
-    dilation_samples = dilation if type(dilation) is int else _size("dilation", dilation)
+    stride_samples = stride if type(stride) is int else size("conv1d", "stride", stride)
+    dilation_samples = dilation if type(dilation) is int else size("conv1d", "dilation", dilation)
     if type(padding) is int:
         pad_left = pad_right = padding
     else:
@@ -160,17 +161,17 @@ def conv1d(
         stride_samples,
         pad_left,
         pad_right,
-        padding_mode if type(padding_mode) is str else _name("padding_mode", padding_mode),
+        padding_mode if type(padding_mode) is str else name_of("conv1d", "padding_mode", padding_mode),
         dilation_samples,
-        groups if type(groups) is int else _integer("groups", groups),
-        "none" if activation is None else _name("activation", activation),
-        negative_slope if type(negative_slope) is float else _number("negative_slope", negative_slope),
-        "follow" if precision is None else _name("precision", precision),
+        groups if type(groups) is int else integer("conv1d", "groups", groups),
+        "none" if activation is None else name_of("conv1d", "activation", activation),
+        negative_slope if type(negative_slope) is float else number("conv1d", "negative_slope", negative_slope),
+        "follow" if precision is None else name_of("conv1d", "precision", precision),
     )
     if rank == 3:
         if out is None:
             return _fprop(input, weight, bias, residual, *arguments)
-        _check_tensor("out", out)
+        check_tensor("conv1d", "out", out)
         _fprop_out(input, weight, bias, residual, *arguments, out=out)
         return out
     if residual is not None:
@@ -182,7 +183,7 @@ def conv1d(
         residual = residual.unsqueeze(0)
     if out is None:
         return _fprop(input.unsqueeze(0), weight, bias, residual, *arguments).squeeze(0)
-    _check_tensor("out", out)
+    check_tensor("conv1d", "out", out)
     view = out.unsqueeze(0)
     _fprop_out(input.unsqueeze(0), weight, bias, residual, *arguments, out=view)
     if view.shape[1:] != out.shape:  # the operator resized the view of it, and the memory behind both
@@ -190,69 +191,102 @@ def conv1d(
     return out
 
 
-def pads(padding: Any, dilation: int, kernel_size: int) -> tuple[int, int]:
-    """(left, right), in samples, that a `padding` argument stands for. The kernel's size matters to names only."""
-    if type(padding) is int:
-        return padding, padding
-    if isinstance(padding, str):
-        if padding == "valid":
-            return 0, 0
-        if padding not in PADDING_NAMES:
-            raise RuntimeError(
-                f"conv1d: expected padding to be a number or one of {PADDING_NAMES}, but got {padding!r}"
-            )
-        if dilation < 1:
-            raise RuntimeError(f"conv1d: expected dilation to be at least 1, but got {dilation}")
-        total = dilation * (kernel_size - 1)
-        return (total, 0) if padding == "causal" else (total // 2, total - total // 2)
-    if isinstance(padding, (tuple, list)) and len(padding) != 1:
-        if len(padding) != 2:
-            raise RuntimeError(
-                "conv1d: expected padding to be a single integer value, a list of 1 value or (left, right), "
-                f"but got padding={list(padding)}"
-            )
-        return _integer("padding", padding[0]), _integer("padding", padding[1])
-    both = _size("padding", padding)
-    return both, both
+def conv_transpose1d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Size = 1,
+    padding: Size = 0,
+    output_padding: Size = 0,
+    groups: int = 1,
+    dilation: Size = 1,
+    *,
+    residual: Tensor | None = None,
+    precision: str | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    r"""Spread a signal through a bank of filters, as :func:`torch.nn.functional.conv_transpose1d` does, and more.
 
+    .. math::
+        y[n, o, s] = \sum_{i, k, t} w[i, o, k] \, x[n, g(o) C/G + i, t] + \mathrm{bias}[o] + \mathrm{residual}[n, o, s]
+        \quad\text{over all } t, k \text{ with } t \cdot \mathrm{stride} + k \cdot \mathrm{dilation} = s + \mathrm{padding}
 
-def _check_tensor(name: str, value: Any) -> None:
-    if not isinstance(value, Tensor):
-        raise TypeError(f"conv1d(): argument '{name}' must be Tensor, not {type(value).__name__}")
+    where :math:`g(o)` is the group of output channel `o`. This is the map from :func:`conv1d`'s result back to its input
+    (its data gradient), with the same stride, padding, dilation and groups. No zeros are inserted between samples and
+    nothing is materialised beside the result.
 
+    Parameters
+    ----------
+    input : Tensor, (N, C, L) or (C, L)
+        float32, float64, bfloat16, float16, complex64, complex128 or int64; any strides. N may be 0. L in samples.
+    weight : Tensor, (C, O / groups, K)
+        Of input's dtype, on input's device.
+    bias : Tensor, (O,), optional
+        Of input's dtype.
+    stride : int or (int,)
+        Output samples between the places of neighbouring inputs, at least 1.
+    padding : int or (int,)
+        Samples that are left out at each end of the result.
+    output_padding : int or (int,)
+        Samples by which the result is longer at its end; less than stride or dilation.
+    groups : int
+        Divides C and O; group `g` of the outputs sees group `g` of the inputs only.
+    dilation : int or (int,)
+        Output samples between neighbouring taps, at least 1.
+    residual : Tensor, shaped as the result, optional
+        Added before the result is rounded to its dtype.
+    precision : 'follow', 'fp32' or 'tf32', optional
+        As of :func:`conv1d`.
+    out : Tensor, shaped as the result, optional
+        As of :func:`conv1d`.
 
-def _integer(name: str, value: Any) -> int:
-    if type(value) is int or (isinstance(value, _INTEGER_TYPES) and not isinstance(value, bool)):
-        return cast(int, value)
-    if not isinstance(value, bool):
-        try:
-            return operator.index(value)
-        except TypeError:
-            pass
-    raise TypeError(f"conv1d(): argument '{name}' must be int, not {type(value).__name__}")
+    Returns
+    -------
+    Tensor, (N, O, S) or (O, S)
+        ``S = (L - 1) * stride - 2 * padding + dilation * (K - 1) + output_padding + 1``, of input's dtype.
 
+    Raises
+    ------
+    TypeError, RuntimeError, ValueError, NotImplementedError
+        As :func:`conv1d`, before any work.
 
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, (int, float)):
-        return value
-    raise TypeError(f"conv1d(): argument '{name}' must be float, not {type(value).__name__}")
+    Notes
+    -----
+    Sums, bounds, reproducibility and special values are :func:`conv1d`'s, with ``n = C / groups * ceil(K * gcd(stride,
+    dilation) / stride)`` products at most in each result. Differentiable in input, weight, bias and residual, any number
+    of times, in reverse and forward mode.
 
+    An `output_padding` of ``padding + stride`` or more (only a dilation above the stride allows it) adds samples that
+    no tap reaches; the result is then put together from two parts, with one copy.
 
-def _name(name: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    raise TypeError(f"conv1d(): argument '{name}' must be str, not {type(value).__name__}")
-
-
-def _size(name: str, value: Any) -> int:
-    """The one number in an int or a sequence of one."""
-    if type(value) is int:
-        return value
-    if isinstance(value, (tuple, list)):
-        if len(value) != 1:
-            raise RuntimeError(
-                f"conv1d: expected {name} to be a single integer value or a list of 1 value, "
-                f"but got {name}={list(value)}"
-            )
-        value = value[0]
-    return _integer(name, value)
+    Examples
+    --------
+    >>> x = torch.randn(8, 128, 334)
+    >>> w = torch.randn(128, 64, 3)
+    >>> longconv.functional.conv_transpose1d(x, w, stride=3, dilation=4, output_padding=2).shape
+    torch.Size([8, 64, 1010])
+    """
+    function = "conv_transpose1d"
+    check_tensor(function, "input", input)
+    check_tensor(function, "weight", weight)
+    if bias is not None:
+        check_tensor(function, "bias", bias)
+    if residual is not None:
+        check_tensor(function, "residual", residual)
+    arguments = (
+        input,
+        weight,
+        bias,
+        residual,
+        stride if type(stride) is int else size(function, "stride", stride),
+        padding if type(padding) is int else size(function, "padding", padding),
+        output_padding if type(output_padding) is int else size(function, "output_padding", output_padding),
+        groups if type(groups) is int else integer(function, "groups", groups),
+        dilation if type(dilation) is int else size(function, "dilation", dilation),
+        "follow" if precision is None else name_of(function, "precision", precision),
+    )
+    if out is None:
+        return _conv_transpose1d(*arguments)
+    check_tensor(function, "out", out)
+    _conv_transpose1d_out(*arguments, out=out)
+    return out

@@ -1,5 +1,6 @@
 # Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-"""Layers: :class:`Conv1d` and :class:`LazyConv1d`, subclasses of PyTorch's that never reach PyTorch's convolution."""
+"""Layers: subclasses of PyTorch's :class:`torch.nn.Conv1d` and :class:`torch.nn.ConvTranspose1d`, and of their lazy
+forms, that never reach PyTorch's convolution."""
 
 from __future__ import annotations
 
@@ -8,9 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from longconv.functional import PADDING_NAMES, conv1d, pads
+from longconv._arguments import PADDING_NAMES, pads
+from longconv.functional import conv1d, conv_transpose1d
 
-__all__ = ["ACTIVATIONS", "PRECISIONS", "Conv1d", "LazyConv1d"]
+__all__ = ["ACTIVATIONS", "PRECISIONS", "Conv1d", "ConvTranspose1d", "LazyConv1d", "LazyConvTranspose1d"]
 
 ACTIVATIONS = ("none", "relu", "leaky_relu", "gelu", "gelu_tanh", "silu", "tanh", "sigmoid")
 PRECISIONS = ("follow", "fp32", "tf32")
@@ -185,6 +187,163 @@ class LazyConv1d(nn.LazyConv1d, Conv1d):  # type: ignore[misc]
         )
         self.activation = activation
         self.negative_slope = negative_slope
+        self.precision = precision
+
+    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Make the parameters for `input`'s channels; the other arguments of forward do not matter."""
+        super().initialize_parameters(input)
+
+
+class ConvTranspose1d(nn.ConvTranspose1d):
+    """A transposed 1-D convolution over (N, C, L) or (C, L), in place of :class:`torch.nn.ConvTranspose1d`.
+
+    Arguments, parameters, initial weights (the same draws from the same generator), state dicts, errors and results
+    are :class:`torch.nn.ConvTranspose1d`'s; added are the `residual` of :meth:`forward` and ``precision``.
+    :func:`longconv.functional.conv_transpose1d` says what each argument means and which dtypes there are.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        C and O.
+    kernel_size : int or (int,)
+        K, in taps.
+    stride, padding, output_padding, dilation : int or (int,)
+        In samples.
+    groups : int
+        Divides both channel counts.
+    bias : bool
+        Whether to learn an additive bias of shape (O,).
+    padding_mode : 'zeros'
+    device, dtype
+        Of the parameters.
+    precision : 'follow', 'fp32' or 'tf32', optional
+        Keyword only. How float32 is multiplied on CUDA; 'follow' (the default) asks PyTorch's settings.
+
+    Raises
+    ------
+    ValueError
+        groups is not positive or divides not both channel counts; another padding mode; an unknown precision.
+
+    Examples
+    --------
+    >>> layer = longconv.ConvTranspose1d(128, 64, 4, stride=2, padding=1)
+    >>> layer(torch.randn(8, 128, 500)).shape
+    torch.Size([8, 64, 1000])
+    """
+
+    # On the class, so that a torch.nn.ConvTranspose1d that becomes one (replace_conv1d, old pickles) has it too.
+    precision: str | None = None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int],
+        stride: int | tuple[int] = 1,
+        padding: int | tuple[int] = 0,
+        output_padding: int | tuple[int] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | tuple[int] = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        precision: str | None = None,
+    ) -> None:
+        _check_name("precision", precision, PRECISIONS)
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            output_padding,
+            groups,
+            bias,
+            dilation,
+            padding_mode,  # type: ignore[arg-type]
+            device,
+            dtype,
+        )
+        self.precision = precision
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None, residual: Tensor | None = None) -> Tensor:
+        """Convolve; `residual`, shaped as the result, is added.
+
+        `output_size` is the wanted length, (S,) or with the other dimensions in front, in place of output_padding.
+        ValueError where no output_padding below the stride gives it.
+        """
+        if self.padding_mode != "zeros":
+            raise ValueError(
+                f'Only "zeros" padding mode is supported for ConvTranspose1d, but got {self.padding_mode!r}'
+            )
+        output_padding = self._output_padding(
+            input,
+            output_size,
+            self.stride,  # type: ignore[arg-type]
+            self.padding,  # type: ignore[arg-type]
+            self.kernel_size,  # type: ignore[arg-type]
+            1,
+            self.dilation,  # type: ignore[arg-type]
+        )
+        return conv_transpose1d(
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,  # type: ignore[arg-type]
+            output_padding,
+            self.groups,
+            self.dilation,
+            residual=residual,
+            precision=self.precision,
+        )
+
+    def extra_repr(self) -> str:
+        """Arguments as the constructor takes them; defaults are left out."""
+        text: str = super().extra_repr()  # type: ignore[no-untyped-call]
+        return text if self.precision in (None, "follow") else f"{text}, precision={self.precision}"
+
+
+class LazyConvTranspose1d(nn.LazyConvTranspose1d, ConvTranspose1d):  # type: ignore[misc]
+    """A :class:`ConvTranspose1d` that learns ``in_channels`` from its first input, and then becomes one.
+
+    Takes :class:`ConvTranspose1d`'s parameters but ``in_channels``; see :class:`torch.nn.LazyConvTranspose1d`.
+    """
+
+    cls_to_become = ConvTranspose1d
+
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: int | tuple[int],
+        stride: int | tuple[int] = 1,
+        padding: int | tuple[int] = 0,
+        output_padding: int | tuple[int] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | tuple[int] = 1,
+        padding_mode: str = "zeros",
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        precision: str | None = None,
+    ) -> None:
+        _check_name("precision", precision, PRECISIONS)
+        super().__init__(
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            output_padding,
+            groups,
+            bias,
+            dilation,
+            padding_mode,  # type: ignore[arg-type]
+            device,
+            dtype,
+        )
         self.precision = precision
 
     def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:

@@ -9,11 +9,16 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from longconv.modules import Conv1d, LazyConv1d
+from longconv.modules import Conv1d, ConvTranspose1d, LazyConv1d, LazyConvTranspose1d
 
 __all__ = ["Entry", "ReplaceReport", "replace_conv1d"]
 
-_BECOMES = {nn.Conv1d: Conv1d, nn.LazyConv1d: LazyConv1d}
+_BECOMES = {
+    nn.Conv1d: Conv1d,
+    nn.LazyConv1d: LazyConv1d,
+    nn.ConvTranspose1d: ConvTranspose1d,
+    nn.LazyConvTranspose1d: LazyConvTranspose1d,
+}
 _DTYPES = (
     torch.float32,
     torch.float64,
@@ -59,18 +64,18 @@ class ReplaceReport:
 
 
 def replace_conv1d(model: nn.Module) -> ReplaceReport:
-    """Turn every :class:`torch.nn.Conv1d` of `model` into a :class:`longconv.Conv1d`, in place.
+    """Turn every :class:`torch.nn.Conv1d` and :class:`torch.nn.ConvTranspose1d` of `model` into longconv's, in place.
 
     The module objects stay the same objects: only their class changes. So parameters (and optimizers that hold them),
     buffers, hooks, parametrizations, training mode, names, and references to the modules from anywhere all stay; a
     module that the model holds under several names is swapped once; and the model itself may be the convolution.
     Results stay within the bounds that :func:`longconv.functional.conv1d` states.
 
-    Swapped are modules whose class is exactly :class:`torch.nn.Conv1d` or :class:`torch.nn.LazyConv1d`, parametrized
-    ones (`torch.nn.utils.parametrizations`) included. Left, and reported with the reason, are subclasses (their
-    code may mean something else), instances whose ``forward`` was replaced, quantized, scripted and transposed
-    convolutions, and dtypes and devices that longconv has no kernels for. Calls of
-    :func:`torch.nn.functional.conv1d` in the model's own code are not seen.
+    Swapped are modules whose class is exactly :class:`torch.nn.Conv1d`, :class:`torch.nn.ConvTranspose1d` or the lazy
+    form of one, parametrized ones (`torch.nn.utils.parametrizations`) included. Left, and reported with the reason, are
+    subclasses (their code may mean something else), instances whose ``forward`` was replaced, quantized and scripted
+    convolutions, and dtypes and devices that longconv has no kernels for. Calls of :func:`torch.nn.functional.conv1d`
+    and :func:`torch.nn.functional.conv_transpose1d` in the model's own code are not seen.
 
     Parameters
     ----------
@@ -131,16 +136,15 @@ def _plain_class(module: nn.Module) -> type:
 
 def _reason_to_leave(module: nn.Module) -> str | None:
     cls = _plain_class(module)
-    if issubclass(cls, Conv1d):
+    if issubclass(cls, (Conv1d, ConvTranspose1d)):
         return "is longconv's already"
     if isinstance(module, torch.jit.ScriptModule):
         return "is scripted"
     if _is_foreign(module):
         return f"is quantized or fused by torch ({cls.__module__})"
-    if isinstance(module, nn.ConvTranspose1d):
-        return "is a transposed convolution"
     if cls not in _BECOMES:
-        return f"is a subclass of torch.nn.Conv1d with code of its own ({cls.__module__}.{cls.__qualname__})"
+        base = "ConvTranspose1d" if issubclass(cls, nn.ConvTranspose1d) else "Conv1d"
+        return f"is a subclass of torch.nn.{base} with code of its own ({cls.__module__}.{cls.__qualname__})"
     for method in ("forward", "_conv_forward"):
         if method in vars(module):
             return f"its {method} was replaced on the instance"

@@ -1,5 +1,5 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// The data gradient (equation and classes of taps: dgrad_schedule.h).
+// The data gradient, which is the transposed convolution (equation and classes of taps: dgrad_schedule.h).
 //
 // A task is one tile of positions of one batch sample, one group, one slice of input channels. For each block of rows
 // of dy it packs what the tile's classes read, then for each panel of input channels and each class runs the
@@ -28,6 +28,7 @@ constexpr std::int64_t kPiece = 256;  // weights or samples converted at once
 template <class T>
 struct PackedWeights {
   T* weights = nullptr;
+  T* bias = nullptr;                    ///< in_channels; null without a bias
   std::atomic<bool> non_finite{false};  ///< some weight is Inf or NaN: a zero outside dy must not meet it
 };
 
@@ -129,9 +130,10 @@ class Dgrad {
   }
 
   void write(const Task& task, const Panel& panel, const T* rows, const DgradScratch<T>& scratch) const {
-    out_.write(task.batch_index, task.group * p_.in_channels_per_group() + panel.first, panel.channels,
-               task.samples.begin, 1, task.samples.end - task.samples.begin, rows, s_.tile_pitch, nullptr,
-               scratch.residual_row, scratch.out_rows);
+    const std::int64_t channel = task.group * p_.in_channels_per_group() + panel.first;
+    const T* const bias = packed_.bias == nullptr ? nullptr : packed_.bias + channel;
+    out_.write(task.batch_index, channel, panel.channels, task.samples.begin, 1, task.samples.end - task.samples.begin,
+               rows, s_.tile_pitch, bias, scratch.residual_row, scratch.out_rows);
   }
 
   /// The tile's own positions and all in the padding that read its samples.
@@ -370,7 +372,12 @@ void run(const ConvProblem& problem, const Device& device, const DgradTuning& tu
   char* const workspace = static_cast<char*>(context.workspace);
   PackedWeights<T> packed;
   packed.weights = reinterpret_cast<T*>(workspace);
-  const Dgrad<T> dgrad(problem, schedule, isa_table(device.isa), tensors, packed, tuning.non_temporal);
+  const IsaTable& table = isa_table(device.isa);
+  if (problem.has_bias) {
+    packed.bias = reinterpret_cast<T*>(workspace + schedule.weight_bytes - schedule.bias_bytes);
+    read_bias(table, tensors.bias, packed.bias);
+  }
+  const Dgrad<T> dgrad(problem, schedule, table, tensors, packed, tuning.non_temporal);
   for_each_task(team, problem.groups * schedule.panels, [&](std::int64_t panel, int) { dgrad.pack_panel(panel); });
   for_each_task(team, schedule.tasks, [&](std::int64_t task, int worker) {
     dgrad.task(task,

@@ -165,7 +165,9 @@ DgradSchedule make_dgrad_schedule(const ConvProblem& p, const Device& device, co
   s.panels_per_slice = even_piece(s.panels, most_panels);
   s.slices = ceil_div(s.panels, s.panels_per_slice);
   s.tasks = p.batch * p.groups * s.slices * s.tiles;
-  s.weight_bytes = round_up(p.in_channels * p.out_channels_per_group() * p.kernel_size * element_bytes, 64);
+  s.bias_bytes = p.has_bias ? round_up(p.in_channels * element_bytes, 64) : 0;
+  s.weight_bytes =
+      round_up(p.in_channels * p.out_channels_per_group() * p.kernel_size * element_bytes, 64) + s.bias_bytes;
   s.worker_bytes = is_double ? scratch_bytes<double>(p, s) : scratch_bytes<float>(p, s);
   s.workers = workers_with_scratch(device.threads, s.worker_bytes);
   return s;

@@ -87,7 +87,8 @@ struct DgradSchedule {
   std::int64_t tile_pitch = 0;      ///< elements from one channel's finished positions to the next
   std::int64_t panel_channels = 1;  ///< most channels of a panel
   std::int64_t tasks = 1;
-  std::int64_t weight_bytes = 0;  ///< packed weights
+  std::int64_t weight_bytes = 0;  ///< packed weights, then bias; shared
+  std::int64_t bias_bytes = 0;    ///< of these, the bias
   std::int64_t worker_bytes = 0;
   int workers = 1;
 

@@ -83,10 +83,11 @@ void fprop(const Call& call) {
 
 void dgrad(const Call& call) {
   const ConvProblem& p = call.problem;
-  const Tensor dy(call.tensors.y), w(call.tensors.w);
+  const Tensor dy(call.tensors.y), w(call.tensors.w), bias(call.tensors.bias);
   const std::int64_t inputs = p.in_channels_per_group(), outputs = p.out_channels_per_group();
   for_each_row_block(call, p.in_channels, p.length_samples, [&](std::int64_t n, std::int64_t c, Interval range) {
-    std::array<std::uint64_t, kBlock> sums{};
+    std::array<std::uint64_t, kBlock> sums;
+    sums.fill(p.has_bias ? bias.data[c * bias.strides[0]] : 0);
     const std::int64_t first_output = c / inputs * outputs;
     for (std::int64_t o = first_output; o < first_output + outputs; ++o) {
       const std::uint64_t* const dy_row = dy.row(n, o);

@@ -4,6 +4,16 @@
 namespace longconv::cpu {
 
 template <class T>
+void read_bias(const IsaTable& table, const TensorView& bias, T* to) {
+  SampleRun run;
+  run.source = bias.data;
+  run.dtype = bias.dtype;
+  run.count = bias.sizes[0];
+  run.sample_stride = bias.strides[0];
+  real_table<T>(table).read_samples(run, to, run.count);
+}
+
+template <class T>
 OutputRows<T>::OutputRows(const IsaTable& table, const ConvProblem& problem, const TensorView& out,
                           const TensorView& residual, bool non_temporal)
     : table_(table), problem_(problem), out_(out), residual_(residual), non_temporal_(non_temporal) {}
@@ -57,6 +67,8 @@ void OutputRows<T>::write(std::int64_t batch, std::int64_t channel, std::int64_t
   }
 }
 
+template void read_bias<float>(const IsaTable&, const TensorView&, float*);
+template void read_bias<double>(const IsaTable&, const TensorView&, double*);
 template class OutputRows<float>;
 template class OutputRows<double>;
 

@@ -7,6 +7,10 @@
 
 namespace longconv::cpu {
 
+/// to[c] = bias[c], converted to the type of the sums.
+template <class T>
+void read_bias(const IsaTable& table, const TensorView& bias, T* to);
+
 /// Writes rows of sums of one pass's result (fprop: y, dgrad: x).
 template <class T>
 class OutputRows {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cmath>
 
+#include "cpu/output_rows.h"
 #include "cpu/parallel_for.h"
 
 namespace longconv::cpu {
@@ -79,14 +80,10 @@ void pack_weights(const ConvProblem& problem, const ChainSplit& chains, const Is
     }
   });
   panels.non_finite = non_finite;
-  std::fill(panels.bias, panels.bias + problem.out_channels, T{});
   if (problem.has_bias) {
-    SampleRun run;
-    run.source = tensors.bias.data;
-    run.dtype = tensors.bias.dtype;
-    run.count = problem.out_channels;
-    run.sample_stride = tensors.bias.strides[0];
-    real_table<T>(table).read_samples(run, panels.bias, problem.out_channels);
+    read_bias(table, tensors.bias, panels.bias);
+  } else {
+    std::fill(panels.bias, panels.bias + problem.out_channels, T{});
   }
 }
 

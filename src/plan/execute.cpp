@@ -136,7 +136,7 @@ void check_tensors(const ConvProblem& p, const ConvTensors& t) {
   check_view("w", t.w, p.dtype, 3, w_sizes);
   check_view("y", t.y, p.dtype, 3, y_sizes);
   if (p.has_bias) {
-    check_view("bias", t.bias, p.dtype, 1, {p.out_channels, 0, 0});
+    check_view("bias", t.bias, p.dtype, 1, {p.bias_channels(), 0, 0});
   } else {
     check_absent("bias", t.bias);
   }
@@ -149,7 +149,9 @@ void check_tensors(const ConvProblem& p, const ConvTensors& t) {
     case Pass::fprop:
       check_output("y", t.y, {{"x", &t.x}, {"w", &t.w}, {"bias", &t.bias}, {"residual", &t.residual}});
       break;
-    case Pass::dgrad: check_output("x", t.x, {{"y", &t.y}, {"w", &t.w}, {"residual", &t.residual}}); break;
+    case Pass::dgrad:
+      check_output("x", t.x, {{"y", &t.y}, {"w", &t.w}, {"bias", &t.bias}, {"residual", &t.residual}});
+      break;
     case Pass::wgrad:
       check_output("w", t.w, {{"x", &t.x}, {"y", &t.y}});
       if (p.has_bias) check_output("bias", t.bias, {{"x", &t.x}, {"y", &t.y}, {"w", &t.w}});

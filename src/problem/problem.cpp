@@ -54,7 +54,6 @@ void check_options(const ConvProblem& p) {
   if (p.activation != Activation::none && p.pass != Pass::fprop) {
     reject(p, "an activation exists in fprop only, but got " + std::string(name(p.activation)) + " in " + pass);
   }
-  if (p.has_bias && p.pass == Pass::dgrad) reject(p, "a bias exists in fprop and wgrad only, but got one in dgrad");
   if (p.has_residual && p.pass == Pass::wgrad) {
     reject(p, "a residual exists in fprop and dgrad only, but got one in wgrad");
   }
@@ -119,7 +118,7 @@ double ConvProblem::compulsory_bytes() const {
   const double x = elements(batch, in_channels, length_samples);
   const double w = elements(out_channels, in_channels_per_group(), kernel_size);
   const double y = elements(batch, out_channels, out_length());
-  const double bias = has_bias ? static_cast<double>(out_channels) : 0.0;
+  const double bias = has_bias ? static_cast<double>(bias_channels()) : 0.0;
   const double residual = !has_residual ? 0.0 : pass == Pass::dgrad ? x : y;
   return (x + w + y + bias + residual) * static_cast<double>(size_bytes(dtype));
 }

@@ -38,7 +38,7 @@ TEST(ComplexSplit, EveryPassModeAndLayout) {
 TEST(ComplexSplit, BiasAndResidualAlsoInPlace) {
   for (const char* dtype : kDTypes) {
     for (const char* text : {"fprop n2 c2->4 l20 k3 p1 bias", "fprop n2 c2->4 l20 k3 p1 residual",
-                             "fprop n2 c2->4 l20 k3 p1 bias residual", "dgrad n2 c2->4 l20 k3 s2 p1 residual",
+                             "fprop n2 c2->4 l20 k3 p1 bias residual", "dgrad n2 c2->4 l20 k3 s2 p1 bias residual",
                              "wgrad n2 c2->4 l20 k3 s2 p1 bias"}) {
       const ConvProblem problem = ConvProblem::parse(std::string(text) + " " + dtype);
       for (const Layout layout : kLayouts) {

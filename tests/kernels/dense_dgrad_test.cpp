@@ -29,7 +29,7 @@ TEST(DenseDgrad, WindowsThatSeeOnlyPadding) {
 TEST(DenseDgrad, DtypesLayoutsAndOperands) {
   dgrad.dtypes_layouts_and_operands(
       {"n2 c9->7 l150 k3 p2", "n2 c4->13 l300 k5 s3 p(1,4) reflect", "n1 c5->6 l90 k2 s6", "n2 c6->40 l100 k3 g2"},
-      {"", "residual"});
+      {"", "bias", "bias residual"});
 }
 
 TEST(DenseDgrad, EveryIsaTakesEveryStrideAndDtype) {
@@ -150,7 +150,8 @@ TEST(DenseDgrad, RoundsNoMoreThanOneDnn) {
 }
 
 TEST(DenseDgrad, AccumulatesInPlace) {
-  dgrad.accumulates_in_place({"n2 c5->9 l600 k3 p1", "n2 c5->9 l600 k2 s3 p(7,1) circular"});
+  dgrad.accumulates_in_place(
+      {"n2 c5->9 l600 k3 p1", "n2 c5->9 l600 k2 s3 p(7,1) circular", "n2 c5->9 l600 k2 s3 bias"});
 }
 
 TEST(DenseDgrad, SameBitsForEveryThreadCount) {
@@ -162,6 +163,14 @@ TEST(DenseDgrad, SameBitsForEveryThreadCount) {
 TEST(DenseDgrad, NonFiniteValues) {
   dgrad.non_finite_values({"n2 c3->5 l100 k3 s2 d4 p3", "n1 c7->4 l600 k5 p2", "n1 c2->3 l90 k2 s3 p1"},
                           {"f32", "f64", "bf16", "f16"}, {&TestTensors::y, &TestTensors::w});
+  dgrad.non_finite_values({"n2 c3->5 l100 k3 s2 d4 p3 bias"}, {"f32"}, {&TestTensors::w, &TestTensors::bias});
+}
+
+/// Positions that no tap reaches are bias alone.
+TEST(DenseDgrad, Bias) {
+  dgrad.all_values_right({"n2 c30->6 l700 k2 s5 g2 bias f32", "n1 c40->1100 l257 k1 bias f64",
+                          "n1 c9->300 l400 k3 p5 circular bias bf16", "n3 c65->8 l100 k3 d40 s3 bias f16"},
+                         2);
 }
 
 /// <dy, conv(x, w)> = <dgrad(dy, w), x> = <wgrad(x, dy), w>: the three passes are one trilinear form.
@@ -217,7 +226,7 @@ TEST(DenseDgrad, WorkspaceStaysWithinItsPromise) {
        "n1 c1->1 l9000000 k1000000 s999 d3 f32", "n1 c2048->2048 l4096 k3 bf16 p1 circular",
        "n1 c100000->8 l1000 k3 f32", "n1 c8->100000 l1000 k3 f32", "n1 c1->1 l4000000000000 k1000000 d1000000 s7 f64",
        "n1 c3->3 l4000000000000 k1000 d1000000000 f64", "n1 c512->512 l10000000 k4097 d1000 s999 bf16 residual",
-       "n1000000 c2->2 l1 k1 f32 residual"});
+       "n1000000 c2->2 l1 k1 f32 residual", "n1 c100000->8 l1000 k3 f32 bias"});
 }
 
 }  // namespace

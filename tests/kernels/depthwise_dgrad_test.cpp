@@ -29,7 +29,7 @@ TEST(DepthwiseDgrad, WindowsThatSeeOnlyPadding) {
 TEST(DepthwiseDgrad, DtypesLayoutsAndOperands) {
   dgrad.dtypes_layouts_and_operands(
       {"n2 c5->5 g5 l2100 k4 p(3,0)", "n2 c3->6 g3 l300 k7 s2 p3", "n1 c3->3 g3 l900 k5 s3 p(1,4) reflect"},
-      {"", "residual"});
+      {"", "bias residual"});
 }
 
 TEST(DepthwiseDgrad, EveryIsaTakesEveryStrideAndDtype) {

@@ -50,7 +50,7 @@ TEST(IntegerDirect, LengthsAroundTheBlock) {
 TEST(IntegerDirect, BiasAndResidual) {
   for (const Layout layout : kLayouts) {
     for (const char* text : {"fprop n2 c2->4 l20 k3 p1 i64 bias", "fprop n2 c2->4 l20 k3 p1 i64 bias residual",
-                             "dgrad n2 c2->4 l20 k3 s2 p1 i64 residual", "wgrad n2 c2->4 l20 k3 s2 p1 i64 bias"}) {
+                             "dgrad n2 c2->4 l20 k3 s2 p1 i64 bias residual", "wgrad n2 c2->4 l20 k3 s2 p1 i64 bias"}) {
       EXPECT_EQ(run_trial({.problem = ConvProblem::parse(text), .layout = layout}), "");
     }
   }

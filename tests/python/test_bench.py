@@ -201,6 +201,45 @@ def test_problem_reads_prints_and_counts_as_the_library_does(text):
     assert _number(amount) == pytest.approx(problem.compulsory_bytes, rel=2e-2)
 
 
+TRANSPOSED = {  # problem: (PyTorch's output_padding, shape of the result)
+    "transposed n2 c5->4 l22 k3 s2 d2 p1 f32": (1, (2, 5, 22)),
+    "transposed n1 c6->8 l41 k4 s3 g2 bf16 bias": (1, (1, 6, 41)),
+    "transposed n3 c1->1 l9 k3 f64": (0, (3, 1, 9)),
+}
+
+
+@pytest.mark.parametrize("text", TRANSPOSED)
+def test_a_transposed_problem_is_the_librarys_dgrad(text):
+    problem = Problem.parse(text)
+    assert str(problem) == text
+    assert (problem.output_padding, problem.result_sizes) == TRANSPOSED[text]
+    assert problem.library_form == text.replace("transposed", "dgrad")
+    lines = torch.ops.longconv.plan(problem.library_form, 1).splitlines()
+    flops, amount = re.fullmatch(r"\s*(\S+ ?\S*)FLOP, (\S+ ?\S*)B compulsory", lines[1]).groups()
+    assert _number(flops) == pytest.approx(problem.flops, rel=2e-2)
+    assert _number(amount) == pytest.approx(problem.compulsory_bytes, rel=2e-2)
+    assert problem.result_bytes == math.prod(problem.result_sizes) * (
+        8 if "f64" in text else 2 if "bf16" in text else 4
+    )
+    tensors = operands.make_operands(problem, torch.device("cpu"))
+    assert tensors.x.numel() == 0  # nobody reads it
+    ours, theirs = (engine(problem, tensors)() for engine in (operands.longconv_engine, operands.pytorch_engine))
+    assert ours.shape == problem.result_sizes
+    assert operands.relative_difference(ours, theirs) <= operands.agreement_limit(problem)
+
+
+def test_transposed_cases_are_measured_as_such():
+    for name, batch in (("judged_cpu", (1, 1, 1)), ("judged_gpu", (64, 32, 16))):
+        cases = [case for case in case_files.load(name) if "transposed" in case.passes]
+        found = [p for case in cases for p in case_files.problems(case, PASSES, ["f32"], ["fp32"])]
+        assert [(p.batch, p.out_channels, p.in_channels, p.kernel_size, p.out_length) for p in found] == [
+            (batch[0], 128, 128, 3, 65536),
+            (batch[1], 32, 64, 5, 131072),
+            (batch[2], 32, 64, 3, 131072),
+        ]
+        assert [p.output_padding for p in found] == [0, 0, 0]
+
+
 def _number(text):
     value, prefix = re.fullmatch(r"([0-9.e+]+) ?([kKMGTP]?)", text).groups()
     return float(value) * 1000 ** " KMGTP".index(prefix.upper() or " ")
@@ -225,7 +264,8 @@ def test_problem_counts_by_hand():
         ("fprop n1 c1->1 l9 k10", "out_length 0"),
         ("fprop n1 c1->1 l9 k3 s0", "stride must be at least 1"),
         ("fprop n1 c1->1 l9 k3 f64 tf32", "tf32"),
-        ("dgrad n1 c1->1 l9 k3 bias", "dgrad has no bias"),
+        ("dgrad n1 c1->1 l9 k3 bias", "dgrad is measured without bias"),
+        ("transposed n1 c1->1 l9 k3 p(1,0)", "symmetrically"),
         ("wgrad n1 c1->1 l9 k3 relu", "only the forward pass"),
     ],
 )

@@ -299,6 +299,9 @@ def test_a_hopeless_measurement_ends_after_a_round():
         "fprop n1 c6->300 l900 k3 g2 f32 residual",
         "fprop n2 c4->6 l40 k3 bf16",
         "fprop n1 c1->1 l300000 k33 f32",
+        "transposed n3 c4->6 l3001 k5 s3 d2 p4 f32 bias",
+        "transposed n2 c300->6 l900 k3 s7 g2 f32",
+        "transposed n2 c4->6 l40 k3 bf16",
     ],
 )
 def test_error_against_float64(text):
@@ -309,7 +312,7 @@ def test_error_against_float64(text):
     assert 1e-9 < error < (5e-7 if problem.dtype == "f32" else 1e-2)
     for signal, first, samples in accuracy.slices(problem):
         exact = accuracy.exact_slice(problem, tensors, signal, first, samples)
-        assert exact.shape == (problem.out_channels, samples)
+        assert exact.shape == (problem.result_sizes[1], samples)
     wrong = y.clone()
     wrong[0, 0, 0] += 0.1
     assert accuracy.relative_rms_error(problem, tensors, wrong) > error
@@ -322,6 +325,17 @@ def test_exact_slice_is_the_convolution():
     whole = F.conv1d(tensors.x, tensors.weight, None, 2, 4, 3)
     assert torch.allclose(accuracy.exact_slice(problem, tensors, 0, 0, 50), whole[0, :, :50])
     assert torch.allclose(accuracy.exact_slice(problem, tensors, 0, 100, 48), whole[0, :, 100:])
+
+
+def test_exact_slice_is_the_transposed_convolution():
+    """Slices at the ends and between taps that leave gaps."""
+    problem = Problem.parse("transposed n1 c4->6 l301 k2 s7 d2 p2 f64 bias")
+    tensors = operands.make_operands(problem, torch.device("cpu"))
+    whole = F.conv_transpose1d(tensors.grad_y, tensors.weight, tensors.bias, 7, 2, problem.output_padding, 1, 2)
+    assert whole.shape == (1, 4, 301)
+    for first, samples in ((0, 50), (1, 1), (6, 1), (100, 48), (300, 1), (251, 50)):
+        exact = accuracy.exact_slice(problem, tensors, 0, first, samples)
+        assert torch.allclose(exact, whole[0, :, first : first + samples])
 
 
 def test_dense_shapes():

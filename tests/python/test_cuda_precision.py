@@ -80,7 +80,9 @@ def test_headline_tf32_is_cudnns(draw: object) -> None:
     assert excess <= 1e-4
 
 
-@pytest.mark.parametrize("case", case_files.load("judged_gpu"), ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", [case for case in case_files.load("judged_gpu") if "fprop" in case.passes], ids=lambda case: case.name
+)
 def test_rms_error_is_not_above_cudnns(case: case_files.Case) -> None:
     """fp32 on slices of the judged shapes, whose batch is cut to what fits beside other tests."""
     skip_unless_supported("float32", "fp32")

@@ -72,6 +72,19 @@ def test_vmap_dgrad(batched, groups):
 
 
 @pytest.mark.filterwarnings("error:There is a performance drop")
+@pytest.mark.parametrize("groups", GROUPS)
+@pytest.mark.parametrize("batched", subsets(("grad_y", "weight", "bias", "residual")))
+@has_rules
+def test_vmap_dgrad_with_epilogue(batched, groups):
+    tensors, dims = draw(batched, grad_y=(N, OUT, T), weight=(OUT, C // groups, K), bias=(C,), residual=(N, C, L))
+
+    def f(grad_y, weight, bias, residual):
+        return (torch.ops.longconv.dgrad(grad_y, weight, L, *GEOMETRY, groups, "follow", bias, residual),)
+
+    check(f, tensors, dims)
+
+
+@pytest.mark.filterwarnings("error:There is a performance drop")
 @pytest.mark.parametrize("bias_grad", [False, True])
 @pytest.mark.parametrize("groups", GROUPS)
 @pytest.mark.parametrize("batched", subsets(("x", "grad_y")))

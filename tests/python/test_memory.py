@@ -75,7 +75,7 @@ def test_workspace_of_extreme_problems(direction, dtype):
 PROBE = """
 import json, re, sys
 import torch, longconv
-from longconv.functional import conv1d
+from longconv.functional import conv1d, conv_transpose1d
 
 def peak():
     # Not getrusage: its peak is inherited from the process that started this one.
@@ -119,6 +119,13 @@ if case["backward"]:
     common = (case["s"], left, right, case["mode"], case["d"], g)
     result["wgrad"] = grow(lambda: torch.ops.longconv.wgrad(x, y, k, *common, False, "follow"))
     result["dgrad"] = grow(lambda: torch.ops.longconv.dgrad(y, w, l, *common, "follow"))
+if case["mode"] == "zeros" and case["p"][0] == case["p"][1]:
+    remainder = (l + 2 * case["p"][0] - case["d"] * (k - 1) - 1) % case["s"]
+    sizes = (case["s"], case["p"][0], remainder, g, case["d"])
+    bias = fill(torch.empty(c, dtype=dtype))
+    conv_transpose1d(warm.detach(), w, bias, *sizes)
+    result["transposed"] = grow(lambda: conv_transpose1d(y, w, bias, *sizes, out=x))
+    result["transposed fresh"] = grow(lambda: conv_transpose1d(y, w, bias, *sizes))
 result["control"] = grow(lambda: fill(torch.empty(result["output"] + result["input"], dtype=torch.uint8)))
 print(json.dumps(result))
 """
@@ -161,6 +168,9 @@ def test_measured_memory(name):
     assert max(result["input"], result["output"]) >= 1.5 * allowed, "too small a problem to tell"
     assert result["control"] >= 0.9 * (result["input"] + result["output"]), "the measurement sees nothing"
     assert result["fprop"] <= allowed, result
+    if "transposed" in result:
+        assert result["transposed"] <= allowed, result
+        assert result["transposed fresh"] <= allowed + result["input"], result
     if "dgrad" in result:
         assert result["wgrad"] <= allowed, result
         assert result["dgrad"] <= allowed + result["input"], result

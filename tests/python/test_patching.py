@@ -20,6 +20,10 @@ class Own(nn.Conv1d):
         return 2 * super().forward(x)
 
 
+class OwnTransposed(nn.ConvTranspose1d):
+    """A subclass of the transposed layer."""
+
+
 def reasons(report):
     return {entry.names[0]: entry.reason for entry in report.left}
 
@@ -62,6 +66,32 @@ def test_a_model_that_is_a_convolution():
     torch.testing.assert_close(model(x), before, rtol=1e-5, atol=1e-6)
 
 
+def test_transposed_modules_are_swapped_and_share_everything():
+    model = nn.Sequential(
+        nn.Conv1d(4, 6, 3, stride=2),
+        nn.utils.parametrizations.spectral_norm(nn.ConvTranspose1d(6, 4, 3, stride=2, output_padding=1)),
+        nn.LazyConvTranspose1d(2, 3),
+    ).double()
+    parameters, x = dict(model.named_parameters()), torch.randn(2, 4, 30, dtype=torch.float64)
+    model(x)  # the lazy one becomes a ConvTranspose1d
+    model.append(nn.LazyConvTranspose1d(3, 2, dtype=torch.float64)).eval()
+    with torch.no_grad():
+        before = model[:3](x)
+    report = replace_conv1d(model)
+    assert [entry.names for entry in report.swapped] == [("0",), ("1",), ("2",), ("3",)]
+    assert "  swapped  2: ConvTranspose1d(4, 2, kernel_size=(3,), stride=(1,))" in str(report)
+    assert report.left == ()
+    assert all(parameters[name] is p for name, p in model.named_parameters() if name in parameters)
+    assert isinstance(model[1], longconv.ConvTranspose1d)
+    assert type(model[2]) is longconv.ConvTranspose1d
+    assert isinstance(model[3], longconv.LazyConvTranspose1d)
+    torch.testing.assert_close(model[:3](x), before)
+    y, foreign, _ = convolutions_called(lambda: model(x))
+    assert y.shape[1] == 3
+    assert foreign == []
+    assert type(model[3]) is longconv.ConvTranspose1d
+
+
 def test_hooks_stay():
     model, calls = nn.Sequential(nn.Conv1d(4, 6, 3)), []
     model[0].register_forward_pre_hook(lambda m, a: calls.append("before"))
@@ -91,22 +121,29 @@ def test_what_is_left_is_told_why():
     model = nn.ModuleDict(
         {
             "own": Own(4, 4, 3),
-            "transposed": nn.ConvTranspose1d(4, 4, 3),
+            "own_transposed": OwnTransposed(4, 4, 3),
             "ours": longconv.Conv1d(4, 4, 3),
+            "ours_transposed": longconv.ConvTranspose1d(4, 4, 3),
             "instance": instance,
             "two_d": nn.Conv2d(4, 4, 3),
             "scripted": torch.jit.script(nn.Conv1d(4, 4, 3)),
+            "scripted_transposed": torch.jit.script(nn.ConvTranspose1d(4, 4, 3)),
             "good": nn.Conv1d(4, 4, 3),
+            "good_transposed": nn.ConvTranspose1d(4, 4, 3),
         }
     )
     classes = {name: type(module) for name, module in model.items()}
     report = replace_conv1d(model)
-    assert [entry.names for entry in report.swapped] == [("good",)]
+    assert [entry.names for entry in report.swapped] == [("good",), ("good_transposed",)]
     why = reasons(report)
-    assert sorted(why) == ["instance", "ours", "own", "scripted", "transposed"]
-    assert "test_patching.Own" in why["own"]
-    assert "transposed" in why["transposed"]
+    assert sorted(why) == [
+        *("instance", "ours", "ours_transposed", "own", "own_transposed"),
+        *("scripted", "scripted_transposed"),
+    ]
+    assert "torch.nn.Conv1d with code of its own (test_patching.Own)" in why["own"]
+    assert "torch.nn.ConvTranspose1d with code of its own (test_patching.OwnTransposed)" in why["own_transposed"]
     assert "already" in why["ours"]
+    assert "already" in why["ours_transposed"]
     assert "forward was replaced" in why["instance"]
     assert "scripted" in why["scripted"]
     for name in why:
@@ -114,7 +151,7 @@ def test_what_is_left_is_told_why():
         assert why[name] in str(report)
     again = replace_conv1d(model)
     assert again.swapped == ()
-    assert len(again.left) == 6
+    assert len(again.left) == 9
 
 
 def test_quantized_modules_are_left():

@@ -233,7 +233,7 @@ class KernelTrials {
     }
   }
 
-  /// 32 MiB beside the packed weights (fprop: and bias) in the type of the sums.
+  /// 32 MiB beside the packed weights and bias in the type of the sums.
   void workspace_stays_within_its_promise(const Texts& texts) const {
     constexpr std::int64_t kPromisedBytes = std::int64_t{32} << 20;
     for (const std::string& text : texts) {
@@ -241,9 +241,10 @@ class KernelTrials {
       const ConvProblem& p = trial.problem;
       const std::int64_t sum_bytes = p.dtype == DType::f64 ? 8 : 4;
       const std::int64_t weights = p.out_channels * p.in_channels_per_group() * p.kernel_size;
-      const std::int64_t packed_bytes = p.pass == Pass::wgrad   ? 0
-                                        : p.pass == Pass::dgrad ? weights * sum_bytes + 64
-                                                                : (weights + p.out_channels) * sum_bytes + 128;
+      const std::int64_t packed_bytes = p.pass == Pass::wgrad ? 0
+                                        : p.pass == Pass::dgrad
+                                            ? (weights + (p.has_bias ? p.in_channels : 0)) * sum_bytes + 128
+                                            : (weights + p.out_channels) * sum_bytes + 128;
       for (const int threads : {1, 2, 7, 64, 256, 5000}) {
         Device device = Device::host_cpu(threads);
         const Isa best = device.isa;

@@ -139,10 +139,11 @@ Reference real_reference(const ConvProblem& p, const TestTensors& tensors, Arith
   });
   const std::int64_t out_length = tensors.y.view().sizes[2];
   Reference result;
-  if (p.has_bias && p.pass == Pass::fprop) {
+  if (p.has_bias && p.pass != Pass::wgrad) {
     const auto bias = numbers<Real>(tensors.bias);
-    for (std::int64_t flat = 0; flat < tensors.y.element_count(); ++flat) {
-      sums.add_number(flat, bias, flat / out_length % p.out_channels);
+    const TensorView to = tensors.result(p.pass).view();
+    for (std::int64_t flat = 0; flat < tensors.result(p.pass).element_count(); ++flat) {
+      sums.add_number(flat, bias, flat / to.sizes[2] % to.sizes[1]);
     }
   }
   if (p.has_residual) {
@@ -174,12 +175,16 @@ Reference integer_reference(const ConvProblem& p, const TestTensors& tensors) {
       case Pass::wgrad: sums[at_w] += at(tensors.y, at_y) * at(tensors.x, at_x); break;
     }
   });
-  const std::int64_t out_length = tensors.y.view().sizes[2];
   std::vector<std::uint64_t> bias_sums(p.pass == Pass::wgrad && p.has_bias ? p.out_channels : 0);
-  for (std::int64_t flat = 0; flat < tensors.y.element_count() && p.has_bias; ++flat) {
-    const std::int64_t channel = flat / out_length % p.out_channels;
-    if (p.pass == Pass::fprop) sums[flat] += at(tensors.bias, channel);
-    if (p.pass == Pass::wgrad) bias_sums[channel] += at(tensors.y, flat);
+  const TestTensor& biased = p.pass == Pass::dgrad ? tensors.x : tensors.y;
+  const TensorView sizes = biased.view();
+  for (std::int64_t flat = 0; flat < biased.element_count() && p.has_bias; ++flat) {
+    const std::int64_t channel = flat / sizes.sizes[2] % sizes.sizes[1];
+    if (p.pass == Pass::wgrad) {
+      bias_sums[channel] += at(tensors.y, flat);
+    } else {
+      sums[flat] += at(tensors.bias, channel);
+    }
   }
   for (std::size_t flat = 0; flat < sums.size() && p.has_residual; ++flat) sums[flat] += at(tensors.residual, flat);
   Reference result;

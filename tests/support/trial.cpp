@@ -195,7 +195,7 @@ TestTensors make_tensors(const Trial& trial) {
   t.x = make(x_sizes, p.pass != Pass::dgrad);
   t.w = make({p.out_channels, p.in_channels_per_group(), p.kernel_size}, p.pass != Pass::wgrad);
   t.y = make(y_sizes, p.pass != Pass::fprop);
-  if (p.has_bias) t.bias = make({p.out_channels}, p.pass == Pass::fprop);
+  if (p.has_bias) t.bias = make({p.bias_channels()}, p.pass != Pass::wgrad);
   if (p.has_residual && trial.in_place) t.result(p.pass).fill(random, trial.values);
   if (p.has_residual && !trial.in_place) t.residual = make(p.pass == Pass::fprop ? y_sizes : x_sizes, true);
   return t;

@@ -100,6 +100,27 @@ TEST(Execute, RefusesOutputsThatShareMemoryWithAnInput) {
       "shares memory with the input residual");
 }
 
+TEST(Execute, BiasOfDgradHasTheChannelsOfItsResult) {
+  Call call;
+  call.problem = ConvProblem::parse("dgrad n2 c4->6 l10 k3 i64 bias");
+  call.views.residual = {};
+  const auto refused = [&call] {
+    try {
+      call.run();
+      return std::string();
+    } catch (const Error& error) {
+      return std::string(error.what());
+    }
+  };
+  EXPECT_NE(refused().find("bias: expected size [4], but got [6]"), std::string::npos);
+  call.views.bias = TensorView::vector(call.x.data() + 76, DType::i64, 4);
+  EXPECT_NE(refused().find("x: the output shares memory with the input bias"), std::string::npos);
+  call.views.bias = TensorView::vector(call.bias.data(), DType::i64, 4);
+  call.y.assign(96, 1);
+  EXPECT_EQ(refused(), "");
+  EXPECT_EQ(call.x.front(), 6 + 1);  // one tap reaches the first sample
+}
+
 TEST(Execute, AllowsAnyLayoutThatDoesNotOverlap) {
   for (const std::array<std::int64_t, 3> strides :
        {std::array<std::int64_t, 3>{1, 2, 12}, {48, 1, 6}, {8, 16, 1}, {100, 16, 2}}) {

@@ -71,7 +71,6 @@ INSTANTIATE_TEST_SUITE_P(
         Rejection{"l9 k3 d6 p1", ErrorCode::invalid_argument, "channel: (11). Kernel size: (13)."},
         Rejection{"dgrad relu", ErrorCode::invalid_argument, "fprop only, but got relu in dgrad"},
         Rejection{"wgrad gelu", ErrorCode::invalid_argument, "fprop only, but got gelu in wgrad"},
-        Rejection{"dgrad bias", ErrorCode::invalid_argument, "bias exists in fprop and wgrad only"},
         Rejection{"wgrad residual", ErrorCode::invalid_argument, "residual exists in fprop and dgrad only"},
         Rejection{"f64 tf32", ErrorCode::invalid_argument, "tf32 exists for f32 only, but got f64"},
         Rejection{"leaky_relu(inf)", ErrorCode::invalid_argument, "negative_slope of leaky_relu should be finite"},
@@ -95,7 +94,7 @@ TEST(Problem, AcceptsTheEdgesOfTheRules) {
   for (const char* text :
        {"n0", "l1", "l5 p4 k3 reflect", "l5 p5 k3 circular", "l5 p500 k3 replicate", "l1 p1 k3 replicate", "f32 tf32",
         "c1024->1024 g1024", "l1152921504606846976 f16", "l4 k1 s9223372036854775807", "leaky_relu(-0.5)", "wgrad bias",
-        "dgrad residual", "fprop bias residual sigmoid"}) {
+        "dgrad bias residual", "fprop bias residual sigmoid"}) {
     EXPECT_NO_THROW(ConvProblem::parse(text).validate()) << text;
   }
 }
@@ -107,6 +106,8 @@ TEST(Problem, FlopsAndBytes) {
   EXPECT_DOUBLE_EQ(ConvProblem::parse("n2 c4->6 l10 k3 g2 c64").flops(), 8.0 * 2 * 6 * 8 * 2 * 3);
   EXPECT_DOUBLE_EQ(ConvProblem::parse("dgrad n2 c4->6 l10 k3 f16 residual").compulsory_bytes(),
                    2.0 * (2 * 80 + 72 + 96));
+  EXPECT_DOUBLE_EQ(ConvProblem::parse("dgrad n2 c4->6 l10 k3 f16 residual bias").compulsory_bytes(),
+                   2.0 * (2 * 80 + 72 + 96 + 4));
   EXPECT_DOUBLE_EQ(ConvProblem::parse("fprop n2 c4->6 l10 k3 f16 residual bias").compulsory_bytes(),
                    2.0 * (80 + 72 + 2 * 96 + 6));
 }

@@ -18,7 +18,7 @@ TEST(Text, PrintedFormLeavesDefaultsOut) {
   EXPECT_EQ(ConvProblem().to_string(), "fprop n1 c1->1 l1 k1 f32");
   const char* const lines[] = {
       "fprop n64 c64->128 l524280 k3 s3 d4 f32",
-      "dgrad n1 c4->6 l100 k3 g2 p2 reflect bf16 residual",
+      "dgrad n1 c4->6 l100 k3 g2 p2 reflect bf16 bias residual",
       "wgrad n0 c4->6 l100 k3 p(2,0) circular c128 bias",
       "fprop n1 c1->1 l1 k1 f32 tf32 bias residual leaky_relu(0.2)",
       "fprop n1 c1->1 l1 k1 p(0,5) replicate f16 gelu_tanh",

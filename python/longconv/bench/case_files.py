@@ -3,7 +3,8 @@
 
 ``{"description": str, "cases": [{"name": str, "what": str, "problem": str, "passes": [str], "neighbour": str}]}``
 
-``problem`` is a one-line problem without pass and dtype; ``passes`` (optional) the passes that the case is measured in;
+``problem`` is a one-line problem without pass and dtype; ``passes`` (optional) the passes that the case is measured in
+(fprop, dgrad and wgrad where nothing is said);
 ``neighbour`` (optional) the name of the round-sized case that an odd-sized one is compared with, per element.
 """
 
@@ -16,7 +17,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from longconv.bench.problem import PASSES, Problem
+from longconv.bench.problem import CONV1D_PASSES, PASSES, Problem
 
 CASES_FOLDER = pathlib.Path(__file__).parent / "cases"
 
@@ -28,7 +29,7 @@ class Case:
     name: str
     what: str
     problem: Problem
-    passes: tuple[str, ...] = PASSES
+    passes: tuple[str, ...] = CONV1D_PASSES
     neighbour: str | None = None
 
 
@@ -65,7 +66,7 @@ def _read_case(entry: dict[str, Any]) -> Case:
     unknown = set(entry) - {"name", "what", "problem", "passes", "neighbour"}
     if unknown:
         raise ValueError(f"case '{entry.get('name')}': unknown keys {sorted(unknown)}")
-    passes = tuple(entry.get("passes", PASSES))
+    passes = tuple(entry.get("passes", CONV1D_PASSES))
     for pass_name in passes:
         if pass_name not in PASSES:
             raise ValueError(f"case '{entry['name']}': pass '{pass_name}' is none of {PASSES}")

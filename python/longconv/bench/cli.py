@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--filter", "--only", metavar="REGEX", help="only cases whose name contains this")
     add("--replay", action="append", metavar="PROBLEM", help="measure this one-line problem instead, repeatable")
-    add("--passes", type=NameList(PASSES), help="comma-separated; default: fprop,dgrad,wgrad, on CUDA fprop")
+    add("--passes", type=NameList(PASSES), help="comma-separated; default: all of a case's, on CUDA fprop,transposed")
     add("--dtypes", type=NameList(tuple(DTYPE_BYTES)), default=["f32"], help="comma-separated; default: f32")
     add("--precision", type=NameList(PRECISIONS), help="of f32, comma-separated; default: fp32, on CUDA fp32,tf32")
     add("--list", action="store_true", help="print the selected problems and stop")
@@ -167,7 +167,7 @@ def _select(options: argparse.Namespace) -> list[Selected]:
         raise ValueError("--configs, --first-call and --precompile are about kernels on CUDA")
     if options.first_call and options.precompile:
         raise ValueError("--first-call wants an empty kernel cache, --precompile fills it")
-    passes = options.passes or (["fprop"] if on_cuda else list(PASSES))
+    passes = options.passes or (["fprop", "transposed"] if on_cuda else list(PASSES))
     precisions = options.precision or (["fp32", "tf32"] if on_cuda else ["fp32"])
     if "tf32" in precisions and not on_cuda:
         raise ValueError("--precision tf32 exists on CUDA only")

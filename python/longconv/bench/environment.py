@@ -75,7 +75,7 @@ def _line_after(prefix: str, text: str) -> str | None:
 def plan_line(problem: Problem, device: torch.device) -> str | None:
     """The planner's choice of kernel and config."""
     if device.type == "cpu":
-        return _line_after("chosen ", longconv_plan(str(problem), torch.get_num_threads()))
+        return _line_after("chosen ", longconv_plan(problem.library_form, torch.get_num_threads()))
     return _line_after("chosen ", planner.plan_text(problem, device))
 
 

@@ -30,7 +30,8 @@ AGREEMENT = {"f32": 1e-5, "f64": 1e-13, "bf16": 2e-2, "f16": 3e-3, "c64": 1e-5, 
 
 @dataclasses.dataclass(frozen=True)
 class Operands:
-    """x (batch, in_channels, length), w (out_channels, in_channels/groups, kernel_size), y-shaped grad_y."""
+    """x (batch, in_channels, length), w (out_channels, in_channels/groups, kernel_size), y-shaped grad_y. What the pass
+    does not read has a batch of 0."""
 
     x: torch.Tensor
     weight: torch.Tensor
@@ -46,7 +47,7 @@ class Engine(Protocol):
 
 
 def make_operands(problem: Problem, device: torch.device, seed: int = 0) -> Operands:
-    """Normal deviates (integers for i64), weights scaled as nn.Conv1d's; the gradient only where the pass reads it."""
+    """Normal deviates (integers for i64), weights scaled as nn.Conv1d's."""
     generator = torch.Generator(device=device).manual_seed(seed)
     dtype = TORCH_DTYPES[problem.dtype]
 
@@ -56,21 +57,20 @@ def make_operands(problem: Problem, device: torch.device, seed: int = 0) -> Oper
         return torch.randn(*shape, generator=generator, device=device, dtype=dtype).mul_(scale)
 
     terms = problem.in_channels // problem.groups * problem.kernel_size
-    result_shape = (problem.batch, problem.out_channels, problem.out_length)
-    is_forward = problem.pass_name == "fprop"
+    is_forward, is_transposed = problem.pass_name == "fprop", problem.pass_name == "transposed"
     return Operands(
-        x=draw(problem.batch, problem.in_channels, problem.length),
+        x=draw(0 if is_transposed else problem.batch, problem.in_channels, problem.length),
         weight=draw(
             problem.out_channels, problem.in_channels // problem.groups, problem.kernel_size, scale=terms**-0.5
         ),
-        bias=draw(problem.out_channels) if problem.has_bias and is_forward else None,
-        residual=draw(*result_shape) if problem.has_residual else None,
-        grad_y=draw(0 if is_forward else result_shape[0], *result_shape[1:]),
+        bias=draw(problem.result_sizes[1]) if problem.has_bias and problem.pass_name != "wgrad" else None,
+        residual=draw(*problem.result_sizes) if problem.has_residual else None,
+        grad_y=draw(0 if is_forward else problem.batch, problem.out_channels, problem.out_length),
     )
 
 
 def longconv_engine(problem: Problem, operands: Operands) -> Call:
-    """The operators of this library. fprop goes through the public function, as a user's call does."""
+    """The operators of this library. Forward passes go through the public functions, as a user's call does."""
     import longconv.functional
 
     p, o = problem, operands
@@ -81,6 +81,9 @@ def longconv_engine(problem: Problem, operands: Operands) -> Call:
         wgrad = torch.ops.longconv.wgrad
         return lambda: wgrad(o.x, o.grad_y, p.kernel_size, *sizes, p.has_bias, p.precision)
     options: dict[str, Any] = {"precision": p.precision} if p.dtype == "f32" and o.x.is_cuda else {}
+    if p.pass_name == "transposed":
+        transpose: Callable[..., torch.Tensor] = longconv.functional.conv_transpose1d
+        return lambda: transpose(o.grad_y, o.weight, o.bias, *_transposed_sizes(p), **options)
     if p.activation != "none":
         options["activation"] = p.activation
         if p.activation == "leaky_relu":
@@ -99,6 +102,8 @@ def pytorch_engine(problem: Problem, operands: Operands) -> Call:
     p, o = problem, operands
     if p.pass_name == "fprop":
         return _pytorch_fprop(p, o)
+    if p.pass_name == "transposed":
+        return lambda: F.conv_transpose1d(o.grad_y, o.weight, o.bias, *_transposed_sizes(p))
     if not p.is_padded_symmetrically_with_zeros:
         return _pytorch_composed_backward(p, o)
     backward = torch.ops.aten.convolution_backward.default
@@ -107,6 +112,11 @@ def pytorch_engine(problem: Problem, operands: Operands) -> Call:
     return lambda: backward(
         o.grad_y, o.x, o.weight, bias_sizes, [p.stride], [p.pad_left], [p.dilation], False, [0], p.groups, mask
     )
+
+
+def _transposed_sizes(p: Problem) -> tuple[int, int, int, int, int]:
+    """stride, padding, output_padding, groups, dilation: PyTorch's order."""
+    return p.stride, p.pad_left, p.output_padding, p.groups, p.dilation
 
 
 def _pytorch_fprop(p: Problem, o: Operands) -> Call:

@@ -46,7 +46,7 @@ def device_name(device: torch.device) -> str:
 
 def plan_text(problem: Problem, device: torch.device) -> str:
     """The plan that this process would follow on the GPU."""
-    return longconv_plan(str(problem), device=device_name(device))
+    return longconv_plan(problem.library_form, device=device_name(device))
 
 
 def candidates(plan: str) -> list[Candidate]:

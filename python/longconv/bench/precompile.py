@@ -28,7 +28,7 @@ def tasks_of(problem: Problem, device: torch.device, all_configs: bool) -> list[
     if all_configs:
         with contextlib.suppress(RuntimeError, ValueError):
             numbers = [entry.number for entry in planner.candidates(planner.plan_text(problem, device))]
-    return [(str(problem), planner.device_name(device), number) for number in numbers]
+    return [(problem.library_form, planner.device_name(device), number) for number in numbers]
 
 
 def _compile(task: Task) -> int:

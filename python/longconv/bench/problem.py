@@ -8,9 +8,12 @@ the numbers that the library is judged by must not come from the library.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 
-PASSES = ("fprop", "dgrad", "wgrad")
+CONV1D_PASSES = ("fprop", "dgrad", "wgrad")
+# "transposed" is dgrad as a user's forward pass: y is the input, x the result of a transposed convolution.
+PASSES = (*CONV1D_PASSES, "transposed")
 DTYPE_BYTES = {"f32": 4, "f64": 8, "bf16": 2, "f16": 2, "c64": 8, "c128": 16, "i64": 8}
 PAD_MODES = ("zeros", "reflect", "replicate", "circular")
 PRECISIONS = ("fp32", "tf32")
@@ -70,7 +73,9 @@ class Problem:
         if self.pass_name != "fprop" and (self.activation != "none" or self.has_residual):
             raise ValueError(f"only the forward pass is measured with residual or activation, got '{self}'")
         if self.pass_name == "dgrad" and self.has_bias:
-            raise ValueError(f"dgrad has no bias, got '{self}'")
+            raise ValueError(f"dgrad is measured without bias, got '{self}'")
+        if self.pass_name == "transposed" and not self.is_padded_symmetrically_with_zeros:
+            raise ValueError(f"a transposed convolution is padded symmetrically with zeros, got '{self}'")
         for name in ("in_channels", "out_channels", "length", "kernel_size", "stride", "dilation", "groups"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)} in '{self}'")
@@ -93,6 +98,18 @@ class Problem:
         return self.pad_left == self.pad_right and (self.pad_mode == "zeros" or self.pad_left == 0)
 
     @property
+    def result_sizes(self) -> tuple[int, int, int]:
+        """(batch, channels, samples) of fprop's y, of dgrad's and the transposed convolution's x."""
+        if self.pass_name == "fprop":
+            return self.batch, self.out_channels, self.out_length
+        return self.batch, self.in_channels, self.length
+
+    @property
+    def output_padding(self) -> int:
+        """Of the transposed convolution: samples of x behind those that its shortest result has."""
+        return (self.length + 2 * self.pad_left - (self.kernel_size - 1) * self.dilation - 1) % self.stride
+
+    @property
     def flops(self) -> float:
         """Real operations of the pass as a direct convolution does them (a complex multiply-add counts 8)."""
         terms = self.in_channels // self.groups * self.kernel_size
@@ -110,36 +127,35 @@ class Problem:
         weights = self.out_channels * (self.in_channels // self.groups) * self.kernel_size
         elements = self.signal_elements + weights
         if self.has_bias:
-            elements += self.out_channels
+            elements += self.out_channels if self.pass_name == "wgrad" else self.result_sizes[1]
         if self.has_residual:
-            channels, length = self.out_channels, self.out_length
-            if self.pass_name == "dgrad":
-                channels, length = self.in_channels, self.length
-            elements += self.batch * channels * length
+            elements += math.prod(self.result_sizes)
         return float(elements) * DTYPE_BYTES[self.dtype]
 
     @property
     def result_bytes(self) -> int:
         """Bytes of the tensors that the pass returns."""
-        if self.pass_name == "fprop":
-            elements = self.batch * self.out_channels * self.out_length
-        elif self.pass_name == "dgrad":
-            elements = self.batch * self.in_channels * self.length
-        else:
-            elements = self.out_channels * (self.in_channels // self.groups) * self.kernel_size
-            elements += self.out_channels if self.has_bias else 0
+        if self.pass_name != "wgrad":
+            return math.prod(self.result_sizes) * DTYPE_BYTES[self.dtype]
+        elements = self.out_channels * (self.in_channels // self.groups) * self.kernel_size
+        elements += self.out_channels if self.has_bias else 0
         return elements * DTYPE_BYTES[self.dtype]
 
     def in_pass(self, pass_name: str) -> Problem:
         """The problem in another pass, without the epilogue that this pass does not have."""
         if pass_name == "fprop":
             return self.replace(pass_name=pass_name)
-        has_bias = self.has_bias and pass_name == "wgrad"
+        has_bias = self.has_bias and pass_name != "dgrad"
         return self.replace(pass_name=pass_name, has_bias=has_bias, has_residual=False, activation="none")
 
     def replace(self, **changes: object) -> Problem:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+    @property
+    def library_form(self) -> str:
+        """The line that the library reads: a transposed convolution is its dgrad."""
+        return str(self.replace(pass_name="dgrad") if self.pass_name == "transposed" else self)
 
     def __str__(self) -> str:
         """The form that ``longconv::ConvProblem::to_string`` writes; defaults are left out."""
