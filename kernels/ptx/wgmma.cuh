@@ -7,7 +7,7 @@
 ///   wgmma_wait<0>();                                // all but the latest 0 groups have ended
 ///   keep_registers(d);                              // before d is read
 ///
-/// N is 8, 16, 32, 64, 96, 128, 192 or 256. A step covers k = 16 elements of bf16 and f16, 8 of tf32: 32 bytes.
+/// N is 8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 192 or 256. A step covers k = 16 elements of bf16 and f16, 8 of tf32: 32 bytes.
 /// With g = lane / 4, c = lane % 4 and w = the warp's place in its warpgroup, d[4*j + 2*h + e] is
 /// D(16*w + 8*h + g, 8*j + 2*c + e). A from registers: the four 32-bit registers of mma.sync's m16n8k16 (tf32: m16n8k8),
 /// rows 16*w to 16*w + 15.
@@ -107,8 +107,12 @@ struct WgmmaInstruction;
 
 LONGCONV_WGMMA(8, 4, "%4", "%5", "%6", "%7", "%8", "%9", "%10")
 LONGCONV_WGMMA(16, 8, "%8", "%9", "%10", "%11", "%12", "%13", "%14")
+LONGCONV_WGMMA(24, 12, "%12", "%13", "%14", "%15", "%16", "%17", "%18")
 LONGCONV_WGMMA(32, 16, "%16", "%17", "%18", "%19", "%20", "%21", "%22")
+LONGCONV_WGMMA(40, 20, "%20", "%21", "%22", "%23", "%24", "%25", "%26")
+LONGCONV_WGMMA(48, 24, "%24", "%25", "%26", "%27", "%28", "%29", "%30")
 LONGCONV_WGMMA(64, 32, "%32", "%33", "%34", "%35", "%36", "%37", "%38")
+LONGCONV_WGMMA(80, 40, "%40", "%41", "%42", "%43", "%44", "%45", "%46")
 LONGCONV_WGMMA(96, 48, "%48", "%49", "%50", "%51", "%52", "%53", "%54")
 LONGCONV_WGMMA(128, 64, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
 LONGCONV_WGMMA(192, 96, "%96", "%97", "%98", "%99", "%100", "%101", "%102")

@@ -226,7 +226,7 @@ TEST_F(PtxTest, MmaF64) {
 TEST_F(PtxTest, Wgmma) {
   if (!is_hopper()) GTEST_SKIP() << "wgmma is an instruction of compute capability 9.0";
   for (const Type type : {Type::bf16, Type::f16, Type::tf32}) {
-    for (const int n : {8, 16, 32, 64, 96, 128, 192, 256}) {
+    for (const int n : {8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256}) {
       const int depth = 64 / size_bytes(type);
       const auto a = matrix(64, depth, 5), b = matrix(n, depth, 6);
       const auto device_a = upload(bytes_of(type, a, 64, true)), device_b = upload(bytes_of(type, b, n, true));
