@@ -46,7 +46,7 @@ using MmaType = tf32;
 // --- configuration
 constexpr int kInterval = LC_INTERVAL, kBuffers = LC_BUFFERS;
 
-struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
+struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, LC_STRIDE, LC_DILATION, LC_TAPS, kKernel> {
 #if LC_ELEMENT == 1
   using Element = bf16;
 #elif LC_ELEMENT == 2
@@ -61,7 +61,8 @@ struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
   static constexpr int kStageChunks = LC_STAGE_CHUNKS, kPrefetch = LC_PREFETCH;
   static constexpr int kBytes = sizeof(Element), kChunk = LC_ELEMENT == 0 ? 4 : 8, kStageChannels = kStageChunks * kChunk;
   static constexpr int kOutTile = 32 * kWarpsOut, kStep = 64 * kWarpsTime, kPasses = ceil_div(kOutChannels, kOutTile);
-  static constexpr int kPlaneRows = plane_rows(kStep + (kTaps - 1) * kDilation / kStride, kStride);
+  static constexpr int64_t kInputStep = static_cast<int64_t>(kStep) * kStride;
+  static constexpr int kPlaneRows = plane_rows(kStep + kTapRows, kStride);
   static constexpr int kRawNeeded = (kStep - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSplitBytes = kStageChunks * kChunkRows * 16;
   static constexpr int kStageBytes = kSplitBytes * (kSplit ? 2 : 1);
@@ -106,10 +107,10 @@ struct Position {
     }
   }
   LC_DEVICE ChunkWindow<Element> window(const Params& p, int warp) const {
-    const int block = stage / C::kTapGroups, tap = stage % C::kTapGroups * C::kTaps;
+    const int block = stage / C::kTapGroups;
     const int channel = block * C::kStageChannels + warp % C::kStageChunks * C::kChunk;
     return {p.x + item.batch * p.x_batch + (item.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
-            static_cast<int64_t>(item.tile) * C::kStep * C::kStride - p.pad_left + static_cast<int64_t>(tap) * C::kDilation,
+            item.tile * C::kInputStep - p.pad_left + stage % C::kTapGroups * C::kGroupStep,
             C::kInChannels - channel};
   }
   // This lane's part of the first fragment that the item consumes.

@@ -56,13 +56,13 @@ constexpr Pack kPack = static_cast<Pack>(LC_PACK);
 
 struct StorePolicy {
   using Element = ::Element;
-  static constexpr int kColumns = kN, kStageRows = LC_STAGE_ROWS;
+  static constexpr int kColumns = kN, kPhases = LC_PHASES, kStageRows = LC_STAGE_ROWS;
   static constexpr Store kStore = ::kStore;
 };
 using Rows = RowStore<StorePolicy>;
 
 // Everything that follows from the problem and the configuration; the tile movers read it.
-struct C : Polyphase<kStride, LC_DILATION, LC_TAPS> {
+struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKernel> {
   using Element = ::Element;
   static constexpr int kInChannels = ::kInChannels, kOutChannels = ::kOutChannels;
   static constexpr Pad kPad = ::kPad;
@@ -74,9 +74,10 @@ struct C : Polyphase<kStride, LC_DILATION, LC_TAPS> {
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk, kUnitsPerSlot = kChunks, kPackersPerSlot = kChunks;
-  static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;  // time steps that a block computes
+  static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
-  static constexpr int kPlaneRows = plane_rows(kSpan + (kTaps - 1) * kDilation / kStride, kStride);
+  static constexpr int64_t kInputStep = static_cast<int64_t>(Rows::kPhaseStep * kTimeWays) * kStride;
+  static constexpr int kPlaneRows = plane_rows(kSpan + kTapRows, kStride);
   static constexpr int kRawNeeded = kStride == 1 ? kPlaneRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   // + kChunk - 1: a row may begin anywhere in its first 16 bytes. Odd multiple of 16 bytes: ldmatrix without conflicts.
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + kChunk - 1) * kBytes, 16) | 1) * 16;
@@ -172,11 +173,11 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
-  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
+  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kPhaseStep * 16, C::kChunkRows * 16, 128);
   const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
-  float acc[kMBlocks][kN / 2];
+  float acc[kMBlocks][C::kPhases][kN / 2];
 
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
@@ -189,7 +190,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
           if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
         }
       };
-      int accumulate = 0;
+      int accumulate[C::kPeriod] = {};
 #pragma unroll 1
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
@@ -197,10 +198,12 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
           if (pass == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
           const int taps = C::kTapGroups == 1 ? kKernel : min(C::kTaps, kKernel - group * C::kTaps);
 #pragma unroll 1
-          for (int k = 0; k < taps; ++k) {
-            const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4) + C::tap_row(k, C::kPlaneRows);
+          for (int k0 = 0; k0 < taps; k0 += C::kPeriod) {
 #pragma unroll
-            for (int s = 0; s < C::kTapStages; ++s) {
+            for (int stage = 0; stage < C::kPeriod * C::kTapStages; ++stage) {  // taps of different phases
+              const int i = stage / C::kTapStages, s = stage % C::kTapStages;
+              if (C::kPeriod > 1 && k0 + i >= taps) break;
+              const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4) + C::tap_row(k0 + i, C::kPlaneRows);
               barrier_wait(full + 8 * ws, w_phase);
               const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
               wgmma_fence();
@@ -208,9 +211,9 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
               for (int q = 0; q < kWSteps; ++q) {
 #pragma unroll
                 for (int m = 0; m < kMBlocks; ++m)
-                  wgmma<MmaType, kN>(acc[m], a + q * (C::kStepBytes / 16) + m * 64,
-                                               b + (s * kWSteps + q) * (2 * C::kChunkRows), accumulate);
-                accumulate = 1;
+                  wgmma<MmaType, kN>(acc[m][C::phase(i)], a + q * (C::kStepBytes / 16) + m * 64,
+                                               b + (s * kWSteps + q) * (2 * C::kChunkRows), accumulate[i]);
+                accumulate[i] = 1;
               }
               wgmma_commit();
               wgmma_wait<1>();
@@ -228,7 +231,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       release();
 #pragma unroll
       for (int m = 0; m < kMBlocks; ++m) {
-        keep_registers(acc[m]);
+        settle_phases<C>(acc[m]);
         const int channel0 = ((C::kResident ? pass : item.pass) * kChannelWays + ring) * kRingRows + m * 64 + warp * 16;
         finish_rows<C, Rows>(acc[m], p, item, channel0, way, stage_out, lane);
       }

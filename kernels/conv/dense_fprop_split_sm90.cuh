@@ -15,7 +15,7 @@
 //   max|w| in [2^13, 2^14) by pack_weights.cuh, whose inverse the epilogue multiplies.
 //
 // A tile with a slot that f16 cannot carry sets its bit in `redo`; the direct kernel then computes those tiles in f32.
-// Roles as in dense_fprop_sm90.cuh, 64 x 128 accumulators: acc + cross + sum = 192 registers.
+// Roles as in dense_fprop_sm90.cuh, 64 x 128 accumulators (of all phases together): acc + cross + sum = 192 registers.
 #include "ptx/wgmma.cuh"
 #include "tile/block_barriers.cuh"
 #include "tile/finish_rows.cuh"
@@ -24,17 +24,17 @@
 #include "tile/split_f16.cuh"
 #include "tile/weight_ring.cuh"
 
-constexpr int kN = 128, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
+constexpr int kN = LC_COLUMNS, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
 constexpr int kChannelWays = LC_CHANNEL_WAYS, kTimeWays = 2 / kChannelWays, kInterval = LC_INTERVAL;
 
 struct StorePolicy {
   using Element = float;
-  static constexpr int kColumns = kN, kStageRows = LC_STAGE_ROWS;
+  static constexpr int kColumns = kN, kPhases = LC_PHASES, kStageRows = LC_STAGE_ROWS;
   static constexpr Store kStore = static_cast<Store>(LC_STORE);
 };
 using Rows = RowStore<StorePolicy>;
 
-struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
+struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, LC_STRIDE, LC_DILATION, LC_TAPS, kKernel> {
   using Element = float;
   static constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
   static constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
@@ -47,10 +47,11 @@ struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
   // fewer raw stages cover the latency of memory where windows are long.
   static constexpr int kTeam = LC_TEAM ? kPackers : 1, kUnitStep = kPackers / kTeam, kRawBuffers = kRawStages * kUnitStep;
   static constexpr int kBytes = 4, kUnitChannels = 16, kUnitsPerSlot = 1, kPackersPerSlot = kTeam, kSlotChannels = 16;
-  static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;
+  static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;
   static constexpr int kStep = Rows::kStep * kTimeWays;
-  static constexpr int kPlaneRows = plane_rows(kSpan + (kTaps - 1) * kDilation / kStride, kStride);
-  static constexpr int kRawNeeded = (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
+  static constexpr int64_t kInputStep = static_cast<int64_t>(Rows::kPhaseStep * kTimeWays) * kStride;
+  static constexpr int kPlaneRows = plane_rows(kSpan + kTapRows, kStride);
+  static constexpr int kRawNeeded = kPhases > 1 ? kSpan + kTapRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + 3) * kBytes, 16) | 1) * 16;
   static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch;
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * 4;
@@ -86,6 +87,7 @@ struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
 };
 static_assert(C::kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
 static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
+static_assert(kInterval % C::kPeriod == 0, "an interval begins with the same phase as the others");
 static_assert(C::kSlots >= C::kUnitStep && C::kSlots >= 2, "a packer is never two uses of a slot ahead");
 static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
@@ -269,51 +271,62 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-// One interval, to its end: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi. The number of taps is a constant: ptxas
-// serialises wgmma that a run-time condition guards.
+// Accumulators of all phases.
+using Sums = float[C::kPhases][kN / 2];
+
+// One interval, to its end: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi, which is added to sum. The number of taps is a
+// constant: ptxas serialises wgmma that a run-time condition guards. The first kPeriod taps are of different phases.
 template <int kCount>
-LC_DEVICE void multiply_taps(float (&acc)[kN / 2], float (&cross)[kN / 2], uint64_t a, uint64_t bx, int tap, int& accumulate_cross) {
+LC_DEVICE void multiply_taps(Sums& acc, Sums& cross, uint64_t a, uint64_t bx, int tap, int accumulate_cross) {
   constexpr uint64_t kLoX = 2 * C::kChunkRows, kLoW = 128;  // descriptor steps from a hi plane to its lo plane
   wgmma_fence();
 #pragma unroll
   for (int q = 0; q < kCount; ++q) {
     const uint64_t aq = a + q * (C::kTapBytes / 16), b = bx + C::tap_row(tap + q, C::kPlaneRows);
-    wgmma<f16, kN>(cross, aq, b + kLoX, accumulate_cross);
-    wgmma<f16, kN>(cross, aq + kLoW, b, 1);
-    accumulate_cross = 1;
+    wgmma<f16, kN>(cross[C::phase(q)], aq, b + kLoX, q < C::kPeriod ? accumulate_cross : 1);
+    wgmma<f16, kN>(cross[C::phase(q)], aq + kLoW, b, 1);
   }
 #pragma unroll
   for (int q = 0; q < kCount; ++q)
-    wgmma<f16, kN>(acc, a + q * (C::kTapBytes / 16), bx + C::tap_row(tap + q, C::kPlaneRows), q != 0);
+    wgmma<f16, kN>(acc[C::phase(q)], a + q * (C::kTapBytes / 16), bx + C::tap_row(tap + q, C::kPlaneRows), q >= C::kPeriod);
   wgmma_commit();
   wgmma_wait<0>();
-  keep_registers(acc);
-  keep_registers(cross);
+#pragma unroll
+  for (int q = 0; q < min_of(kCount, C::kPeriod); ++q) {
+    keep_registers(acc[C::phase(q)]);
+    keep_registers(cross[C::phase(q)]);
+  }
+}
+
+// sum += acc * factor, for the phases of the first `taps` taps.
+LC_DEVICE void promote(Sums& sum, const Sums& acc, float factor, int taps) {
+#pragma unroll
+  for (int q = 0; q < C::kPeriod; ++q) {
+    if (q == 0 || q < taps) {
+#pragma unroll
+      for (int i = 0; i < kN / 2; ++i) sum[C::phase(q)][i] = fmaf(acc[C::phase(q)][i], factor, sum[C::phase(q)][i]);
+    }
+  }
 }
 
 LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
-  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
+  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kPhaseStep * 16, C::kChunkRows * 16, 128);
   const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
-  float acc[kN / 2], cross[kN / 2], sum[kN / 2];
+  Sums acc, cross, sum;
 
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
 #pragma unroll 1
     for (int pass = 0; pass < Schedule<C>::kPassesPerItem; ++pass) {
 #pragma unroll
-      for (int i = 0; i < kN / 2; ++i) sum[i] = 0.f;
+      for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] = 0.f;
       float inverse = 0.f;  // of the slots in `cross`
       int accumulate_cross = 0;
-      auto promote_cross = [&] {
-        const float factor = inverse * (1.f / 2048.f);
-#pragma unroll
-        for (int i = 0; i < kN / 2; ++i) sum[i] = fmaf(cross[i], factor, sum[i]);
-      };
 #pragma unroll 1
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
@@ -321,7 +334,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
           if (pass == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
           const float slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
           if (slot_inverse != inverse) {
-            if (accumulate_cross) promote_cross();
+            if (accumulate_cross) promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
             accumulate_cross = 0;
             inverse = slot_inverse;
           }
@@ -335,18 +348,18 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
             if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, k0, accumulate_cross);
             else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, k0, accumulate_cross);
             else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, k0, accumulate_cross);
+            accumulate_cross = 1;
             if (lane == 0) {
               if (!C::kStationary) barriers.release_weights(ring, ws);
               if (k0 + taps == group_taps && pass == Schedule<C>::kPassesPerItem - 1) barrier_arrive(barriers.slot_empty + 8 * slot);
             }
-#pragma unroll
-            for (int i = 0; i < kN / 2; ++i) sum[i] = fmaf(acc[i], inverse, sum[i]);
+            promote(sum, acc, inverse, taps);
             if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
           }
           if (++slot == C::kSlots) { slot = 0; if (!C::kResident || pass == Schedule<C>::kPassesPerItem - 1) slot_phase ^= 1; }
         }
       }
-      promote_cross();
+      promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
 
       const int channel0 = (C::kResident ? pass : item.pass) * (64 * kChannelWays) + ring * 64 + warp * 16;
       const int64_t row0 = static_cast<int64_t>(item.group) * kOutChannels + channel0;
@@ -354,7 +367,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       const float inverse0 = channel0 + g < kOutChannels ? p.weight_inverse[row0 + g] : 0.f;
       const float inverse1 = channel0 + g + 8 < kOutChannels ? p.weight_inverse[row0 + g + 8] : 0.f;
 #pragma unroll
-      for (int i = 0; i < kN / 2; ++i) sum[i] *= i & 2 ? inverse1 : inverse0;
+      for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] *= i & 2 ? inverse1 : inverse0;
       finish_rows<C, Rows>(sum, p, item, channel0, way, stage_out, lane);
     }
   }

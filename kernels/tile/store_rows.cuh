@@ -4,6 +4,9 @@
 //   thread (warp w, g = lane/4, c = lane%4) of a warpgroup holds rows 16w+g and 16w+g+8, columns 8j+2c and 8j+2c+1:
 //   acc[4j + 2h + i] = D[16w + g + 8h][8j + 2c + i]
 //
+// With several phases (tile/phases.cuh) there is an accumulator tile for each, and column x of phase p is column
+// x * kPhases + p of the rows: a lane's two columns of all phases are 2 * kPhases neighbours.
+//
 // Each warp stages a few rows in its own shared memory and lets the copy engine write them; no other warp waits.
 // Store modes:
 //   windows  memory-bound problems. Each row writes the part of its N columns that begins on its own 32-byte sector:
@@ -31,25 +34,31 @@ template <class E> struct RowsOut {
   E* y;              // row 0, column 0 of this window
   int64_t pitch;         // elements between rows
   int rows;          // valid rows, may be <= 0
-  int columns;       // valid columns of the window, may exceed N or be <= 0
+  int columns;       // valid columns of the window, may exceed its width or be <= 0
   bool first, last;  // first / last window of the row
 };
 
-// P: Element, kColumns (N), kStore, kStageRows (4 or 8).
+// P: Element, kColumns (N, of a phase), kPhases, kStore, kStageRows (4 or 8).
 template <class P> struct RowStore {
   using E = typename P::Element;
-  static constexpr int kBytes = sizeof(E), kN = P::kColumns, kSector = 32 / kBytes, kAlign = 16 / kBytes;
-  static constexpr int kStep = P::kStore == Store::windows ? kN - kSector : kN;
+  static constexpr int kBytes = sizeof(E), kN = P::kColumns, kPhases = P::kPhases, kSector = 32 / kBytes, kAlign = 16 / kBytes;
+  static constexpr int kWidth = kN * kPhases;  // columns of a window
+  // Steps between windows, of a phase and of the row: the next window begins to write on its first sector boundary.
+  static constexpr int kPhaseStep = P::kStore != Store::windows ? kN : kPhases == 1 ? kN - kSector : kN - ceil_div(kSector - 1, kPhases);
+  static constexpr int kStep = kPhaseStep * kPhases;
+  static constexpr bool kWholeSectors = kStep % kSector == 0;  // every window begins as far from a sector as the others
   static constexpr int kRows = P::kStageRows;
-  static constexpr int kPitchBytes = kN * kBytes + (kBytes == 2 ? 16 : 32);  // conflict-free for the fragment's stores
+  static constexpr int kPitchBytes = kWidth * kBytes + (kBytes == 2 ? 16 : 32);  // one phase: conflict-free for the fragment's stores
+  static_assert(kPhases == 1 || P::kStore != Store::direct, "phases meet in shared memory");
+  using Accumulators = const float (&)[kPhases][kN / 2];
   static constexpr int kStageBytes = P::kStore == Store::direct ? 0 : kRows * kPitchBytes;  // of one warp
 
   static LC_DEVICE uint32_t misalignment(const E* p) { return static_cast<uint32_t>(reinterpret_cast<uint64_t>(p) & 15) / kBytes; }
   // Columns to the next sector boundary.
   static LC_DEVICE int to_sector(const E* p) { return static_cast<int>(0u - static_cast<uint32_t>(reinterpret_cast<uint64_t>(p)) & 31u) / kBytes; }
 
-  static LC_DEVICE void store(const float (&acc)[kN / 2], const RowsOut<E>& out, uint32_t stage, int lane) {
-    if constexpr (P::kStore == Store::direct) store_direct(acc, out, lane);
+  static LC_DEVICE void store(Accumulators acc, const RowsOut<E>& out, uint32_t stage, int lane) {
+    if constexpr (P::kStore == Store::direct) store_direct(acc[0], out, lane);
     else store_staged(acc, out, stage, lane);
   }
   // Before the kernel ends: shared memory must outlive the copies that read it.
@@ -58,26 +67,31 @@ template <class P> struct RowStore {
   }
 
  private:
-  static LC_DEVICE void stage_row(const float (&acc)[kN / 2], int h, uint32_t a, bool odd) {
+  static LC_DEVICE void stage_row(Accumulators acc, int h, uint32_t a, bool odd) {
 #pragma unroll
     for (int j = 0; j < kN / 8; ++j) {
-      const float v0 = acc[4 * j + 2 * h], v1 = acc[4 * j + 2 * h + 1];
-      if constexpr (kBytes == 2) {
-        const uint32_t v = pack2<E>(v0, v1);
-        if (!odd) store_shared_u32(a + j * 16, v);
-        else { store_shared_u16(a + j * 16, v); store_shared_u16(a + j * 16 + 2, v >> 16); }
-      } else if (!odd) {
-        store_shared_v2(a + j * 32, v0, v1);
-      } else {
-        store_shared_u32(a + j * 32, __float_as_uint(v0));
-        store_shared_u32(a + j * 32 + 4, __float_as_uint(v1));
+#pragma unroll
+      for (int e = 0; e < kPhases; ++e) {  // pairs of the 2 * kPhases neighbours
+        const float v0 = acc[2 * e % kPhases][4 * j + 2 * h + 2 * e / kPhases];
+        const float v1 = acc[(2 * e + 1) % kPhases][4 * j + 2 * h + (2 * e + 1) / kPhases];
+        const uint32_t to = a + (8 * j * kPhases + 2 * e) * kBytes;
+        if constexpr (kBytes == 2) {
+          const uint32_t v = pack2<E>(v0, v1);
+          if (!odd) store_shared_u32(to, v);
+          else { store_shared_u16(to, v); store_shared_u16(to + 2, v >> 16); }
+        } else if (!odd) {
+          store_shared_v2(to, v0, v1);
+        } else {
+          store_shared_u32(to, __float_as_uint(v0));
+          store_shared_u32(to + 4, __float_as_uint(v1));
+        }
       }
     }
   }
 
-  static LC_DEVICE void store_staged(const float (&acc)[kN / 2], const RowsOut<E>& out, uint32_t stage, int lane) {
+  static LC_DEVICE void store_staged(Accumulators acc, const RowsOut<E>& out, uint32_t stage, int lane) {
     const int g = lane >> 2, c = lane & 3;
-    const bool edge = P::kStore == Store::windows ? out.first || out.last || out.columns < kN : out.columns < kN;
+    const bool edge = P::kStore == Store::windows ? out.first || out.last || out.columns < kWidth : out.columns < kWidth;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
 #pragma unroll
@@ -87,7 +101,7 @@ template <class P> struct RowStore {
         __syncwarp();
         if (kRows == 8 || g / kRows == q) {
           const uint32_t pad = misalignment(out.y + (h * 8 + g) * out.pitch);
-          stage_row(acc, h, stage + (g % kRows) * kPitchBytes + (pad + 2 * c) * kBytes, pad & 1);
+          stage_row(acc, h, stage + (g % kRows) * kPitchBytes + (pad + 2 * c * kPhases) * kBytes, pad & 1);
         }
         fence_proxy_async();
         __syncwarp();
@@ -95,14 +109,15 @@ template <class P> struct RowStore {
           if (lane < kRows && row0 + lane < out.rows) {
             E* row = out.y + (row0 + lane) * out.pitch;
             const int s = to_sector(row);
-            bulk_store(row + s, stage + lane * kPitchBytes + (misalignment(row) + s) * kBytes, (kN - kSector) * kBytes);
+            const int columns = P::kStore != Store::windows ? kWidth - kSector : kWholeSectors ? kStep : window_end(row) - s;
+            bulk_store(row + s, stage + lane * kPitchBytes + (misalignment(row) + s) * kBytes, columns * kBytes);
           }
           if constexpr (P::kStore == Store::ends) {
 #pragma unroll
             for (int i = 0; i < kRows * kSector / 32; ++i) {
               const int r = (i * 32 + lane) / kSector, e = (i * 32 + lane) % kSector;
               E* row = out.y + (row0 + r) * out.pitch;
-              const int column = e < to_sector(row) ? e : kN - kSector + e;
+              const int column = e < to_sector(row) ? e : kWidth - kSector + e;
               if (row0 + r < out.rows) store_element(row + column, staged(stage, r, row, column));
             }
           }
@@ -112,7 +127,7 @@ template <class P> struct RowStore {
             E* row = out.y + (row0 + r) * out.pitch;
             const int s = to_sector(row);
             const int begin = P::kStore == Store::windows && !out.first ? s : 0;
-            const int end = min(out.columns, P::kStore == Store::windows && !out.last ? kStep + s : kN);
+            const int end = min(out.columns, P::kStore == Store::windows && !out.last ? window_end(row) : kWidth);
             for (int column = begin + lane; column < end; column += 32)
               store_element(row + column, staged(stage, r, row, column));
           }
@@ -121,6 +136,9 @@ template <class P> struct RowStore {
       }
     }
   }
+
+  // The column at which the next window begins to write.
+  static LC_DEVICE int window_end(const E* row) { return kStep + to_sector(kWholeSectors ? row : row + kStep); }
 
   static LC_DEVICE uint32_t staged(uint32_t stage, int r, const E* row, int column) {
     const uint32_t a = stage + r * kPitchBytes + (misalignment(row) + column) * kBytes;
@@ -161,9 +179,9 @@ template <class P> struct RowStore {
   }
 };
 
-// Bias, residual and activation on the fragment, in f32. residual: row 0, column 0 of the window, or null.
-template <class E, Activation kActivation, int kN>
-LC_DEVICE void apply_epilogue(float (&acc)[kN / 2], const RowsOut<E>& out, const E* bias, const E* residual,
+// Bias, residual and activation on the fragment of one phase, in f32. residual: row 0, column 0 of the window, or null.
+template <class E, Activation kActivation, int kN, int kPhases>
+LC_DEVICE void apply_epilogue(float (&acc)[kN / 2], int phase, const RowsOut<E>& out, const E* bias, const E* residual,
                               int64_t residual_pitch, float negative_slope, int lane) {
   const int g = lane >> 2, c = lane & 3;
 #pragma unroll
@@ -176,7 +194,7 @@ LC_DEVICE void apply_epilogue(float (&acc)[kN / 2], const RowsOut<E>& out, const
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         float& v = acc[4 * j + 2 * h + i];
-        const int column = 8 * j + 2 * c + i;
+        const int column = (8 * j + 2 * c + i) * kPhases + phase;
         v += b;
         if (residual && valid && column < out.columns) v += to_float(residual[r * residual_pitch + column]);
         v = activate<kActivation>(v, negative_slope);

@@ -1,6 +1,6 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// CUDA kernels: the forward pass; one clear refusal for what has no kernel yet. Never a silent detour through the
-/// host.
+/// CUDA kernels: forward pass and data gradient; one clear refusal for what has no kernel yet. Never a silent detour
+/// through the host.
 #include <ATen/MemoryOverlap.h>
 #include <ATen/native/Resize.h>
 #include <ATen/ops/empty.h>
@@ -74,6 +74,26 @@ at::Tensor& fprop_out_cuda(const at::Tensor& x, const at::Tensor& weight, const 
   return out;
 }
 
+at::Tensor dgrad_cuda(const at::Tensor& grad_y, const at::Tensor& weight, std::int64_t length, std::int64_t stride,
+                      std::int64_t pad_left, std::int64_t pad_right, StringView pad_mode, std::int64_t dilation,
+                      std::int64_t groups, StringView precision) {
+  const auto geometry = make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision);
+  auto request = request_dgrad<std::int64_t>(grad_y, weight, length, geometry);
+  const c10::DeviceGuard guard(grad_y.device());
+  at::Tensor grad_x = at::empty({request.batch, request.problem.in_channels, request.length}, grad_y.options());
+  with_torch_errors([&] {
+    ConvProblem& problem = request.problem;
+    problem.precision = precision_on_cuda(geometry.precision, problem.dtype);
+    const auto plan = plan_on_cuda(problem, grad_y.get_device());
+    ConvTensors tensors;
+    tensors.x = view_of(grad_x, problem.dtype);
+    tensors.w = view_of(weight, problem.dtype);
+    tensors.y = view_of(grad_y, problem.dtype);
+    execute_on_cuda(*plan, tensors, weight);
+  });
+  return grad_x;
+}
+
 void refuse(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   const auto count = op.schema().arguments().size();
   c10::optional<c10::Device> device;
@@ -92,7 +112,8 @@ void refuse(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 TORCH_LIBRARY_IMPL(longconv, CUDA, m) {
   m.impl("fprop", fprop_cuda);
   m.impl("fprop.out", fprop_out_cuda);
-  for (const char* op : {"dgrad", "wgrad"}) m.impl(op, torch::CppFunction::makeFromBoxedFunction<&refuse>());
+  m.impl("dgrad", dgrad_cuda);
+  m.impl("wgrad", torch::CppFunction::makeFromBoxedFunction<&refuse>());
 }
 
 }  // namespace

@@ -34,9 +34,11 @@ struct Tile {
   }
 };
 
-bool splits(const ConvProblem& problem) { return problem.dtype == DType::f32 && problem.precision == Precision::fp32; }
+bool splits(const PolyphaseProblem& problem) {
+  return problem.dtype == DType::f32 && problem.precision == Precision::fp32;
+}
 
-std::int64_t element_code(const ConvProblem& problem) {
+std::int64_t element_code(const PolyphaseProblem& problem) {
   return splits(problem) ? 4 : problem.dtype == DType::f32 ? 0 : problem.dtype == DType::bf16 ? 1 : 2;
 }
 
@@ -45,7 +47,7 @@ struct Geometry {
   std::int64_t planes_of_split, chunk, step, out_tile, channel_blocks, tap_groups, passes, stage_bytes, shared_bytes;
   std::int64_t pack_steps, units;  ///< PackOrder::kSteps, StageRegisters::kUnits
   PackGeometry pack;
-  Geometry(const ConvProblem& p, const Tile& t)
+  Geometry(const PolyphaseProblem& p, const Tile& t)
       : planes_of_split(splits(p) ? 2 : 1),
         chunk(element_code(p) == 0 ? 4 : 8),
         step(64 * (t.warps / t.warps_out)),
@@ -53,7 +55,7 @@ struct Geometry {
         channel_blocks(ceil_div(p.in_channels_per_group(), t.stage_chunks * chunk)),
         tap_groups(ceil_div(p.kernel_size, t.taps)),
         passes(ceil_div(p.out_channels_per_group(), out_tile)),
-        pack(step, t.taps, p.stride, p.dilation) {
+        pack(step, t.taps, p) {
     stage_bytes = t.stage_chunks * pack.chunk_rows() * 16 * planes_of_split;
     shared_bytes = t.buffers * stage_bytes + t.warps * ((splits(p) ? 8 : 0) + 8 * 18 * size_bytes(p.dtype) * 4);
     pack_steps = p.stride > 1 && pack.planes == p.stride ? ceil_div(pack.raw_needed, 32)
@@ -69,14 +71,15 @@ class DenseFpropSm80 final : public CudaKernel {
   std::string_view name() const override { return "dense_fprop_sm80"; }
 
   Support supports(const ConvProblem& problem, const Device& device) const override {
-    Support support = supports_dense(problem, device);
+    Support support = supports_dense(problem, Pass::fprop, device);
     if (!support.ok) return support;
     if (device.compute_capability < 80) return Support::no("needs compute capability 8.0 or newer");
     if (problem.dtype == DType::f64) return Support::no("multiplies fp32, TF32, bf16 and f16 only");
     return Support::yes();
   }
 
-  std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
+  std::vector<Config> configs(const ConvProblem& asked, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     std::vector<std::pair<double, Config>> found;
     const std::int64_t k = problem.kernel_size, out = problem.out_channels_per_group();
     for (const std::int64_t warps : {4, 8})
@@ -89,14 +92,15 @@ class DenseFpropSm80 final : public CudaKernel {
             if (most > k) continue;
             Tile t{warps, warps_out, chunks, ceil_div(k, ceil_div(k, most))};
             if (complete(problem, device, t))
-              found.emplace_back(estimate(problem, t.config(), device).seconds, t.config());
+              found.emplace_back(estimate(asked, t.config(), device).seconds, t.config());
           }
         }
       }
     return quickest(std::move(found), 8);
   }
 
-  Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
+  Estimate estimate(const ConvProblem& asked, const Config& config, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t);
     const Rates rates(device);
@@ -141,23 +145,26 @@ class DenseFpropSm80 final : public CudaKernel {
     return e;
   }
 
-  std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return layout(problem, Tile::read(config)).workspace_bytes();
+  std::int64_t workspace_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
+    return layout(PolyphaseProblem(asked), Tile::read(config)).workspace_bytes();
   }
-  std::int64_t packed_weights_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return layout(problem, Tile::read(config)).packed_bytes();
+  std::int64_t packed_weights_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
+    return layout(PolyphaseProblem(asked), Tile::read(config)).packed_bytes();
   }
-  std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
+  std::vector<KernelSpec> specs(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, t)};
     if (splits(problem)) specs.push_back(direct_spec(problem, 1));
-    if (pad_code(problem) == 1) specs.push_back(direct_spec(problem, 2));
+    if (problem.pad_code == 1) specs.push_back(direct_spec(problem, 2));
     return specs;
   }
 
-  void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
+  void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
               const LaunchContext& context) const override {
-    const bool zero_padding = pad_code(problem) == 1;
+    const PolyphaseProblem problem(asked);
+    const ConvTensors tensors = polyphase_tensors(problem, given);
+    const bool zero_padding = problem.pad_code == 1;
     check_layout(problem, tensors, splits(problem) || zero_padding);
     Compiler& compiler = compiler_of(context);
     const Tile t = Tile::read(config);
@@ -179,14 +186,15 @@ class DenseFpropSm80 final : public CudaKernel {
                                           device.sm_count * t.blocks_per_sm);
     shape.threads = static_cast<int>(32 * t.warps);
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
-    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
+    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &asked), shape, context.stream, p);
     if (splits(problem))
       launch_direct(compiler, problem, device, tensors, context.stream,
                     {1, memory.state, memory.packed, g.step, g.step, tiles_per_row});
     if (zero_padding) launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed});
   }
 
-  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+  LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t);
     LayerLaunch layer;
@@ -200,7 +208,7 @@ class DenseFpropSm80 final : public CudaKernel {
 
  private:
   /// Fills in what follows from a tile's shape. False: it does not fit.
-  static bool complete(const ConvProblem& problem, const Device& device, Tile& t) {
+  static bool complete(const PolyphaseProblem& problem, const Device& device, Tile& t) {
     const std::int64_t limit =
         std::min<std::int64_t>(device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : 98304, 98304);
     // What all blocks of a multiprocessor take; the rest is left to the first-level cache, for the weights.
@@ -221,7 +229,7 @@ class DenseFpropSm80 final : public CudaKernel {
     t.buffers = !splits(problem) && t.blocks_per_sm * (g.shared_bytes + g.stage_bytes + 1024) <= budget ? 2 : 1;
     return true;
   }
-  static PackedLayout layout(const ConvProblem& problem, const Tile& t) {
+  static PackedLayout layout(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t);
     PackedLayout layout;
     layout.inverse_bytes = splits(problem) ? problem.out_channels * 4 : 0;
@@ -231,7 +239,7 @@ class DenseFpropSm80 final : public CudaKernel {
     layout.redo_tiles = splits(problem) ? problem.batch * problem.groups * ceil_div(problem.out_length(), g.step) : 0;
     return layout;
   }
-  static KernelSpec pack_spec(const ConvProblem& problem, const Tile& t) {
+  static KernelSpec pack_spec(const PolyphaseProblem& problem, const Tile& t) {
     KernelSpec spec;
     spec.file = "conv/pack_fragments.cuh";
     spec.entry = "longconv_pack_fragments";
@@ -240,11 +248,12 @@ class DenseFpropSm80 final : public CudaKernel {
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},
                     {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
                     {"LC_KERNEL_SIZE", problem.kernel_size},
+                    {"LC_TRANSPOSED", std::int64_t{problem.is_dgrad}},
                     {"LC_STAGE_CHUNKS", t.stage_chunks},
                     {"LC_PADDED_OUT_CHANNELS", Geometry(problem, t).padded_rows()}};
     return spec;
   }
-  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t) {
+  static KernelSpec main_spec(const PolyphaseProblem& problem, const Tile& t) {
     KernelSpec spec;
     spec.file = "conv/dense_fprop_sm80.cuh";
     spec.entry = "longconv_dense_fprop_sm80";

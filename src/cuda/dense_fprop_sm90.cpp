@@ -1,9 +1,11 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Launcher of kernels/conv/dense_fprop_sm90.cuh: TF32, bf16 and f16 on Hopper.
+// Launcher of kernels/conv/dense_fprop_sm90.cuh, as dense_fprop_sm90 and dense_dgrad_sm90: TF32, bf16 and f16 on
+// Hopper.
 #include <algorithm>
 #include <cmath>
 
 #include "cuda/dense_fprop_common.h"
+#include "cuda/dgrad_padding.h"
 #include "cuda/layer_launch.h"
 #include "cuda/packed_weights.h"
 #include "plan/registry.h"
@@ -48,32 +50,34 @@ struct Tile {
 
 /// What follows from a problem and a tile; mirrors struct C of the kernel.
 struct Geometry {
-  std::int64_t element_bytes, chunk, column_step, span, step, channel_blocks, tap_groups, passes, pass_stages,
-      shared_bytes;
+  std::int64_t element_bytes, chunk, row_step;  ///< row_step: packed rows from one warpgroup's time to the other's
+  std::int64_t span, step, channel_blocks, tap_groups, passes, pass_stages, shared_bytes;  ///< span in packed rows
   PackGeometry pack;
   bool fits = false;
 
-  Geometry(const ConvProblem& p, const Tile& t, bool gather)
+  Geometry(const PolyphaseProblem& p, const Tile& t, bool gather)
       : element_bytes(size_bytes(p.dtype)),
         chunk(16 / element_bytes),
-        column_step(t.full ? t.columns : t.columns - 32 / element_bytes),
-        span(column_step * (2 / t.channel_ways - 1) + t.columns),
-        step(column_step * (2 / t.channel_ways)),
+        row_step(phase_step(p, t.columns, t.full)),
+        span(row_step * (2 / t.channel_ways - 1) + t.columns),
+        step(p.phases * row_step * (2 / t.channel_ways)),
         channel_blocks(ceil_div(p.in_channels_per_group(), t.chunks * chunk)),
         tap_groups(ceil_div(p.kernel_size, t.taps)),
         passes(ceil_div(p.out_channels_per_group(), 64 * t.m_blocks * t.channel_ways)),
         pass_stages(channel_blocks * p.kernel_size * (t.chunks / 2 / t.w_steps)),
-        pack(span, t.taps, p.stride, p.dilation) {
+        pack(span, t.taps, p) {
     const std::int64_t raw_needed = p.stride == 1 ? pack.plane_rows : pack.raw_needed;
     const std::int64_t pitch = (ceil_div((raw_needed + chunk - 1) * element_bytes, 16) | 1) * 16;
     const std::int64_t raw_bytes = gather ? 0 : chunk * pitch;
-    const std::int64_t stage_out = t.stage_rows * (t.columns * element_bytes + (element_bytes == 2 ? 16 : 32));
+    const std::int64_t stage_out =
+        t.stage_rows * (p.phases * t.columns * element_bytes + (element_bytes == 2 ? 16 : 32));
     shared_bytes = t.slots * pack.chunk_rows() * 16 * t.chunks +
                    t.channel_ways * t.w_stages * t.w_steps * 2048 * t.m_blocks + t.packers * t.raw_stages * raw_bytes +
                    8 * stage_out + 8 * (2 * t.slots + t.packers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
     // 14 bits of a descriptor's leading dimension, in units of 16 bytes.
     fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.chunks % (2 * t.w_steps) == 0 &&
-           t.slots >= 2 && (t.packers == 3 || t.stationary) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
+           t.slots >= 2 && t.columns > 0 && is_tap_group(p, t.taps) && (t.packers == 3 || t.stationary) &&
+           (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
   }
@@ -81,12 +85,13 @@ struct Geometry {
   std::int64_t padded_rows(const Tile& t) const { return passes * ring_rows(t) * t.channel_ways; }
 };
 
-class DenseFpropSm90 final : public CudaKernel {
+class DenseSm90 final : public CudaKernel {
  public:
-  std::string_view name() const override { return "dense_fprop_sm90"; }
+  explicit DenseSm90(Pass pass) : pass_(pass) {}
+  std::string_view name() const override { return pass_ == Pass::dgrad ? "dense_dgrad_sm90" : "dense_fprop_sm90"; }
 
   Support supports(const ConvProblem& problem, const Device& device) const override {
-    Support support = supports_dense(problem, device);
+    Support support = supports_dense(problem, pass_, device);
     if (!support.ok) return support;
     if (device.compute_capability != 90) return Support::no("needs compute capability 9.0 (Hopper)");
     const bool tf32 = problem.dtype == DType::f32 && problem.precision == Precision::tf32;
@@ -96,17 +101,19 @@ class DenseFpropSm90 final : public CudaKernel {
     return Support::yes();
   }
 
-  std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
+  std::vector<Config> configs(const ConvProblem& asked, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     std::vector<std::pair<double, Config>> found;
     const std::int64_t bytes = size_bytes(problem.dtype), chunk = 16 / bytes, out = problem.out_channels_per_group();
     const std::int64_t all_chunks = round_up(ceil_div(problem.in_channels_per_group(), chunk), 2),
                        k = problem.kernel_size;
     const bool gather = gathers(problem);
-    for (const auto& [m, n] : {std::pair<std::int64_t, std::int64_t>{1, 256}, {1, 128}, {2, 128}}) {
-      if (m == 2 && out <= 128) continue;
+    for (const auto& [m, most] : {std::pair<std::int64_t, std::int64_t>{1, 256}, {1, 128}, {2, 128}}) {
+      const std::int64_t n = phase_columns(problem, most);
+      if ((m == 2 && out <= 128) || n == 0) continue;
       for (const std::int64_t taps : {k, std::int64_t{32}, std::int64_t{16}, std::int64_t{8}, std::int64_t{4},
                                       std::int64_t{2}, std::int64_t{1}}) {
-        if (taps > k) continue;
+        if (!is_tap_group(problem, taps)) continue;
         for (const std::int64_t chunks : {8, 6, 4, 2}) {
           if (chunks > all_chunks && chunks != 2) continue;
           for (const std::int64_t resident : {0, 1})
@@ -138,31 +145,36 @@ class DenseFpropSm90 final : public CudaKernel {
     return quickest(std::move(found), 12);
   }
 
-  Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
+  Estimate estimate(const ConvProblem& asked, const Config& config, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     const bool gather = gathers(problem);
     const Geometry g(problem, t, gather);
     return estimate(problem, t, g, gather, device);
   }
 
-  std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return layout(problem, Tile::read(config)).workspace_bytes();
+  std::int64_t workspace_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
+    return layout(PolyphaseProblem(asked), Tile::read(config)).workspace_bytes();
   }
-  std::int64_t packed_weights_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return layout(problem, Tile::read(config)).packed_bytes();
+  std::int64_t packed_weights_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
+    return layout(PolyphaseProblem(asked), Tile::read(config)).packed_bytes();
   }
 
-  std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
+  std::vector<KernelSpec> specs(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     const std::int64_t out_bytes = problem.out_length() * size_bytes(problem.dtype);
     std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, t, gathers(problem), out_bytes % 16 == 0)};
     if (needs_repair(problem)) specs.push_back(direct_spec(problem, 2));
+    add_dgrad_padding_spec(problem, specs);
     return specs;
   }
 
-  void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
+  void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
               const LaunchContext& context) const override {
-    check_layout(problem, tensors, needs_repair(problem));
+    const PolyphaseProblem problem(asked);
+    const ConvTensors tensors = polyphase_tensors(problem, given);
+    check_layout(problem, tensors, needs_repair(problem) || !PaddingGradient(asked).empty());
     Compiler& compiler = compiler_of(context);
     const Tile t = Tile::read(config);
     const PackedLayout where = layout(problem, t);
@@ -183,16 +195,18 @@ class DenseFpropSm90 final : public CudaKernel {
     LaunchShape shape = persistent_shape(tiles, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(kThreads);
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
-    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
+    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &asked), shape, context.stream, p);
     if (needs_repair(problem)) {
       Repair repair;
       repair.mode = 2;
       repair.flags = memory.packed;
       launch_direct(compiler, problem, device, tensors, context.stream, repair);
     }
+    launch_dgrad_padding(compiler, problem, device, tensors, context.stream);
   }
 
-  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+  LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t, gathers(problem));
     const std::int64_t aligned = 16 / g.element_bytes;
@@ -211,21 +225,23 @@ class DenseFpropSm90 final : public CudaKernel {
   }
 
  private:
-  /// Zero padding is multiplied as zeros; where a weight is Inf or NaN, edges are done again without.
-  static bool needs_repair(const ConvProblem& problem) { return pad_code(problem) == 1; }
+  const Pass pass_;
 
-  static PackedLayout layout(const ConvProblem& problem, const Tile& t) {
+  /// Zero padding is multiplied as zeros; where a weight is Inf or NaN, edges are done again without.
+  static bool needs_repair(const PolyphaseProblem& problem) { return problem.pad_code == 1; }
+
+  static PackedLayout layout(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t, false);
     PackedLayout layout;
     layout.weight_bytes = problem.groups * g.padded_rows(t) * g.channel_blocks * t.chunks * problem.kernel_size * 16;
     return layout;
   }
 
-  static std::int64_t element_code(const ConvProblem& problem) {
+  static std::int64_t element_code(const PolyphaseProblem& problem) {
     return problem.dtype == DType::f32 ? 0 : problem.dtype == DType::bf16 ? 1 : 2;
   }
 
-  static KernelSpec pack_spec(const ConvProblem& problem, const Tile& t) {
+  static KernelSpec pack_spec(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t, false);
     KernelSpec spec;
     spec.file = "conv/pack_weights.cuh";
@@ -235,13 +251,14 @@ class DenseFpropSm90 final : public CudaKernel {
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},
                     {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
                     {"LC_KERNEL_SIZE", problem.kernel_size},
+                    {"LC_TRANSPOSED", std::int64_t{problem.is_dgrad}},
                     {"LC_RING_ROWS", g.ring_rows(t)},
                     {"LC_BLOCK_CHUNKS", t.chunks},
                     {"LC_PADDED_OUT_CHANNELS", g.padded_rows(t)}};
     return spec;
   }
 
-  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, bool gather, bool aligned_output) {
+  static KernelSpec main_spec(const PolyphaseProblem& problem, const Tile& t, bool gather, bool aligned_output) {
     KernelSpec spec;
     spec.file = "conv/dense_fprop_sm90.cuh";
     spec.entry = "longconv_dense_fprop_sm90";
@@ -249,7 +266,7 @@ class DenseFpropSm90 final : public CudaKernel {
     const std::int64_t pack = gather                                                  ? kGather
                               : problem.stride == 1 && size_bytes(problem.dtype) == 2 ? kTransposed
                                                                                       : kAny;
-    const std::int64_t store = !t.full ? kWindows : aligned_output ? kDirect : kEnds;
+    const std::int64_t store = !t.full ? kWindows : aligned_output && problem.phases == 1 ? kDirect : kEnds;
     for (const Define& define :
          {Define{"LC_ELEMENT", element_code(problem)}, Define{"LC_M_BLOCKS", t.m_blocks},
           Define{"LC_COLUMNS", t.columns}, Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_CHUNKS", t.chunks},
@@ -266,7 +283,7 @@ class DenseFpropSm90 final : public CudaKernel {
   }
 
   /// The deepest rings that fit: slots, raw stages and weight stages in the order in which they were seen to matter.
-  static void add_best_fit(const ConvProblem& problem, const Device& device, Tile t, bool gather,
+  static void add_best_fit(const PolyphaseProblem& problem, const Device& device, Tile t, bool gather,
                            std::vector<std::pair<double, Config>>& found) {
     const Geometry base(problem, t, gather);
     if (t.resident) {
@@ -305,7 +322,7 @@ class DenseFpropSm90 final : public CudaKernel {
 
   /// Cost model, fitted to an H100 (docs/design/gpu-engine.md): the longest of moving bytes, multiplying and packing,
   /// plus a part of the others for what does not overlap.
-  static Estimate estimate(const ConvProblem& problem, const Tile& t, const Geometry& g, bool gather,
+  static Estimate estimate(const PolyphaseProblem& problem, const Tile& t, const Geometry& g, bool gather,
                            const Device& device) {
     const Rates rates(device);
     const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
@@ -323,14 +340,16 @@ class DenseFpropSm90 final : public CudaKernel {
                            static_cast<double>(problem.out_length()) * static_cast<double>(g.element_bytes);
     // Windows that overlap and second reads of x come from L2 for the most part. Tiles that end inside a sector write
     // it in two halves.
-    const bool ragged = t.full && problem.out_length() * g.element_bytes % 32 != 0;
+    const bool ragged =
+        t.full && (problem.out_length() * g.element_bytes % 32 != 0 || g.step * g.element_bytes % 32 != 0);
     e.bytes = x_bytes * (1 + (x_passes - 1) / 3) + y_bytes * (ragged ? 1.12 : 1.0);
     e.flops = 2 * tiles * static_cast<double>(g.span) * static_cast<double>(g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * t.chunks * g.chunk * problem.kernel_size);
     const double rate = rates.tensor_flops_per_second * (problem.dtype == DType::f32 ? 0.5 : 1.0) *
-                        (t.columns == 256  ? 1.0
-                         : t.m_blocks == 2 ? 0.9
-                                           : 0.7);
+                        (t.columns * problem.phases > 128 ? 1.0
+                         : t.m_blocks == 2                ? 0.9
+                                                          : 0.7) *
+                        narrow_rate(t.columns);
     const double memory = e.bytes / rates.bytes_per_second * 1.05;
     const double multiply =
         e.flops / rate + (t.w_stages * t.w_steps * t.m_blocks < 12 && !t.stationary ? 0.1 : 0.0) * e.flops / rate;
@@ -359,7 +378,11 @@ class DenseFpropSm90 final : public CudaKernel {
 }  // namespace cuda
 
 const Kernel& dense_fprop_sm90() {
-  static const cuda::DenseFpropSm90 kernel;
+  static const cuda::DenseSm90 kernel(Pass::fprop);
+  return kernel;
+}
+const Kernel& dense_dgrad_sm90() {
+  static const cuda::DenseSm90 kernel(Pass::dgrad);
   return kernel;
 }
 

@@ -1,9 +1,11 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Launcher of kernels/conv/dense_fprop_split_sm90.cuh: fp32 on Hopper's f16 tensor cores.
+// Launcher of kernels/conv/dense_fprop_split_sm90.cuh, as dense_fprop_split_sm90 and dense_dgrad_split_sm90: fp32 on
+// Hopper's f16 tensor cores.
 #include <algorithm>
 #include <cmath>
 
 #include "cuda/dense_fprop_common.h"
+#include "cuda/dgrad_padding.h"
 #include "cuda/layer_launch.h"
 #include "cuda/packed_weights.h"
 #include "plan/registry.h"
@@ -12,7 +14,7 @@ namespace longconv {
 namespace cuda {
 namespace {
 
-constexpr std::int64_t kThreads = 384, kColumns = 128, kTapBytes = 4096;
+constexpr std::int64_t kThreads = 384, kMostColumns = 128, kTapBytes = 4096;
 
 struct Tile {
   std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full, packers, cluster,
@@ -40,28 +42,31 @@ struct Tile {
 
 /// Mirrors struct C of the kernel.
 struct Geometry {
-  std::int64_t column_step, span, step, channel_blocks, tap_groups, passes, pass_stages, shared_bytes;
+  std::int64_t columns, row_step, span, out_span, step, channel_blocks, tap_groups, passes, pass_stages, shared_bytes;
   PackGeometry pack;
   bool fits = false;
 
-  Geometry(const ConvProblem& p, const Tile& t, bool gather)
-      : column_step(t.full ? kColumns : kColumns - 8),
-        span(column_step * (2 / t.channel_ways - 1) + kColumns),
-        step(column_step * (2 / t.channel_ways)),
+  Geometry(const PolyphaseProblem& p, const Tile& t, bool gather)
+      : columns(phase_columns(p, kMostColumns)),
+        row_step(phase_step(p, columns, t.full)),
+        span(row_step * (2 / t.channel_ways - 1) + columns),
+        out_span(p.phases * span),
+        step(p.phases * row_step * (2 / t.channel_ways)),
         channel_blocks(ceil_div(p.in_channels_per_group(), 16)),
         tap_groups(ceil_div(p.kernel_size, t.taps)),
         passes(ceil_div(p.out_channels_per_group(), 64 * t.channel_ways)),
-        pack(span, t.taps, p.stride, p.dilation) {
+        pack(span, t.taps, p) {
     const std::int64_t last_taps = p.kernel_size - (tap_groups - 1) * t.taps;
     pass_stages = channel_blocks * ((tap_groups - 1) * ceil_div(t.taps, t.interval) + ceil_div(last_taps, t.interval));
     const std::int64_t pitch = (ceil_div((pack.raw_needed + 3) * 4, 16) | 1) * 16;
     const std::int64_t raw_bytes = gather ? 0 : 16 * pitch;
     const std::int64_t raw_buffers = t.raw_stages * (t.team ? 1 : t.packers);
     shared_bytes = t.slots * pack.chunk_rows() * 64 + t.channel_ways * t.w_stages * t.interval * kTapBytes +
-                   raw_buffers * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 16) +
+                   raw_buffers * raw_bytes + 8 * 4 * (p.phases * columns * 4 + 32) + round_up(t.slots * 4, 16) +
                    (t.team ? 16 * t.packers : 0) +
                    8 * (2 * t.slots + (t.team ? 2 : 1) * raw_buffers + 2 * t.channel_ways * t.w_stages);
-    fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= (t.team ? 2 : t.packers) &&
+    fits = columns > 0 && is_tap_group(p, t.taps) && t.interval % p.period() == 0 &&
+           shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= (t.team ? 2 : t.packers) &&
            (t.packers == 3 || (t.stationary && !t.team)) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
@@ -69,12 +74,15 @@ struct Geometry {
   std::int64_t padded_rows(const Tile& t) const { return passes * 64 * t.channel_ways; }
 };
 
-class DenseFpropSplitSm90 final : public CudaKernel {
+class DenseSplitSm90 final : public CudaKernel {
  public:
-  std::string_view name() const override { return "dense_fprop_split_sm90"; }
+  explicit DenseSplitSm90(Pass pass) : pass_(pass) {}
+  std::string_view name() const override {
+    return pass_ == Pass::dgrad ? "dense_dgrad_split_sm90" : "dense_fprop_split_sm90";
+  }
 
   Support supports(const ConvProblem& problem, const Device& device) const override {
-    Support support = supports_dense(problem, device);
+    Support support = supports_dense(problem, pass_, device);
     if (!support.ok) return support;
     if (device.compute_capability != 90) return Support::no("needs compute capability 9.0 (Hopper)");
     if (problem.dtype != DType::f32 || problem.precision != Precision::fp32) return Support::no("multiplies fp32 only");
@@ -82,12 +90,13 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     return Support::yes();
   }
 
-  std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
+  std::vector<Config> configs(const ConvProblem& asked, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     std::vector<std::pair<double, Config>> found;
     const std::int64_t k = problem.kernel_size;
     for (const std::int64_t taps :
          {k, std::int64_t{16}, std::int64_t{8}, std::int64_t{4}, std::int64_t{2}, std::int64_t{1}}) {
-      if (taps > k) continue;
+      if (!is_tap_group(problem, taps)) continue;
       for (const std::int64_t resident : {0, 1})
         for (const std::int64_t stationary : {0, 1})
           for (const std::int64_t full : {0, 1})
@@ -97,7 +106,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
                        3,
                        1,
                        taps,
-                       std::min<std::int64_t>(taps, 3),
+                       interval_of(problem, taps),
                        2,
                        stationary,
                        resident,
@@ -111,27 +120,32 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     return quickest(std::move(found), 8);
   }
 
-  Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
+  Estimate estimate(const ConvProblem& asked, const Config& config, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     return estimate(problem, t, Geometry(problem, t, gathers(problem)), device);
   }
-  std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return layout(problem, Tile::read(config)).workspace_bytes();
+  std::int64_t workspace_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
+    return layout(PolyphaseProblem(asked), Tile::read(config)).workspace_bytes();
   }
-  std::int64_t packed_weights_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return layout(problem, Tile::read(config)).packed_bytes();
+  std::int64_t packed_weights_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
+    return layout(PolyphaseProblem(asked), Tile::read(config)).packed_bytes();
   }
-  std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
+  std::vector<KernelSpec> specs(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     std::vector<KernelSpec> specs{pack_spec(problem, t),
                                   main_spec(problem, t, gathers(problem), problem.out_length() % 4 == 0),
                                   direct_spec(problem, 1)};
-    if (pad_code(problem) == 1) specs.push_back(direct_spec(problem, 2));
+    if (problem.pad_code == 1) specs.push_back(direct_spec(problem, 2));
+    add_dgrad_padding_spec(problem, specs);
     return specs;
   }
 
-  void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
+  void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
               const LaunchContext& context) const override {
+    const PolyphaseProblem problem(asked);
+    const ConvTensors tensors = polyphase_tensors(problem, given);
     check_layout(problem, tensors, true);
     Compiler& compiler = compiler_of(context);
     const Tile t = Tile::read(config);
@@ -156,14 +170,16 @@ class DenseFpropSplitSm90 final : public CudaKernel {
         persistent_shape(problem.batch * problem.groups * tiles_per_row, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(kThreads);
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
-    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
+    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &asked), shape, context.stream, p);
     launch_direct(compiler, problem, device, tensors, context.stream,
-                  {1, memory.state, memory.packed, g.step, g.span, tiles_per_row});
-    if (pad_code(problem) == 1)
+                  {1, memory.state, memory.packed, g.step, g.out_span, tiles_per_row});
+    if (problem.pad_code == 1)
       launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed});
+    launch_dgrad_padding(compiler, problem, device, tensors, context.stream);
   }
 
-  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+  LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t, gathers(problem));
     const bool direct_store = t.full && problem.out_length() % 4 == 0;
@@ -177,13 +193,21 @@ class DenseFpropSplitSm90 final : public CudaKernel {
                   t.cluster};
     layer.repair = direct_step(problem, 1);
     layer.packed = layout(problem, t);
-    layer.redo_span = g.span;
+    layer.redo_span = g.out_span;
     layer.out_length_multiple = direct_store ? 4 : 1;
     return layer;
   }
 
  private:
-  static PackedLayout layout(const ConvProblem& problem, const Tile& t) {
+  const Pass pass_;
+
+  /// Taps of an interval: a chain of products has at most 3 of one phase.
+  static std::int64_t interval_of(const PolyphaseProblem& problem, std::int64_t taps) {
+    const std::int64_t period = problem.period();
+    return period * std::max<std::int64_t>(1, std::min({taps / period, std::int64_t{3}, 6 / period}));
+  }
+
+  static PackedLayout layout(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t, false);
     PackedLayout layout;
     layout.inverse_bytes = problem.out_channels * 4;
@@ -191,7 +215,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     layout.redo_tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);
     return layout;
   }
-  static KernelSpec pack_spec(const ConvProblem& problem, const Tile& t) {
+  static KernelSpec pack_spec(const PolyphaseProblem& problem, const Tile& t) {
     KernelSpec spec;
     spec.file = "conv/pack_weights.cuh";
     spec.entry = "longconv_pack_weights";
@@ -200,12 +224,13 @@ class DenseFpropSplitSm90 final : public CudaKernel {
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},
                     {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
                     {"LC_KERNEL_SIZE", problem.kernel_size},
+                    {"LC_TRANSPOSED", std::int64_t{problem.is_dgrad}},
                     {"LC_RING_ROWS", std::int64_t{64}},
                     {"LC_BLOCK_CHUNKS", std::int64_t{2}},
                     {"LC_PADDED_OUT_CHANNELS", Geometry(problem, t, false).padded_rows(t)}};
     return spec;
   }
-  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, bool gather, bool aligned_output) {
+  static KernelSpec main_spec(const PolyphaseProblem& problem, const Tile& t, bool gather, bool aligned_output) {
     KernelSpec spec;
     spec.file = "conv/dense_fprop_split_sm90.cuh";
     spec.entry = "longconv_dense_fprop_split_sm90";
@@ -215,9 +240,10 @@ class DenseFpropSplitSm90 final : public CudaKernel {
           Define{"LC_TAPS", t.taps}, Define{"LC_INTERVAL", t.interval}, Define{"LC_W_STAGES", t.w_stages},
           Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers},
           Define{"LC_CLUSTER", t.cluster}, Define{"LC_TEAM", t.team},
-          Define{"LC_STORE", std::int64_t{!t.full          ? 0
-                                          : aligned_output ? 2
-                                                           : 1}},
+          Define{"LC_COLUMNS", Geometry(problem, t, gather).columns},
+          Define{"LC_STORE", std::int64_t{!t.full                                 ? 0
+                                          : aligned_output && problem.phases == 1 ? 2
+                                                                                  : 1}},
           Define{"LC_PACK", std::int64_t{gather ? 2 : 0}}, Define{"LC_STAGE_ROWS", std::int64_t{4}}}) {
       spec.defines.push_back(define);
     }
@@ -227,7 +253,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     return spec;
   }
 
-  static void add_best_fit(const ConvProblem& problem, const Device& device, Tile t,
+  static void add_best_fit(const PolyphaseProblem& problem, const Device& device, Tile t,
                            std::vector<std::pair<double, Config>>& found) {
     const bool gather = gathers(problem);
     const Geometry base(problem, t, gather);
@@ -252,7 +278,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
   }
 
   /// As in dense_fprop_sm90.cpp; three products, and two passes of the packer.
-  static Estimate estimate(const ConvProblem& problem, const Tile& t, const Geometry& g, const Device& device) {
+  static Estimate estimate(const PolyphaseProblem& problem, const Tile& t, const Geometry& g, const Device& device) {
     const Rates rates(device);
     const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
     const double tiles = static_cast<double>(problem.batch * problem.groups) *
@@ -268,14 +294,15 @@ class DenseFpropSplitSm90 final : public CudaKernel {
         static_cast<double>(problem.batch * problem.out_channels) * static_cast<double>(problem.out_length()) * 4.0;
     // Windows that overlap and second reads of x come from L2 for the most part. Tiles that end inside a sector write
     // it in two halves.
-    const bool ragged = t.full && problem.out_length() * 4 % 32 != 0;
+    const bool ragged = t.full && (problem.out_length() % 8 != 0 || g.step % 8 != 0);
     e.bytes = x_bytes * (1 + (x_passes - 1) / 3) + y_bytes * (ragged ? 1.12 : 1.0);
     e.flops = 6 * tiles * static_cast<double>(g.span) * static_cast<double>(g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * 16 * problem.kernel_size);
     const double memory = e.bytes / rates.bytes_per_second * 1.05;
     // An interval ends with a promotion that the other warpgroup's products hide only in part.
     const double multiply =
-        e.flops / (rates.tensor_flops_per_second * 0.8) * (1 + 0.25 * (3.0 / static_cast<double>(t.interval) - 1));
+        e.flops / (rates.tensor_flops_per_second * 0.8 * narrow_rate(g.columns)) *
+        (1 + 0.25 * (3.0 * static_cast<double>(problem.period()) / static_cast<double>(t.interval) - 1));
     const double rows = static_cast<double>(g.pack.chunk_rows()) / 32 + (t.team ? 1 : t.raw_stages < 2 ? 6 : 3);
     const double pack = tiles * x_passes * static_cast<double>(g.channel_blocks * g.tap_groups) * rows * 420 /
                         (clock * static_cast<double>(device.sm_count * t.packers));
@@ -294,7 +321,11 @@ class DenseFpropSplitSm90 final : public CudaKernel {
 }  // namespace cuda
 
 const Kernel& dense_fprop_split_sm90() {
-  static const cuda::DenseFpropSplitSm90 kernel;
+  static const cuda::DenseSplitSm90 kernel(Pass::fprop);
+  return kernel;
+}
+const Kernel& dense_dgrad_split_sm90() {
+  static const cuda::DenseSplitSm90 kernel(Pass::dgrad);
   return kernel;
 }
 

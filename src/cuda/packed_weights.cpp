@@ -3,7 +3,7 @@
 
 namespace longconv::cuda {
 
-void prepare_packed(Compiler& compiler, const ConvProblem& problem, const Device& device, const TensorView& w,
+void prepare_packed(Compiler& compiler, const PolyphaseProblem& problem, const Device& device, const TensorView& w,
                     const PackedLayout& layout, const PackedMemory& memory, void* stream, std::int64_t blocks,
                     int threads, const std::function<KernelSpec()>& make_spec) {
   if (memory.must_pack || layout.redo_bytes() > 0) {
@@ -30,7 +30,7 @@ void prepare_packed(Compiler& compiler, const ConvProblem& problem, const Device
   LaunchShape shape;
   shape.blocks = blocks;
   shape.threads = threads;
-  launch(compiler.driver(), compiler.get_function(device.ordinal, make_spec(), &problem), shape, stream, p);
+  launch(compiler.driver(), compiler.get_function(device.ordinal, make_spec(), &problem.asked), shape, stream, p);
 }
 
 }  // namespace longconv::cuda

@@ -36,7 +36,7 @@ struct PackedMemory {
 
 /// Clears what a launch only sets bits in (flags, redo bits), and packs the weights unless the caller has kept them: by
 /// `blocks` of `threads` of the kernel that `make_spec` names, whose parameters every weight packer shares.
-void prepare_packed(Compiler& compiler, const ConvProblem& problem, const Device& device, const TensorView& w,
+void prepare_packed(Compiler& compiler, const PolyphaseProblem& problem, const Device& device, const TensorView& w,
                     const PackedLayout& layout, const PackedMemory& memory, void* stream, std::int64_t blocks,
                     int threads, const std::function<KernelSpec()>& make_spec);
 

@@ -69,7 +69,10 @@ class Operands {
     tensors.w = TensorView::contiguous(filled(p.dtype, w[0] * w[1] * w[2]), p.dtype, w);
     tensors.y = TensorView::contiguous(filled(p.dtype, y[0] * y[1] * y[2]), p.dtype, y);
     if (p.has_bias) tensors.bias = TensorView::vector(filled(p.dtype, p.out_channels), p.dtype, p.out_channels);
-    if (p.has_residual) tensors.residual = TensorView::contiguous(filled(p.dtype, y[0] * y[1] * y[2]), p.dtype, y);
+    if (p.has_residual) {
+      const auto& sizes = p.pass == Pass::dgrad ? x : y;
+      tensors.residual = TensorView::contiguous(filled(p.dtype, sizes[0] * sizes[1] * sizes[2]), p.dtype, sizes);
+    }
     stream.synchronize();
   }
 

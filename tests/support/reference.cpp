@@ -124,10 +124,11 @@ Reference real_reference(const ConvProblem& p, const TestTensors& tensors, Arith
   const int components = is_complex(p.dtype) ? 2 : 1;
   auto x = p.pass == Pass::dgrad ? std::vector<Real>() : numbers<Real>(tensors.x);
   auto w = p.pass == Pass::wgrad ? std::vector<Real>() : numbers<Real>(tensors.w);
-  const auto y = p.pass == Pass::fprop ? std::vector<Real>() : numbers<Real>(tensors.y);
+  auto y = p.pass == Pass::fprop ? std::vector<Real>() : numbers<Real>(tensors.y);
   if (arithmetic == Arithmetic::tensor_core && p.precision == Precision::tf32) {
     round_to_tf32(x);
     round_to_tf32(w);
+    round_to_tf32(y);
   }
   Sums<Real> sums(tensors.result(p.pass).element_count(), components);
   for_each_product(p, [&](std::int64_t at_x, std::int64_t at_w, std::int64_t at_y) {

@@ -81,7 +81,8 @@ std::string execute_on_gpu(const Plan& plan, const TestTensors& tensors) {
   const DeviceTensor x(tensors.x, driver, stream), w(tensors.w, driver, stream), y(tensors.y, driver, stream),
       bias(tensors.bias, driver, stream), residual(tensors.residual, driver, stream);
   ConvTensors views{x.view(), w.view(), y.view(), bias.view(), residual.view()};
-  if (plan.problem.has_residual && !tensors.residual.defined()) views.residual = y.view();
+  if (plan.problem.has_residual && !tensors.residual.defined())
+    views.residual = plan.problem.pass == Pass::dgrad ? x.view() : y.view();
   constexpr std::size_t kMargin = 256;
   const auto bytes = static_cast<std::size_t>(plan.workspace_bytes());
   const cuda::DeviceBuffer workspace(driver, bytes + kMargin);

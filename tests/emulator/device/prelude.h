@@ -99,7 +99,14 @@ T warp_word(WarpOperation operation, unsigned mask, T value, unsigned parameter 
 
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lanes) {
-  return longconv::emulator::warp_word(longconv::emulator::WarpOperation::shuffle_xor, mask, value, lanes);
+  if constexpr (sizeof(T) == 8) {
+    unsigned words[2];
+    __builtin_memcpy(words, &value, 8);
+    for (unsigned& word : words) word = __shfl_xor_sync(mask, word, lanes);
+    __builtin_memcpy(&value, words, 8);
+    return value;
+  } else
+    return longconv::emulator::warp_word(longconv::emulator::WarpOperation::shuffle_xor, mask, value, lanes);
 }
 template <class T>
 T __shfl_sync(unsigned mask, T value, int lane) {
