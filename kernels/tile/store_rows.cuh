@@ -13,7 +13,8 @@
 //            columns [s, s + N - sector). Tiles advance by N - sector; no partial sectors between tiles.
 //   ends     compute-bound problems with unaligned rows. Tiles advance by N; the aligned middle goes by bulk store, the
 //            two ragged ends (together one sector) by plain stores.
-//   direct   rows on 16-byte boundaries (8 for f32): straight from registers, no staging.
+//   direct   rows on 16-byte boundaries (8 for f32): straight from registers, no staging. One phase.
+//   whole    rows on 16-byte boundaries, several phases: as ends, but all columns go by bulk store.
 #pragma once
 #include "ptx/bulk_copy.cuh"
 #include "ptx/control.cuh"
@@ -21,7 +22,7 @@
 #include "ptx/shared_memory.cuh"
 #include "tile/activation.cuh"
 
-enum class Store { windows, ends, direct };
+enum class Store { windows, ends, direct, whole };
 
 template <class E> LC_DEVICE void store_element(E* p, uint32_t bits);
 template <> LC_DEVICE void store_element<float>(float* p, uint32_t bits) { *reinterpret_cast<uint32_t*>(p) = bits; }
@@ -108,8 +109,11 @@ template <class P> struct RowStore {
         if (!edge) {
           if (lane < kRows && row0 + lane < out.rows) {
             E* row = out.y + (row0 + lane) * out.pitch;
-            const int s = to_sector(row);
-            const int columns = P::kStore != Store::windows ? kWidth - kSector : kWholeSectors ? kStep : window_end(row) - s;
+            const int s = P::kStore == Store::whole ? 0 : to_sector(row);
+            const int columns = P::kStore == Store::whole  ? kWidth
+                                : P::kStore == Store::ends ? kWidth - kSector
+                                : kWholeSectors            ? kStep
+                                                           : window_end(row) - s;
             bulk_store(row + s, stage + lane * kPitchBytes + (misalignment(row) + s) * kBytes, columns * kBytes);
           }
           if constexpr (P::kStore == Store::ends) {

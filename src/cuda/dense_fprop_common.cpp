@@ -35,8 +35,21 @@ std::int64_t phase_step(const PolyphaseProblem& problem, std::int64_t columns, b
   return columns - (problem.phases == 1 ? sector : ceil_div(sector - 1, problem.phases));
 }
 
-bool is_tap_group(const PolyphaseProblem& problem, std::int64_t taps) {
-  return taps == problem.kernel_size || (taps < problem.kernel_size && taps % problem.period() == 0);
+std::int64_t store_code(const PolyphaseProblem& problem, bool full, bool aligned) {
+  enum Store : std::int64_t { kWindows, kEnds, kDirect, kWhole };
+  if (!full) return kWindows;
+  if (!aligned) return kEnds;
+  return problem.phases == 1 ? kDirect : kWhole;
+}
+
+std::vector<std::int64_t> tap_groups(const PolyphaseProblem& problem, std::initializer_list<std::int64_t> sizes) {
+  std::vector<std::int64_t> groups{problem.kernel_size};
+  const std::int64_t period = problem.period();
+  for (const std::int64_t size : sizes) {
+    const std::int64_t taps = std::max<std::int64_t>(1, size / period) * period;
+    if (taps < groups.back()) groups.push_back(taps);
+  }
+  return groups;
 }
 
 bool gathers(const PolyphaseProblem& problem) { return problem.stride >= 16; }

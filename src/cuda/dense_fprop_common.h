@@ -47,8 +47,10 @@ inline double narrow_rate(std::int64_t columns) {
   const auto n = static_cast<double>(columns);
   return n >= 64 ? 1.0 : 2 * n / (64 + n);
 }
-/// Whether a tap group may have so many taps: all, or whole periods.
-bool is_tap_group(const PolyphaseProblem& problem, std::int64_t taps);
+/// Store of kernels/tile/store_rows.cuh. aligned: the output's rows begin on 16-byte boundaries.
+std::int64_t store_code(const PolyphaseProblem& problem, bool full, bool aligned);
+/// Taps that a group may have, most first: all, or whole periods of at most each of `sizes`.
+std::vector<std::int64_t> tap_groups(const PolyphaseProblem& problem, std::initializer_list<std::int64_t> sizes);
 
 /// Shared memory that a block may opt in to on Hopper.
 constexpr std::int64_t kHopperSharedBytes = 232448;

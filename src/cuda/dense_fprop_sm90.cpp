@@ -15,7 +15,6 @@ namespace cuda {
 namespace {
 
 constexpr std::int64_t kThreads = 384;
-enum Store : std::int64_t { kWindows = 0, kEnds = 1, kDirect = 2 };
 enum Pack : std::int64_t { kAny = 0, kTransposed = 1, kGather = 2 };
 
 /// The kernel's LC_ configuration; `full` chooses between tiles that advance by their whole width (ends or direct, by
@@ -76,7 +75,7 @@ struct Geometry {
                    8 * stage_out + 8 * (2 * t.slots + t.packers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
     // 14 bits of a descriptor's leading dimension, in units of 16 bytes.
     fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.chunks % (2 * t.w_steps) == 0 &&
-           t.slots >= 2 && t.columns > 0 && is_tap_group(p, t.taps) && (t.packers == 3 || t.stationary) &&
+           t.slots >= 2 && t.columns > 0 && (t.packers == 3 || t.stationary) &&
            (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
@@ -105,15 +104,12 @@ class DenseSm90 final : public CudaKernel {
     const PolyphaseProblem problem(asked);
     std::vector<std::pair<double, Config>> found;
     const std::int64_t bytes = size_bytes(problem.dtype), chunk = 16 / bytes, out = problem.out_channels_per_group();
-    const std::int64_t all_chunks = round_up(ceil_div(problem.in_channels_per_group(), chunk), 2),
-                       k = problem.kernel_size;
+    const std::int64_t all_chunks = round_up(ceil_div(problem.in_channels_per_group(), chunk), 2);
     const bool gather = gathers(problem);
     for (const auto& [m, most] : {std::pair<std::int64_t, std::int64_t>{1, 256}, {1, 128}, {2, 128}}) {
       const std::int64_t n = phase_columns(problem, most);
       if ((m == 2 && out <= 128) || n == 0) continue;
-      for (const std::int64_t taps : {k, std::int64_t{32}, std::int64_t{16}, std::int64_t{8}, std::int64_t{4},
-                                      std::int64_t{2}, std::int64_t{1}}) {
-        if (!is_tap_group(problem, taps)) continue;
+      for (const std::int64_t taps : tap_groups(problem, {32, 16, 8, 4, 2, 1})) {
         for (const std::int64_t chunks : {8, 6, 4, 2}) {
           if (chunks > all_chunks && chunks != 2) continue;
           for (const std::int64_t resident : {0, 1})
@@ -266,7 +262,7 @@ class DenseSm90 final : public CudaKernel {
     const std::int64_t pack = gather                                                  ? kGather
                               : problem.stride == 1 && size_bytes(problem.dtype) == 2 ? kTransposed
                                                                                       : kAny;
-    const std::int64_t store = !t.full ? kWindows : aligned_output && problem.phases == 1 ? kDirect : kEnds;
+    const std::int64_t store = store_code(problem, t.full, aligned_output);
     for (const Define& define :
          {Define{"LC_ELEMENT", element_code(problem)}, Define{"LC_M_BLOCKS", t.m_blocks},
           Define{"LC_COLUMNS", t.columns}, Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_CHUNKS", t.chunks},

@@ -65,8 +65,8 @@ struct Geometry {
                    raw_buffers * raw_bytes + 8 * 4 * (p.phases * columns * 4 + 32) + round_up(t.slots * 4, 16) +
                    (t.team ? 16 * t.packers : 0) +
                    8 * (2 * t.slots + (t.team ? 2 : 1) * raw_buffers + 2 * t.channel_ways * t.w_stages);
-    fits = columns > 0 && is_tap_group(p, t.taps) && t.interval % p.period() == 0 &&
-           shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= (t.team ? 2 : t.packers) &&
+    fits = columns > 0 && t.interval % p.period() == 0 && shared_bytes <= kHopperSharedBytes &&
+           pack.chunk_rows() < (1 << 14) && t.slots >= (t.team ? 2 : t.packers) &&
            (t.packers == 3 || (t.stationary && !t.team)) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
@@ -93,10 +93,7 @@ class DenseSplitSm90 final : public CudaKernel {
   std::vector<Config> configs(const ConvProblem& asked, const Device& device) const override {
     const PolyphaseProblem problem(asked);
     std::vector<std::pair<double, Config>> found;
-    const std::int64_t k = problem.kernel_size;
-    for (const std::int64_t taps :
-         {k, std::int64_t{16}, std::int64_t{8}, std::int64_t{4}, std::int64_t{2}, std::int64_t{1}}) {
-      if (!is_tap_group(problem, taps)) continue;
+    for (const std::int64_t taps : tap_groups(problem, {16, 8, 4, 2, 1})) {
       for (const std::int64_t resident : {0, 1})
         for (const std::int64_t stationary : {0, 1})
           for (const std::int64_t full : {0, 1})
@@ -241,9 +238,7 @@ class DenseSplitSm90 final : public CudaKernel {
           Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers},
           Define{"LC_CLUSTER", t.cluster}, Define{"LC_TEAM", t.team},
           Define{"LC_COLUMNS", Geometry(problem, t, gather).columns},
-          Define{"LC_STORE", std::int64_t{!t.full                                 ? 0
-                                          : aligned_output && problem.phases == 1 ? 2
-                                                                                  : 1}},
+          Define{"LC_STORE", store_code(problem, t.full, aligned_output)},
           Define{"LC_PACK", std::int64_t{gather ? 2 : 0}}, Define{"LC_STAGE_ROWS", std::int64_t{4}}}) {
       spec.defines.push_back(define);
     }

@@ -12,7 +12,7 @@ const std::vector<const Kernel*>& all_kernels() {
       &dense_fprop_sm90(), &dense_fprop_split_sm90(),
       &dense_fprop_sm80(), &direct_fprop(),
       &dense_dgrad_sm90(), &dense_dgrad_split_sm90(),
-      &direct_dgrad(),
+      &dense_dgrad_sm80(), &direct_dgrad(),
   };
   return kernels;
 }

@@ -22,6 +22,7 @@ const Kernel& dense_fprop_sm80();
 const Kernel& direct_fprop();
 const Kernel& dense_dgrad_sm90();
 const Kernel& dense_dgrad_split_sm90();
+const Kernel& dense_dgrad_sm80();
 const Kernel& direct_dgrad();
 
 }  // namespace longconv
