@@ -12,12 +12,26 @@ import sys
 from cuda_support import ARITHMETICS, DEVICE, FORCED, expect_case, multiplies
 from longconv import functional
 from strategies import Case
+from test_cuda_dgrad import expect_dgrad, run_dgrad
 
 CASES = [
     Case(1, 16, 72, 301, 3, 1, 1),
     Case(2, 20, 33, 400, 3, 3, 0, 4, bias=True),
     Case(1, 36, 64, 270, 4, 2, 3, 1, 1, "reflect", residual=True, activation="gelu"),
 ]
+
+
+Worst = tuple[float, tuple[int, ...]]
+
+
+def forward(case: Case, precision: str) -> Worst:
+    x, w, bias, residual = (None if t is None else t.to(DEVICE) for t in case.tensors())
+    y = functional.conv1d(x, w, bias, residual=residual, precision=precision, **case.options())  # type: ignore[arg-type]
+    return expect_case(case, precision).worst(y.cpu())
+
+
+def gradient(case: Case, precision: str) -> Worst:
+    return expect_dgrad(case, precision).worst(run_dgrad(case, precision).cpu())
 
 
 def main() -> int:
@@ -28,9 +42,7 @@ def main() -> int:
             if not multiplies(FORCED, dtype, precision):
                 continue
             case = Case(**{**vars(case), "dtype": dtype})
-            x, w, bias, residual = (None if t is None else t.to(DEVICE) for t in case.tensors())
-            y = functional.conv1d(x, w, bias, residual=residual, precision=precision, **case.options())  # type: ignore[arg-type]
-            worst, where = expect_case(case, precision).worst(y.cpu())
+            worst, where = gradient(case, precision) if "dgrad" in FORCED else forward(case, precision)
             ran, bad = ran + 1, bad + (worst > 1)
             print(f"{dtype} {precision} {case.replay()}: {worst:.2f} of the bound at {where}", flush=True)
     print(f"{ran} convolutions, {bad} beyond their bound")
