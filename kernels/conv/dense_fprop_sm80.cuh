@@ -3,6 +3,8 @@
 //
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
+// And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have sums of their own (tile/phases.cuh).
+//
 // Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of channels, one tap group)
 // into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset and
 // ldmatrix yields B fragments; 8 rows of 16 bytes are 128 contiguous bytes: no bank conflicts at any offset.

@@ -3,6 +3,8 @@
 //
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
+// And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have accumulators of their own (tile/phases.cuh).
+//
 // As matrices, for one tile of time: D[o, t] += W_k[o, i] * X_k[t, i]^T, where X_k is the tile's packed signal read
 // from row offset (k*dilation)/stride of polyphase plane (k*dilation) mod stride. A tap is only an address.
 //
@@ -12,7 +14,7 @@
 //   packed weights   --bulk-------------------------->  W ring  [o][k-step]                      wgmma --> acc --stage--> bulk
 //
 // Roles (384 threads, one persistent block per multiprocessor):
-//   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns each: over output channels (kChannelWays 2) or time (1)
+//   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns (of each phase) each: over output channels (kChannelWays 2) or time (1)
 //   warps 8-10  packers; each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
 //   warp 11     loads packed weights; where all of them stay in shared memory, it is the fourth packer after that
 // In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.

@@ -1,6 +1,6 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Dense forward convolution on Hopper in fp32, on the f16 tensor cores: pack once (see dense_fprop_sm90.cuh for the data
-// path), each operand split into two f16 planes with power-of-two scales (tile/split_f16.cuh):
+// Dense forward convolution, or its data gradient, on Hopper in fp32, on the f16 tensor cores: pack once (see dense_fprop_sm90.cuh
+// for the data path), each operand split into two f16 planes with power-of-two scales (tile/split_f16.cuh):
 //
 //   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi) + O(2^-22 |w x|)        three products instead of one
 //

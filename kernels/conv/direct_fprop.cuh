@@ -90,14 +90,18 @@ __shared__ Sum shared_w[kStageChannels][kStageTaps][kOutTile];
 
 struct Tile {
   int batch, group, out0;
-  int64_t t0;     // first step of the phase
-  int64_t phase;  // outputs are phase + kPhases * step
-  LC_DEVICE int64_t first_tap() const { return kPhases == 1 ? 0 : Taps::first_tap(phase); }
-  LC_DEVICE int64_t taps() const { return kPhases == 1 ? kKernel : (kKernel - first_tap() + kTapStep - 1) / kTapStep; }  // may be <= 0
-  // Sample that the phase's first tap reads for `step`.
-  LC_DEVICE int64_t first_sample(int64_t step, int64_t pad_left) const {
-    return step * kStride - pad_left + (kPhases == 1 ? 0 : Taps::offset(first_tap()));
+  int64_t t0;                   // first step of the phase
+  int64_t phase;                // outputs are phase + kPhases * step
+  int64_t first_tap = 0, taps = kKernel;  // of the phase; taps may be <= 0
+  int64_t lead;                 // sample that its first tap reads for step 0
+  LC_DEVICE Tile(const Params& p, int64_t row, int out, int64_t step, int64_t in_phase)
+      : batch(static_cast<int>(row / p.groups)), group(static_cast<int>(row % p.groups)), out0(out), t0(step), phase(in_phase), lead(-p.pad_left) {
+    if (kPhases == 1) return;
+    first_tap = Taps::first_tap(phase);
+    taps = (kKernel - first_tap + kTapStep - 1) / kTapStep;
+    lead += Taps::offset(first_tap);
   }
+  LC_DEVICE int64_t first_sample(int64_t step) const { return step * kStride + lead; }
 };
 
 // Must this tile be computed at all?
@@ -112,8 +116,8 @@ LC_DEVICE bool wanted(const Params& p, const Tile& tile) {
     if (p.redo[i >> 5] >> (i & 31) & 1u) return true;
   return false;
 #elif LC_MODE == 2
-  const int64_t begin = tile.first_sample(tile.t0, p.pad_left);
-  const int64_t end = begin + (kTimeTile - 1) * kStride + (tile.taps() - 1) * kDilation;
+  const int64_t begin = tile.first_sample(tile.t0);
+  const int64_t end = begin + (kTimeTile - 1) * kStride + (tile.taps - 1) * kDilation;
   return (*p.flags & 1u) && (begin < 0 || end >= p.length);
 #else
   return true;
@@ -124,8 +128,8 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
   const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
   const Element* x = p.x + tile.batch * p.x_batch + tile.group * static_cast<int64_t>(kInChannels) * p.x_channel;
   const Element* w = p.w + tile.group * (LC_TRANSPOSED ? kInChannels * p.w_in : kOutChannels * p.w_out) + tile.out0 * p.w_out +
-                     tile.first_tap() * p.w_tap;
-  const int64_t first = tile.first_sample(tile.t0, p.pad_left), kernel = tile.taps();
+                     tile.first_tap * p.w_tap;
+  const int64_t first = tile.first_sample(tile.t0), kernel = tile.taps;
   for (int i0 = 0; i0 < kInChannels; i0 += kStageChannels) {
     for (int64_t k0 = 0; k0 < kernel; k0 += kStageTaps) {
       const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kernel - k0));
@@ -176,15 +180,15 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
 extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
   const int64_t time_tiles = (p.out_length + kTimeTile * kPhases - 1) / (kTimeTile * kPhases);
-  const int64_t items = time_tiles * out_tiles * kPhases * p.batch * p.groups;
+  const int64_t phases = kPhases == 1 ? 1 : min(kPhases, p.out_length);  // that have outputs
+  const int64_t items = time_tiles * out_tiles * phases * p.batch * p.groups;
   for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
     // Phases of a tile one after the other: the sectors that they share meet in the cache.
-    const int64_t rest = item / (kPhases * out_tiles), row = rest / time_tiles;
-    const Tile tile{static_cast<int>(row / p.groups), static_cast<int>(row % p.groups),
-                    static_cast<int>(item / kPhases % out_tiles) * kOutTile, rest % time_tiles * kTimeTile, item % kPhases};
+    const int64_t rest = item / (phases * out_tiles), row = rest / time_tiles;
+    const Tile tile(p, row, static_cast<int>(item / phases % out_tiles) * kOutTile, rest % time_tiles * kTimeTile, item % phases);
     if (!wanted(p, tile)) continue;
     Sum total[kThreadOut][kThreadTime] = {};
-    const int64_t begin = tile.first_sample(tile.t0, p.pad_left), reach = (tile.taps() - 1) * kDilation;
+    const int64_t begin = tile.first_sample(tile.t0), reach = (tile.taps - 1) * kDilation;
     const int64_t steps = (p.out_length - tile.phase + kPhases - 1) / kPhases;  // of the phase
     const int64_t end = begin + (min(static_cast<int64_t>(kTimeTile), steps - tile.t0) - 1) * kStride + reach;
     const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
@@ -202,7 +206,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(con
         const int64_t step = tile.t0 + b + j * kTimeThreads, t = step * kPhases + tile.phase;
         if (out >= kOutChannels || t >= p.out_length) continue;
         if (LC_SKIP && ((t >= p.skip_begin[0] && t < p.skip_end[0]) || (t >= p.skip_begin[1] && t < p.skip_end[1]))) continue;
-        const int64_t first = tile.first_sample(step, p.pad_left);
+        const int64_t first = tile.first_sample(step);
         if (LC_MODE == 2 && first >= 0 && first + reach < p.length) continue;
         Sum v = total[o][j];
         if (LC_BIAS) v += to_sum(p.bias[channel * p.bias_channel]);
