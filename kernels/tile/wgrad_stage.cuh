@@ -7,6 +7,7 @@
 //   dy  [plane of the split][out channel][kStep], rows of kDyPitch bytes (kStep elements and 16 bytes: no bank conflicts)
 //       unit = kThreads pairs of steps: a thread's pairs belong to rows kRowsOfUnit apart
 //
+// kFlat: few channels. A channel of a chunk is a pair (channel, tap), channel * kKernel + tap, and reads its tap's samples.
 // What does not exist (channels, steps from `end` on, samples outside the signal) is zeros.
 #pragma once
 #include "ptx/global_memory.cuh"
@@ -24,16 +25,17 @@ LC_DEVICE float value_of_bits(uint32_t v, f16) { return to_float(f16{static_cast
 
 // Where a stage lies: element 0 of the block's first channel of each operand, for the stage's signal.
 template <class Element> struct WgradWindow {
-  const Element* x;
+  const Element* x;  // kFlat: of the group's first channel
   const Element* dy;
   int64_t first;          // (padded) position of the window's first raw element
   int64_t t0;             // first output step
   int steps;              // output steps that exist, up to kStep
   int channels, outputs;  // that exist from the block's first on
+  int channel0;           // kFlat: the block's first pair
 };
 
 // Geometry G: as PackOrder's, and Element, kThreads, kStep, kOutTile, kChunks, kChunk, kChunkRows, kDyPitch, kSplit,
-// kTf32, kXPlaneBytes and kDyPlaneBytes (from the hi to the lo plane), kPad.
+// kTf32, kXPlaneBytes and kDyPlaneBytes (from the hi to the lo plane), kPad, kFlat, kKernel.
 template <class G> struct WgradStage {
   using Element = typename G::Element;
   using Order = PackOrder<G>;
@@ -57,6 +59,17 @@ template <class G> struct WgradStage {
   template <class P> LC_DEVICE void load_x(const P& p, const WgradWindow<Element>& from, int unit, int warp, int lane) {
     const XUnit u(unit, warp);
     const int element = Order(u.step, lane).element;
+    const int channel = u.chunk * G::kChunk;
+    if constexpr (G::kFlat) {
+#pragma unroll
+      for (int j = 0; j < G::kChunk; ++j) {
+        const int pair = from.channel0 + channel + j;
+        const int64_t sample = padded_index<G::kPad>(from.first + element + static_cast<int64_t>(pair % G::kKernel) * G::kDilation, p.length);
+        x[unit][j] = load_streamed_or_zero(from.x + pair / G::kKernel * p.x_channel + sample * p.x_time,
+                                           u.exists && sample >= 0 && channel + j < from.channels);
+      }
+      return;
+    }
     int64_t sample = from.first + element;
     bool exists = sample >= 0 && sample < p.length;
     if constexpr (G::kPad >= Pad::reflect) {
@@ -64,14 +77,13 @@ template <class G> struct WgradStage {
       exists = sample >= 0;
     }
     exists = exists && u.exists;
-    const int channel = u.chunk * G::kChunk;
     const Element* at = from.x + channel * p.x_channel + sample * p.x_time;
 #pragma unroll
     for (int j = 0; j < G::kChunk; ++j) x[unit][j] = load_streamed_or_zero(at + j * p.x_channel, exists && channel + j < from.channels);
   }
   template <class P> LC_DEVICE void load_dy(const P& p, const WgradWindow<Element>& from, int unit) {
     const int row = dy_row(unit), step = dy_step();
-    const Element* at = from.dy + row * p.dy_channel + (from.t0 + step) * p.dy_time;
+    const Element* at = from.dy + (row - unit * kRowsOfUnit) * p.dy_channel + (from.t0 + step) * p.dy_time + unit * (kRowsOfUnit * p.dy_channel);
     const bool exists = row < min_of(from.outputs, G::kOutTile);
 #pragma unroll
     for (int j = 0; j < 2; ++j) dy[unit][j] = load_streamed_or_zero(at + j * p.dy_time, exists && step + j < from.steps);
@@ -102,13 +114,17 @@ template <class G> struct WgradStage {
     for (int u = 0; u < kDyUnits; ++u) of_dy.add(__uint_as_float(dy[u][0])), of_dy.add(__uint_as_float(dy[u][1]));
   }
 
-  // to: shared address of the operand's first plane. scale: for kSplit.
-  LC_DEVICE void pack_x(uint32_t to, float scale, int unit, int warp, int lane) const {
+  // to: shared address of the operand's first plane. For kSplit: scale; or, with `exact`, the numbers as they are in the
+  // places of the two planes: channels 0-3 and 4-7 of a chunk, even and odd steps.
+  LC_DEVICE void pack_x(uint32_t to, float scale, bool exact, int unit, int warp, int lane) const {
     const XUnit u(unit, warp);
     if (!u.exists) return;
     const uint32_t at = to + (u.chunk * G::kChunkRows + Order(u.step, lane).row) * 16;
     const uint32_t(&v)[G::kChunk] = x[unit];
-    if constexpr (G::kSplit) {
+    if (G::kSplit && exact) {
+      store_shared_v4(at, v[0], v[1], v[2], v[3]);
+      store_shared_v4(at + G::kXPlaneBytes, v[G::kChunk - 4], v[G::kChunk - 3], v[G::kChunk - 2], v[G::kChunk - 1]);
+    } else if constexpr (G::kSplit) {
       uint32_t hi[4], lo[4];
 #pragma unroll
       for (int j = 0; j < 4; ++j) split2_f16(__uint_as_float(v[2 * j]) * scale, __uint_as_float(v[2 * j + 1]) * scale, hi[j], lo[j]);
@@ -120,13 +136,13 @@ template <class G> struct WgradStage {
       store_shared_v4(at, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
     }
   }
-  LC_DEVICE void pack_dy(uint32_t to, float scale, int unit) const {
+  LC_DEVICE void pack_dy(uint32_t to, float scale, bool exact, int unit) const {
     const int row = dy_row(unit);
     if (G::kOutTile % kRowsOfUnit != 0 && row >= G::kOutTile) return;
     const uint32_t(&v)[2] = dy[unit];
     if constexpr (G::kSplit) {
-      uint32_t hi, lo;
-      split2_f16(__uint_as_float(v[0]) * scale, __uint_as_float(v[1]) * scale, hi, lo);
+      uint32_t hi = v[0], lo = v[1];
+      if (!exact) split2_f16(__uint_as_float(v[0]) * scale, __uint_as_float(v[1]) * scale, hi, lo);
       store_shared_u32(to + row * G::kDyPitch + dy_step() * 2, hi);
       store_shared_u32(to + row * G::kDyPitch + dy_step() * 2 + G::kDyPlaneBytes, lo);
     } else if constexpr (G::kTf32) {
