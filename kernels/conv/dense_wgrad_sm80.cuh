@@ -47,11 +47,13 @@ struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
   using Element = float;
 #endif
   static constexpr bool kSplit = LC_ELEMENT == 4, kTf32 = LC_ELEMENT == 0, kFlat = LC_FLAT;
+  static constexpr bool kUnitTime = LC_UNIT_TIME;
   static constexpr int kKernel = LC_KERNEL_SIZE;
   static constexpr Pad kPad = static_cast<Pad>(LC_PAD);
   static constexpr int kWarpM = LC_WARP_M, kWarpI = LC_WARP_IN, kWarpsOut = LC_WARPS_OUT, kWarpsIn = LC_WARPS_IN;
   static constexpr int kThreads = 32 * kWarpsOut * kWarpsIn, kStep = LC_STEP, kBuffers = kSplit ? 1 : 2;
   static constexpr int kOutTile = 16 * kWarpM * kWarpsOut, kInTile = 16 * kWarpI * kWarpsIn, kSlices = kWarpI * kTaps;
+  static constexpr bool kWholeOut = kOutChannels % kOutTile == 0, kWholeIn = kColumns % kInTile == 0;
   static constexpr int kChunk = kTf32 ? 4 : 8, kChunks = kInTile / kChunk;
   static constexpr int kPlaneRows = plane_rows(kStep + (kTaps - 1) * kDilation / kStride, kStride);
   static constexpr int kRawNeeded = (kStep - 1) * kStride + (kTaps - 1) * kDilation + 1;
@@ -94,14 +96,18 @@ struct Position {
   }
   LC_DEVICE WgradWindow<Element> window(const Params& p, const Tile& tile) const {
     const int64_t t0 = static_cast<int64_t>(index) * C::kStep;
+    const int64_t first = t0 * C::kStride + static_cast<int64_t>(tile.tap0) * C::kDilation - p.pad_left, limit = 1 << 30;
+    const int begin = static_cast<int>(max(static_cast<int64_t>(0), min(-first, limit)));
     return {p.x + signal * p.x_batch + (tile.group * static_cast<int64_t>(LC_IN_CHANNELS) + (C::kFlat ? 0 : tile.in0)) * p.x_channel,
             p.dy + signal * p.dy_batch + (tile.group * static_cast<int64_t>(kOutChannels) + tile.out0) * p.dy_channel,
-            t0 * C::kStride + static_cast<int64_t>(tile.tap0) * C::kDilation - p.pad_left,
+            first,
             t0,
             static_cast<int>(min(p.out_length - t0, static_cast<int64_t>(C::kStep))),
             kColumns - tile.in0,
             kOutChannels - tile.out0,
-            tile.in0};
+            tile.in0,
+            begin,
+            static_cast<int>(max(static_cast<int64_t>(0), min(p.length - first, limit) - begin))};
   }
 };
 
@@ -284,16 +290,17 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
     const bool more = left > 1;
     Position next = at;
     next.advance(p.ranges);
-    const WgradWindow<Element> window = next.window(p, tile);
+    WgradWindow<Element> window = next.window(p, tile);
+    if (!more) window.count = window.steps = 0;  // nothing is loaded
 #pragma unroll
     for (int u = 0; u < Stage::kXUnits; ++u) {
       stage.pack_x(x, x_scale, exact, u, warp, lane);
-      if (more) stage.load_x(p, window, u, warp, lane);
+      stage.load_x(p, window, u, warp, lane);
     }
 #pragma unroll
     for (int u = 0; u < Stage::kDyUnits; ++u) {
       stage.pack_dy(dy, dy_scale, exact, u);
-      if (more) stage.load_dy(p, window, u);
+      stage.load_dy(p, window, u);
     }
     __syncthreads();
     if (C::kSplit && exact) multiply_exactly(sum, p, at.window(p, tile), x, dy, warp, lane);
@@ -324,7 +331,8 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
 
 extern "C" __global__ void __launch_bounds__(kThreads, LC_BLOCKS_PER_SM) longconv_dense_wgrad_sm80(const __grid_constant__ Params p) {
   extern __shared__ __align__(128) uint8_t memory[];
-  const uint32_t shared = shared_address(memory);
+  int shared = static_cast<int>(shared_address(memory));
+  forget_origin(shared);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int64_t items = p.ranges.splits * p.groups * (kOutTiles * kInTiles * kTapGroups);
   int buffer = 0;

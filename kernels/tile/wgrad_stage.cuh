@@ -23,6 +23,9 @@ LC_DEVICE float value_of_bits(uint32_t v, float) { return __uint_as_float(v); }
 LC_DEVICE float value_of_bits(uint32_t v, bf16) { return to_float(bf16{static_cast<uint16_t>(v)}); }
 LC_DEVICE float value_of_bits(uint32_t v, f16) { return to_float(f16{static_cast<uint16_t>(v)}); }
 
+template <class E> struct BitsOf { using Type = uint16_t; };
+template <> struct BitsOf<float> { using Type = uint32_t; };
+
 // Where a stage lies: element 0 of the block's first channel of each operand, for the stage's signal.
 template <class Element> struct WgradWindow {
   const Element* x;  // kFlat: of the group's first channel
@@ -32,16 +35,20 @@ template <class Element> struct WgradWindow {
   int steps;              // output steps that exist, up to kStep
   int channels, outputs;  // that exist from the block's first on
   int channel0;           // kFlat: the block's first pair
+  int begin, count;       // elements [begin, begin + count) of the window are samples
 };
 
 // Geometry G: as PackOrder's, and Element, kThreads, kStep, kOutTile, kChunks, kChunk, kChunkRows, kDyPitch, kSplit,
-// kTf32, kXPlaneBytes and kDyPlaneBytes (from the hi to the lo plane), kPad, kFlat, kKernel.
+// kTf32, kXPlaneBytes and kDyPlaneBytes (from the hi to the lo plane), kPad, kFlat, kKernel, kUnitTime
+// (both time strides are 1), kWholeIn and kWholeOut (no channel of a tile is missing).
 template <class G> struct WgradStage {
   using Element = typename G::Element;
   using Order = PackOrder<G>;
   static constexpr int kWarps = G::kThreads / 32, kXUnits = ceil_div(G::kChunks * Order::kSteps, kWarps);
   static constexpr int kRowsOfUnit = G::kThreads * 2 / G::kStep, kDyUnits = ceil_div(G::kOutTile, kRowsOfUnit);
-  uint32_t x[kXUnits][G::kChunk], dy[kDyUnits][2];
+  // 16-bit elements stay 16 bits: widening one would wait for its load.
+  using Bits = typename BitsOf<Element>::Type;
+  Bits x[kXUnits][G::kChunk], dy[kDyUnits][2];
 
   struct XUnit {
     int chunk, step;
@@ -50,7 +57,7 @@ template <class G> struct WgradStage {
       const int index = unit * kWarps + warp;
       chunk = index % G::kChunks;
       step = index / G::kChunks;
-      exists = step < Order::kSteps;
+      exists = G::kChunks * Order::kSteps % kWarps == 0 || step < Order::kSteps;
     }
   };
   static LC_DEVICE int dy_row(int unit) { return unit * kRowsOfUnit + static_cast<int>(threadIdx.x) / (G::kStep / 2); }
@@ -58,35 +65,38 @@ template <class G> struct WgradStage {
 
   template <class P> LC_DEVICE void load_x(const P& p, const WgradWindow<Element>& from, int unit, int warp, int lane) {
     const XUnit u(unit, warp);
-    const int element = Order(u.step, lane).element;
-    const int channel = u.chunk * G::kChunk;
+    const int element = Order(u.step, lane).element, channel = u.chunk * G::kChunk;
+    const int64_t x_time = G::kUnitTime ? 1 : p.x_time;
     if constexpr (G::kFlat) {
 #pragma unroll
       for (int j = 0; j < G::kChunk; ++j) {
         const int pair = from.channel0 + channel + j;
         const int64_t sample = padded_index<G::kPad>(from.first + element + static_cast<int64_t>(pair % G::kKernel) * G::kDilation, p.length);
-        x[unit][j] = load_streamed_or_zero(from.x + pair / G::kKernel * p.x_channel + sample * p.x_time,
-                                           u.exists && sample >= 0 && channel + j < from.channels);
+        x[unit][j] = (Bits)load_streamed_or_zero(from.x + pair / G::kKernel * p.x_channel + sample * x_time,
+                                           u.exists && sample >= 0 && from.count > 0 && channel + j < from.channels);
       }
-      return;
-    }
-    int64_t sample = from.first + element;
-    bool exists = sample >= 0 && sample < p.length;
-    if constexpr (G::kPad >= Pad::reflect) {
-      sample = padded_index<G::kPad>(sample, p.length);
-      exists = sample >= 0;
-    }
-    exists = exists && u.exists;
-    const Element* at = from.x + channel * p.x_channel + sample * p.x_time;
+    } else {
+      bool exists = static_cast<uint32_t>(element - from.begin) < static_cast<uint32_t>(from.count);
+      int64_t offset = (from.first + element) * x_time;
+      if constexpr (G::kPad >= Pad::reflect) {
+        const int64_t sample = padded_index<G::kPad>(from.first + element, p.length);
+        exists = sample >= 0 && from.count > 0;
+        offset = sample * x_time;
+      }
+      exists = exists && u.exists;
+      const Element* at = from.x + offset + channel * p.x_channel;
 #pragma unroll
-    for (int j = 0; j < G::kChunk; ++j) x[unit][j] = load_streamed_or_zero(at + j * p.x_channel, exists && channel + j < from.channels);
+      for (int j = 0; j < G::kChunk; ++j)
+        x[unit][j] = (Bits)load_streamed_or_zero(at + j * p.x_channel, exists && (G::kWholeIn || channel + j < from.channels));
+    }
   }
   template <class P> LC_DEVICE void load_dy(const P& p, const WgradWindow<Element>& from, int unit) {
     const int row = dy_row(unit), step = dy_step();
-    const Element* at = from.dy + (row - unit * kRowsOfUnit) * p.dy_channel + (from.t0 + step) * p.dy_time + unit * (kRowsOfUnit * p.dy_channel);
-    const bool exists = row < min_of(from.outputs, G::kOutTile);
+    const int64_t dy_time = G::kUnitTime ? 1 : p.dy_time;
+    const Element* at = from.dy + (row - unit * kRowsOfUnit) * p.dy_channel + (from.t0 + step) * dy_time + unit * (kRowsOfUnit * p.dy_channel);
+    const bool exists = G::kWholeOut && G::kOutTile % kRowsOfUnit == 0 ? true : row < min_of(from.outputs, G::kOutTile);
 #pragma unroll
-    for (int j = 0; j < 2; ++j) dy[unit][j] = load_streamed_or_zero(at + j * p.dy_time, exists && step + j < from.steps);
+    for (int j = 0; j < 2; ++j) dy[unit][j] = (Bits)load_streamed_or_zero(at + j * dy_time, exists && step + j < from.steps);
   }
   template <class P> LC_DEVICE void load(const P& p, const WgradWindow<Element>& from, int warp, int lane) {
 #pragma unroll
@@ -120,7 +130,9 @@ template <class G> struct WgradStage {
     const XUnit u(unit, warp);
     if (!u.exists) return;
     const uint32_t at = to + (u.chunk * G::kChunkRows + Order(u.step, lane).row) * 16;
-    const uint32_t(&v)[G::kChunk] = x[unit];
+    uint32_t v[G::kChunk];
+#pragma unroll
+    for (int j = 0; j < G::kChunk; ++j) v[j] = x[unit][j];
     if (G::kSplit && exact) {
       store_shared_v4(at, v[0], v[1], v[2], v[3]);
       store_shared_v4(at + G::kXPlaneBytes, v[G::kChunk - 4], v[G::kChunk - 3], v[G::kChunk - 2], v[G::kChunk - 1]);
@@ -139,7 +151,7 @@ template <class G> struct WgradStage {
   LC_DEVICE void pack_dy(uint32_t to, float scale, bool exact, int unit) const {
     const int row = dy_row(unit);
     if (G::kOutTile % kRowsOfUnit != 0 && row >= G::kOutTile) return;
-    const uint32_t(&v)[2] = dy[unit];
+    const uint32_t v[2] = {dy[unit][0], dy[unit][1]};
     if constexpr (G::kSplit) {
       uint32_t hi = v[0], lo = v[1];
       if (!exact) split2_f16(__uint_as_float(v[0]) * scale, __uint_as_float(v[1]) * scale, hi, lo);

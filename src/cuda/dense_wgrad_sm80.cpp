@@ -193,7 +193,7 @@ class DenseWgradSm80 final : public CudaKernel {
   }
 
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
-    std::vector<KernelSpec> specs{main_spec(problem, Tile::read(config)), reduce_wgrad_spec(problem)};
+    std::vector<KernelSpec> specs{main_spec(problem, Tile::read(config), true), reduce_wgrad_spec(problem)};
     if (may_flag(problem)) specs.push_back(wgrad_repair_spec(problem));
     return specs;
   }
@@ -227,7 +227,8 @@ class DenseWgradSm80 final : public CudaKernel {
         static_cast<std::int32_t>(problem.groups)};
     const bool flags = may_flag(problem);
     if (flags) clear_wgrad_flags(compiler, device, layout, context.workspace, context.stream);
-    const KernelSpec spec = main_spec(problem, t);
+    const auto unit_time = [](const TensorView& view) { return view.sizes[2] == 1 || view.strides[2] == 1; };
+    const KernelSpec spec = main_spec(problem, t, unit_time(tensors.x) && unit_time(tensors.y));
     LaunchShape shape;
     shape.blocks = std::min<std::int64_t>(ranges.splits * g.tiles, device.sm_count * t.blocks_per_sm);
     shape.threads = static_cast<int>(t.threads());
@@ -282,7 +283,8 @@ class DenseWgradSm80 final : public CudaKernel {
     }
     return std::max<std::int64_t>(1, best);
   }
-  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t) {
+  /// unit_time: both signals' time strides are 1.
+  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, bool unit_time) {
     const Geometry g(problem, t);
     KernelSpec spec;
     spec.file = "conv/dense_wgrad_sm80.cuh";
@@ -304,6 +306,7 @@ class DenseWgradSm80 final : public CudaKernel {
                     {"LC_WARPS_IN", t.warps_in},
                     {"LC_TAPS", g.taps},
                     {"LC_FLAT", std::int64_t{g.flat}},
+                    {"LC_UNIT_TIME", std::int64_t{unit_time}},
                     {"LC_STEP", kStep},
                     {"LC_RUN_STAGES", kRunAdditions / g.intervals},
                     {"LC_BLOCKS_PER_SM", t.blocks_per_sm},
