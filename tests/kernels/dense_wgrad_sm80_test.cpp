@@ -58,6 +58,25 @@ TEST_F(DenseWgradSm80, LongSumsOfEveryKindOfValue) {
   }
 }
 
+/// 564 stages in one split, where 440 (TF32: 220) are added in registers.
+TEST_F(DenseWgradSm80, SumsTooLongForRegistersContinueInMemory) {
+  for (const char* format : kFormats) {
+    Trial trial = make("n2 c3->5 l9000 k2 bias " + std::string(format));
+    trial.values = Values::positive;
+    Plan plan = plan_of(trial);
+    for (auto& [name, value] : plan.chosen.config.values) {
+      if (name == "splits") value = 1;
+    }
+    plan.chosen.workspace_bytes = plan.chosen.kernel->workspace_bytes(plan.problem, plan.chosen.config, plan.device);
+    TestTensors tensors = make_tensors(trial);
+    const bool tf32 = trial.problem.precision == Precision::tf32;
+    const Reference expected = reference(trial.problem, tensors, tf32 ? Arithmetic::tensor_core : Arithmetic::engine);
+    EXPECT_EQ(execute_checked(plan, tensors, team(1)), "") << format;
+    EXPECT_EQ(compare(tensors.w, expected.result), "") << format;
+    EXPECT_EQ(compare(tensors.bias, expected.bias_gradient), "") << format;
+  }
+}
+
 TEST_F(DenseWgradSm80, NonFiniteNumbersStayInTheirProducts) {
   for (const char* format : kFormats) {
     expect_non_finite_right("n1 c17->20 l300 k3 s2 d4 p4 bias " + std::string(format));
