@@ -25,9 +25,10 @@ namespace ptx {
 /// How a tile lies in shared memory.
 enum class Swizzle : uint32_t { none = 0, bytes128 = 1, bytes64 = 2, bytes32 = 3 };
 
-/// A matrix descriptor. Without swizzle, K-major: core matrices of 8 rows x 16 bytes, each 128 bytes in one piece;
-/// `leading_bytes` from one core matrix to the next along K, `stride_bytes` along M or N. The start is a multiple of 16
-/// bytes; moving it by s bytes is adding s >> 4. All three numbers are below 2^18. Do not build one from a literal zero
+/// A matrix descriptor. Without swizzle: core matrices of 8 lines x 16 bytes, each 128 bytes in one piece. K-major: a line is
+/// a row of M or N, its 16 bytes lie along K; transposed: a line is one k, its 16 bytes are 8 rows. Either way
+/// `leading_bytes` is from one core matrix to the next along K, `stride_bytes` along M or N. The start is a multiple of 16
+/// bytes, any line of a core matrix when those along the lines follow each other; moving it by s bytes is adding s >> 4. All three numbers are below 2^18. Do not build one from a literal zero
 /// address: that crashes some compilers.
 __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t address, uint32_t leading_bytes, uint32_t stride_bytes,
                                                      Swizzle swizzle = Swizzle::none) {
