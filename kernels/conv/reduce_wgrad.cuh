@@ -4,9 +4,9 @@
 //   w[o, i, k] = sum_s partial[s][o][i][k]        bias[o] = sum_s bias_partial[s][o]
 //
 // A block sums 32 neighbouring elements; of its 8 warps each adds one eighth of the splits, then warp 0 adds the eight.
-// All additions are compensated (Knuth's two-sum, the errors added up beside), so that the number of splits does not
-// show in the error: docs/design/numerics.md. Bytes: the partial sums once.
-#include "tile/common.cuh"
+// All additions are compensated, so that the number of splits does not show in the error: docs/design/numerics.md.
+// Bytes: the partial sums once.
+#include "tile/compensated.cuh"
 
 // LC_RESULT: 0 f32, 1 bf16, 2 f16 (f32 partial sums), 3 f64 (f64 partial sums)
 #if LC_RESULT == 0
@@ -40,17 +40,6 @@ LC_DEVICE void narrow(float v, float& out) { out = v; }
 LC_DEVICE void narrow(double v, double& out) { out = v; }
 template <class E> LC_DEVICE void narrow(float v, E& out) { from_float(v, out); }
 
-struct Compensated {
-  Sum sum = 0, error = 0;
-  LC_DEVICE void add(Sum v) {
-    const Sum s = sum + v, from_v = s - sum;
-    error += (sum - (s - from_v)) + (v - from_v);
-    sum = s;
-  }
-  // Where the sum is Inf or NaN, the error is NaN and means nothing.
-  LC_DEVICE Sum value() const { return sum - sum == Sum(0) ? sum + error : sum; }
-};
-
 extern "C" __global__ void __launch_bounds__(kElements * kWarps) longconv_reduce_wgrad(const __grid_constant__ Params p) {
   __shared__ Sum sums[kWarps][kElements], errors[kWarps][kElements];
   const int lane = threadIdx.x % kElements, warp = threadIdx.x / kElements;
@@ -58,7 +47,8 @@ extern "C" __global__ void __launch_bounds__(kElements * kWarps) longconv_reduce
   const bool in_weight = element < p.weight_elements, exists = element < p.weight_elements + p.bias_elements;
   const int64_t pitch = in_weight ? p.weight_elements : p.bias_elements;
   const Sum* column = in_weight ? p.partial + element : p.bias_partial + (element - p.weight_elements);
-  Compensated total;
+  Compensated<Sum> total;
+  total.clear();
   if (exists) {
     const int64_t begin = p.splits * warp / kWarps, end = p.splits * (warp + 1) / kWarps;
 #pragma unroll 8
@@ -69,10 +59,7 @@ extern "C" __global__ void __launch_bounds__(kElements * kWarps) longconv_reduce
   __syncthreads();
   if (warp != 0 || !exists) return;
 #pragma unroll
-  for (int i = 1; i < kWarps; ++i) {
-    total.add(sums[i][lane]);
-    total.error += errors[i][lane];
-  }
+  for (int i = 1; i < kWarps; ++i) total.add(sums[i][lane], errors[i][lane]);
   if (in_weight) {
     const int64_t o = element / p.row_elements, rest = element % p.row_elements;
     narrow(total.value(), p.w[o * p.w_out + rest / p.kernel_size * p.w_in + rest % p.kernel_size * p.w_tap]);

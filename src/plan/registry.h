@@ -20,5 +20,6 @@ const Kernel& dense_fprop_sm90();
 const Kernel& dense_fprop_split_sm90();
 const Kernel& dense_fprop_sm80();
 const Kernel& direct_fprop();
+const Kernel& direct_wgrad();
 
 }  // namespace longconv

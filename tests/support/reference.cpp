@@ -285,11 +285,12 @@ long double activate(const ConvProblem& p, long double z) {
 
 long double element_bound(const ConvProblem& p, const ElementSum& sum, Arithmetic arithmetic) {
   if (std::isinf(sum.value)) return 0;  // an infinite term: nothing is rounded
-  const DType real = real_dtype(p.dtype);
+  const DType real = real_dtype(p.result_dtype());
   const DType accumulator = real == DType::f64 ? DType::f64 : DType::f32;
   const long double u = unit_roundoff(accumulator);
-  const long double factor = arithmetic == Arithmetic::tensor_core ? static_cast<long double>(sum.terms + 2)
-                                                                   : accumulation_factor(p.pass, real, sum.terms);
+  const bool one_chain = arithmetic == Arithmetic::tensor_core && p.pass != Pass::wgrad;
+  const long double factor =
+      one_chain ? static_cast<long double>(sum.terms + 2) : accumulation_factor(p.pass, real, sum.terms);
   long double error =
       factor * u / (1 - factor * u) * sum.magnitude + static_cast<long double>(sum.terms + 2) * underflow(accumulator);
   if (p.activation != Activation::none) {
