@@ -26,6 +26,7 @@
 //
 // Bytes: x once per tile of output channels and taps, dY once per tile of rows, from L2 where blocks run in step.
 // FLOPs: 2 * 64 kM kRowWays * kN kColumnWays per step and tile; fp32 three times that.
+#include "ptx/mbarrier.cuh"
 #include "ptx/wgmma.cuh"
 #include "ptx/control.cuh"
 #include "tile/pack_steps.cuh"
@@ -237,7 +238,7 @@ struct PackRole {
     const int64_t from = x_first(at, 0);
     // All windows of the chunk, or some steps: zeros stand for what does not exist.
     const bool edge = at.step + kSteps > p.out_length || from < 0 ||
-                      from + (kSteps - 1) * kStride + (tile.taps - 1) * static_cast<int64_t>(kDilation) >= p.length;
+                      from + (kSteps - 1) * kStride + (kTaps - 1) * static_cast<int64_t>(kDilation) >= p.length;
     barrier_wait(barriers.raw_full + 8 * (packer * kYStages + static_cast<int>(index % kYStages)), index / kYStages & 1);
     bool special = false;
     if (kGatherX || edge) special = complete_x(index, at, edge);
