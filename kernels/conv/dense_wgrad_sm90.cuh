@@ -43,7 +43,7 @@ using MmaType = f16;
 using Element = float;
 using MmaType = tf32;
 #endif
-constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
+constexpr int kConvGroups = LC_GROUPS, kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
 constexpr int kStride = LC_STRIDE, kDilation = LC_DILATION;
 constexpr Pad kPad = static_cast<Pad>(LC_PAD);
 constexpr bool kBias = LC_BIAS, kGatherX = LC_GATHER_X, kGatherY = LC_GATHER_Y;
@@ -74,7 +74,7 @@ using Packer = StepPacker<Element, kPartSteps, kTileOut, kPlanes, kYPlaneBytes>;
 constexpr int kSharedXBytes = kTileChannels * kWindows * XRows::kPitch;
 constexpr int kSlotBytes = kSharedXBytes + kPlanes * kYPlaneBytes, kSharedRaw = kSlots * kSlotBytes;
 constexpr int kSharedSums = kSharedRaw + kPackers * kYStages * kYStageBytes;  // of dy, by rows and parts of the steps
-constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 4 : 0);
+constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 8 : 0);
 constexpr int kSharedBytes = kSharedBarriers + 8 * (2 * kSlots + kPackers * kYStages);
 
 constexpr int kCarryChunks = kSplit ? 256 : 128 * kStepK / kSteps;
@@ -87,6 +87,7 @@ static_assert(kM * 64 * kRowWays >= kTileChannels * kTaps && kTileOut % 32 == 0 
 static_assert(kPartSteps * kBytes % 16 == 0 && kSteps % (2 * kStepK) == 0, "rows of dy are packed 16 bytes at a time");
 static_assert(kSlots > kYStages, "a packer loads kYStages chunks ahead");
 static_assert(kWindows == 1 || kWindows == kTaps, "one window, or one for each tap");
+static_assert(kSharedXBytes / kBytes <= 1 << 16 && kM <= 4, "a row's place is 16 bits, its misalignment 4 of 32");
 static_assert(!kPairs || (kBytes == 2 && kStride == 1), "pairs of neighbours");
 
 struct Params {
@@ -98,35 +99,42 @@ struct Params {
   WgradRanges ranges;  // chunk_steps is kSteps
   WgradPartials<float> partials;
   float4* carry;       // [block][accumulators / 4][thread]
-  int groups;
 };
 
-// What a block computes.
+// What a block computes. Made anew where it is used: registers are scarce.
 struct Tile {
-  int64_t split, group, chunk, chunks;  // first chunk, and how many
-  int out, outs, channel, channels, tap, taps;  // first of the group, and how many exist
-  LC_DEVICE explicit Tile(const Params& p) {
+  int split, group, out, outs, channel, channels, tap, taps;  // first of the group, and how many exist
+  LC_DEVICE Tile() {
     int index = blockIdx.x;
-    const int o = index % kOutTiles, k = (index /= kOutTiles) % kTapTiles, i = (index /= kTapTiles) % kRowTiles;
-    group = (index /= kRowTiles) % p.groups;
-    split = index / p.groups;
-    chunk = p.ranges.begin(split);
-    chunks = p.ranges.begin(split + 1) - chunk;
-    out = o * kTileOut, outs = min(kTileOut, kOutChannels - out);
-    channel = i * kTileChannels, channels = min(kTileChannels, kInChannels - channel);
-    tap = k * kTaps, taps = min(kTaps, kKernel - tap);
+    forget_origin(index);
+    out = index % kOutTiles * kTileOut, index /= kOutTiles;
+    tap = index % kTapTiles * kTaps, index /= kTapTiles;
+    channel = index % kRowTiles * kTileChannels, index /= kRowTiles;
+    group = index % kConvGroups, split = index / kConvGroups;
+    outs = kWholeOut ? kTileOut : min(kTileOut, kOutChannels - out);
+    channels = kInChannels % kTileChannels == 0 ? kTileChannels : min(kTileChannels, kInChannels - channel);
+    taps = kKernel % kTaps == 0 ? kTaps : min(kTaps, kKernel - tap);
   }
+  LC_DEVICE int chunks(const Params& p) const { return static_cast<int>(p.ranges.begin(split + 1) - p.ranges.begin(split)); }
 };
 
 // Walks the chunks of a split.
 struct Cursor {
-  int64_t batch, step, last;  // step: first of the chunk; last: that of a signal's last chunk
-  LC_DEVICE Cursor(const Params& p, int64_t chunk)
-      : batch(chunk / p.ranges.chunks_per_signal), step(chunk % p.ranges.chunks_per_signal * kSteps), last((p.ranges.chunks_per_signal - 1) * kSteps) {}
-  LC_DEVICE void advance() {
-    if (step == last) { step = 0; ++batch; }
-    else step += kSteps;
+  int signal, chunk;
+  LC_DEVICE Cursor(const Params& p, int split) {
+    const int64_t first = p.ranges.begin(split);
+    signal = static_cast<int>(first / p.ranges.chunks_per_signal);
+    chunk = static_cast<int>(first - signal * p.ranges.chunks_per_signal);
   }
+  LC_DEVICE void advance(const Params& p) {
+    if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) { chunk = 0; ++signal; }
+  }
+  LC_DEVICE Cursor before(const Params& p, int chunks) const {
+    Cursor at = *this;
+    for (at.chunk -= chunks; at.chunk < 0; --at.signal) at.chunk += static_cast<int>(p.ranges.chunks_per_signal);
+    return at;
+  }
+  LC_DEVICE int64_t step() const { return static_cast<int64_t>(chunk) * kSteps; }
 };
 
 struct Barriers {
@@ -149,209 +157,211 @@ struct Barriers {
 // --- packer warps ------------------------------------------------------------------------------------------------
 struct PackRole {
   const Params& p;
-  const Tile& tile;
   const uint32_t shared;
   const Barriers barriers;
   const int packer, lane;
-  const int first_channel, channels;  // this packer's rows of x, within the tile
-  const uint64_t x_pitch, y_pitch;    // bytes between channels
-  Packer packers[kRounds];
+  Packer to;
   bool flagged = false;
 
-  LC_DEVICE PackRole(const Params& params, const Tile& t, uint32_t shared_memory, const Barriers& b, int index, int lane_index)
-      : p(params), tile(t), shared(shared_memory), barriers(b), packer(index), lane(lane_index), first_channel(index * kPackerChannels),
-        channels(min(kPackerChannels, t.channels - first_channel)), x_pitch(params.x_channel * kBytes), y_pitch(params.dy_channel * kBytes) {}
+  LC_DEVICE PackRole(const Params& params, uint32_t shared_memory, const Barriers& b, int index, int lane_index)
+      : p(params), shared(shared_memory), barriers(b), packer(index), lane(lane_index) {}
 
-  LC_DEVICE int64_t x_first(const Cursor& at, int window) const {
-    return at.step * kStride + static_cast<int64_t>(tile.tap + window) * kDilation - p.pad_left;
+  // This packer's rows of x, within the tile; bytes between channels.
+  LC_DEVICE int first_channel() const { return packer * kPackerChannels; }
+  LC_DEVICE int channels(const Tile& tile) const { return min(kPackerChannels, tile.channels - first_channel()); }
+  LC_DEVICE uint64_t x_pitch() const { return p.x_channel * kBytes; }
+  LC_DEVICE uint64_t y_pitch() const { return p.dy_channel * kBytes; }
+  static LC_DEVICE bool sums(const Tile& tile) { return kBias && tile.channel == 0 && tile.tap == 0; }
+
+  LC_DEVICE int64_t x_first(const Tile& tile, const Cursor& at, int window) const {
+    return at.step() * kStride + static_cast<int64_t>(tile.tap + window) * kDilation - p.pad_left;
   }
-  LC_DEVICE const Element* x_row(const Cursor& at) const {
-    return p.x + at.batch * p.x_batch + (tile.group * kInChannels + tile.channel + first_channel) * p.x_channel;
+  LC_DEVICE const Element* x_row(const Tile& tile, const Cursor& at) const {
+    return p.x + at.signal * p.x_batch + (static_cast<int64_t>(tile.group) * kInChannels + tile.channel + first_channel()) * p.x_channel;
   }
-  LC_DEVICE uint32_t x_shared(int64_t index, int window) const {
-    return shared + static_cast<int>(index % kSlots) * kSlotBytes + (window * kTileChannels + first_channel) * XRows::kPitch;
+  LC_DEVICE uint32_t x_shared(int index, int window) const {
+    return shared + index % kSlots * kSlotBytes + (window * kTileChannels + first_channel()) * XRows::kPitch;
   }
   // Which group of 32 rows of dy in a round, and which part of the steps.
   LC_DEVICE int group_of(int round) const { return kParts > 1 ? packer % kGroups : packer + round * kPackers; }
   LC_DEVICE int first_step() const { return kParts > 1 ? packer / kGroups * kPartSteps : 0; }
-  LC_DEVICE const Element* y_row(const Cursor& at, int round) const {
-    return p.dy + at.batch * p.dy_batch + (tile.group * kOutChannels + tile.out + group_of(round) * 32) * p.dy_channel + (at.step + first_step()) * p.dy_time;
+  LC_DEVICE const Element* y_row(const Tile& tile, const Cursor& at, int round) const {
+    return p.dy + at.signal * p.dy_batch + (static_cast<int64_t>(tile.group) * kOutChannels + tile.out + group_of(round) * 32) * p.dy_channel + (at.step() + first_step()) * p.dy_time;
   }
-  LC_DEVICE uint32_t y_shared(int64_t index, int round) const {
-    return shared + kSharedRaw + (packer * kYStages + static_cast<int>(index % kYStages)) * kYStageBytes + round * (32 * YRows::kPitch);
+  LC_DEVICE uint32_t y_shared(int index, int round) const {
+    return shared + kSharedRaw + (packer * kYStages + index % kYStages) * kYStageBytes + round * (32 * YRows::kPitch);
   }
-  LC_DEVICE int rows_of(int round) const { return max(0, min(32, tile.outs - group_of(round) * 32)); }
+  LC_DEVICE int rows_of(const Tile& tile, int round) const { return max(0, min(32, tile.outs - group_of(round) * 32)); }
   LC_DEVICE bool x_copied(const XRows& rows) const { return !kGatherX && (kPad < Pad::reflect || rows.whole()); }
 
   // Starts the loads of chunk `index`, when its slot is empty.
-  LC_DEVICE void issue(int64_t index, const Cursor& at) {
-    const int s = static_cast<int>(index % kSlots);
+  LC_DEVICE void issue(int index, const Cursor& at) {
+    const Tile tile;
+    const int s = index % kSlots;
     barrier_wait(barriers.slot_empty + 8 * s, (index / kSlots & 1) ^ 1);
     if (lane != 0) return;
-    const uint32_t full = barriers.raw_full + 8 * (packer * kYStages + static_cast<int>(index % kYStages));
-    const uint64_t x = reinterpret_cast<uint64_t>(x_row(at));
-    const YRows y_rows(at.step + first_step(), p.out_length);
-    uint32_t bytes = 0;
+    const uint32_t full = barriers.raw_full + 8 * (packer * kYStages + index % kYStages);
 #pragma unroll 1
-    for (int window = 0; window < kWindows; ++window) {
-      const XRows rows(x_first(at, window), p.length);
-      if (x_copied(rows) && window < tile.taps) bytes += rows.load_bytes(x + x_first(at, window) * kBytes, x_pitch, channels);
+    for (int window = 0; window < min(kWindows, tile.taps); ++window) {
+      const int64_t first = x_first(tile, at, window);
+      const XRows rows(first, p.length);
+      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, at) + first), x_pitch(), channels(tile), x_shared(index, window), full);
     }
-#pragma unroll
-    for (int round = 0; round < kRounds; ++round)
-      if (!kGatherY) bytes += y_rows.load_bytes(reinterpret_cast<uint64_t>(y_row(at, round)), y_pitch, rows_of(round));
-    barrier_arrive_expect(full, bytes);
 #pragma unroll 1
-    for (int window = 0; window < kWindows; ++window) {
-      const XRows rows(x_first(at, window), p.length);
-      if (x_copied(rows) && window < tile.taps)
-        rows.template load<kPackerChannels>(x + x_first(at, window) * kBytes, x_pitch, channels, x_shared(index, window), full);
-    }
-#pragma unroll
-    for (int round = 0; round < kRounds; ++round)
-      if (!kGatherY) y_rows.template load<32>(reinterpret_cast<uint64_t>(y_row(at, round)), y_pitch, rows_of(round), y_shared(index, round), full);
+    for (int round = 0; round < kRounds && !kGatherY; ++round)
+      YRows(at.step() + first_step(), p.out_length)
+          .load(reinterpret_cast<uint64_t>(y_row(tile, at, round)), y_pitch(), rows_of(tile, round), y_shared(index, round), full);
+    barrier_arrive(full);
   }
 
-  // Zeros for what x does not have; gathers what was not copied. True if a value there is Inf or NaN.
-  LC_DEVICE bool complete_x(int64_t index, const Cursor& at, bool edge) {
+  // Zeros for what x does not have; gathers what was not copied. True if a 16-bit value of an edge is Inf or NaN.
+  LC_DEVICE bool complete_x(const Tile& tile, int index, const Cursor& at, bool edge) {
     bool special = false;
 #pragma unroll 1
     for (int window = 0; window < min(kWindows, tile.taps); ++window) {
-      const int64_t first = x_first(at, window);
-      const XRows rows(first, p.length);
-      const uint32_t dst = x_shared(index, window);
-      const uint64_t a = reinterpret_cast<uint64_t>(x_row(at) + first);
-      if (!x_copied(rows)) XRows::gather<kPad>(x_row(at), p.x_channel, p.x_time, channels, first, p.length, a, x_pitch, dst, lane);
-      else if (!rows.whole()) rows.clear_missing(a, x_pitch, channels, dst, lane);
-      if (kBytes == 2 && edge) {
+      const int64_t first = x_first(tile, at, window);
+      XRows rows(first, p.length);
+      const uint32_t a = static_cast<uint32_t>(reinterpret_cast<uint64_t>(x_row(tile, at) + first)), pitch = static_cast<uint32_t>(x_pitch());
+      if (!x_copied(rows)) {
+        XRows::gather<kPad>(x_row(tile, at), p.x_channel, p.x_time, channels(tile), first, p.length, a, pitch, x_shared(index, window), lane);
         __syncwarp();
-        for (int r = 0; r < channels; ++r)
-          for (int e = lane; e < kWindow; e += 32)
-            special |= not_finite<Element>(XRows::load_element(dst + r * XRows::kPitch + (static_cast<uint32_t>(a + r * x_pitch) & 15) + e * kBytes));
+        rows.begin = 0, rows.end = kWindow;
       }
+      special |= rows.complete(a, pitch, channels(tile), x_shared(index, window), kBytes == 2 && edge, lane);
     }
     return special;
   }
 
-  LC_DEVICE void pack(int64_t index, const Cursor& at) {
-    const uint32_t slot_y = shared + static_cast<int>(index % kSlots) * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes);
-    const int64_t from = x_first(at, 0);
+  LC_DEVICE void pack(int index, const Cursor& at) {
+    const Tile tile;
+    const uint32_t slot_y = shared + index % kSlots * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes);
+    const int64_t from = x_first(tile, at, 0);
     // All windows of the chunk, or some steps: zeros stand for what does not exist.
-    const bool edge = at.step + kSteps > p.out_length || from < 0 ||
+    const bool edge = at.step() + kSteps > p.out_length || from < 0 ||
                       from + (kSteps - 1) * kStride + (kTaps - 1) * static_cast<int64_t>(kDilation) >= p.length;
-    barrier_wait(barriers.raw_full + 8 * (packer * kYStages + static_cast<int>(index % kYStages)), index / kYStages & 1);
-    bool special = false;
-    if (kGatherX || edge) special = complete_x(index, at, edge);
-    const int valid = static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kPartSteps), p.out_length - at.step - first_step())));
-    const bool add = kBias && tile.channel == 0 && tile.tap == 0;
-#pragma unroll
+    barrier_wait(barriers.raw_full + 8 * (packer * kYStages + index % kYStages), index / kYStages & 1);
+    to.special = (kGatherX || edge) && complete_x(tile, index, at, edge);
+    const int valid = static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kPartSteps), p.out_length - at.step() - first_step())));
+    const bool add = sums(tile);
+#pragma unroll 1
     for (int round = 0; round < kRounds; ++round) {
       if (group_of(round) >= kGroups) break;
       const uint32_t dst = slot_y + (group_of(round) * 32 + lane) * 16;
-      const int steps = lane < rows_of(round) ? valid : 0;
-      const Element* row = y_row(at, round) + lane * p.dy_channel;
-      const uint32_t raw = y_shared(index, round) + lane * YRows::kPitch, low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15;
-      Packer& to = packers[round];
-      if (kGatherY) to.gather(row, p.dy_time, steps, dst, add);
-      else if (edge || !kWholeOut) to.template pack<false, true>(raw, low / kBytes, steps, dst, add);
-      else if (__all_sync(~0u, low == 0)) to.template pack<true, false>(raw, 0, steps, dst, add);
-      else to.template pack<false, false>(raw, low / kBytes, steps, dst, add);
-      special |= to.found_special;
-      to.found_special = false;
+      const int steps = lane < rows_of(tile, round) ? valid : 0;
+      const Element* row = y_row(tile, at, round) + lane * p.dy_channel;
+      const uint32_t raw = y_shared(index, round) + lane * YRows::kPitch, shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
+      float chain;
+      if (kGatherY) chain = to.gather(row, p.dy_time, steps, dst, add);
+      else if (edge || !kWholeOut) chain = to.template pack<false, true>(raw, shift, steps, dst, add);
+      else if (__all_sync(~0u, shift == 0)) chain = to.template pack<true, false>(raw, 0, steps, dst, add);
+      else chain = to.template pack<false, false>(raw, shift, steps, dst, add);
+      if (add) {
+        RowSum sum = load_row_sum(row_sum(round));
+        sum.add(chain);
+        store_row_sum(row_sum(round), sum);
+      }
     }
-    flagged |= edge && special;
+    flagged |= edge && to.special;
     fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
     __syncwarp();
-    if (lane == 0) barrier_arrive(barriers.slot_full + 8 * static_cast<int>(index % kSlots));
+    if (lane == 0) barrier_arrive(barriers.slot_full + 8 * (index % kSlots));
   }
 
   LC_DEVICE void run() {
-    Cursor loading(p, tile.chunk), packing = loading;
-    int64_t issued = 0;
-    for (; issued < min(tile.chunks, static_cast<int64_t>(kYStages)); ++issued, loading.advance()) issue(issued, loading);
+    for (int round = 0; sums(Tile()) && round < kRounds && group_of(round) < kGroups; ++round) store_row_sum(row_sum(round), RowSum());
+    Cursor loading(p, Tile().split);
+    const int chunks = Tile().chunks(p);
+    int issued = 0;
 #pragma unroll 1
-    for (int64_t index = 0; index < tile.chunks; ++index, packing.advance()) {
-      pack(index, packing);
-      if (issued < tile.chunks) {
-        issue(issued++, loading);
-        loading.advance();
-      }
+    for (int index = 0; index < chunks; ++index) {
+      for (; issued < min(chunks, index + kYStages); ++issued, loading.advance(p)) issue(issued, loading);
+      pack(index, loading.before(p, issued - index));
     }
-#pragma unroll
-    for (int round = 0; round < kRounds; ++round) flagged |= kBytes == 4 && packers[round].range.left();
-    if (flagged) p.partials.flags[tile.split] = 1;
-    if (kBias && tile.channel == 0 && tile.tap == 0) store_sums();
+    if (flagged || (kBytes == 4 && to.range.left())) p.partials.flags[Tile().split] = 1;
+    if (sums(Tile())) store_sums(Tile());
   }
 
+  LC_DEVICE uint32_t row_sum(int round) const {
+    return shared + kSharedSums + ((kParts > 1 ? packer / kGroups * kTileOut : 0) + group_of(round) * 32 + lane) * 8;
+  }
   // The parts of a row's steps are added in their order.
-  LC_DEVICE void store_sums() {
-#pragma unroll
-    for (int round = 0; round < kRounds; ++round)
-      if (group_of(round) < kGroups)
-        store_shared_f32(shared + kSharedSums + (packer / (kParts > 1 ? kGroups : kPackers) * kTileOut + group_of(round) * 32 + lane) * 4, packers[round].sum.value());
+  LC_DEVICE void store_sums(const Tile& tile) {
     named_barrier_sync(1, 32 * kPackers);
     for (int row = packer * 32 + lane; row < tile.outs; row += 32 * kPackers) {
       float sum = 0.f;
-      for (int part = 0; part < kParts; ++part) sum += load_shared_f32(shared + kSharedSums + (part * kTileOut + row) * 4);
-      p.partials.bias[(tile.split * p.groups + tile.group) * kOutChannels + tile.out + row] = sum;
+      for (int part = 0; part < kParts; ++part) sum += load_row_sum(shared + kSharedSums + (part * kTileOut + row) * 8).value();
+      p.partials.bias[(static_cast<int64_t>(tile.split) * kConvGroups + tile.group) * kOutChannels + tile.out + row] = sum;
     }
   }
 };
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-constexpr int kBatch = kSplit ? 1 : 2;  // k-steps whose A is loaded at a time; two batches in turn
-
-// A of one k-step: rows g and g + 8 of a block.
+// A of one k-step: rows g and g + 8 of a block. Loaded as it lies in x, made into operands when the last products have been
+// issued (16 bits: no difference).
 struct Fragment {
   uint32_t a[kPlanes][4];
-  LC_DEVICE void load(const uint32_t (&row)[2], int step, Tf32Range& range) {
+  LC_DEVICE static void load(uint32_t (&v)[4], const uint32_t (&row)[2], int step) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const uint32_t at = row[i & 1] + (step * kStepK + (i >> 1) * (kStepK / 2)) * (kStride * kBytes);
-      if constexpr (kBytes == 2) {
-        a[0][i] = kPairs ? load_shared_u32(at) : load_shared_u16(at) | load_shared_u16(at + kStride * 2) << 16;
-      } else {
-        const uint32_t v = load_shared_u32(at);
-        range.add<kPlanes>(v);
-        if constexpr (kSplit) split_tf32(v, a[0][i], a[1][i]);
-        else a[0][i] = v + kTf32Half;
-      }
+      if constexpr (kBytes == 4) v[i] = load_shared_u32(at);
+      else v[i] = kPairs ? load_shared_u32(at) : load_shared_u16(at) | load_shared_u16(at + kStride * 2) << 16;
+    }
+  }
+  LC_DEVICE void prepare(const uint32_t (&v)[4], Tf32Range& range) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (kBytes == 4) range.add<kPlanes>(v[i]);
+      if constexpr (kSplit) split_tf32(v[i], a[0][i], a[1][i]);
+      else a[0][i] = kBytes == 4 ? v[i] + kTf32Half : v[i];
     }
   }
 };
 
 struct MultiplyRole {
   const Params& p;
-  const Tile& tile;
   const int warpgroup, warp, lane;
   float acc[kM][kN / 2];
   float sum[kSplit ? kM : 1][kN / 2];
 
   LC_DEVICE int row_of(int m, int h) const { return ((kRowWays == 2 ? warpgroup : 0) * kM + m) * 64 + warp * 16 + h * 8 + (lane >> 2); }
-  LC_DEVICE bool exists(int row) const { return row / kTileChannels < tile.taps && row % kTileChannels < tile.channels; }
+  static LC_DEVICE bool exists(const Tile& tile, int row) { return row / kTileChannels < tile.taps && row % kTileChannels < tile.channels; }
 
-  LC_DEVICE void multiply_slot(const uint32_t (&rows)[kM][2], uint64_t b, int accumulate, Tf32Range& range) {
+  // Rows of A: a row's place in a slot, in elements, and how far its address in memory is from that of the chunk, mod 16.
+  uint32_t places[kM], low = 0;
+
+  // x: the slot's rows; begins: address of the chunk's first element, of which the low bits matter. Blocks one after the other:
+  // the addresses of one are live at a time.
+  LC_DEVICE void multiply_slot(uint32_t x, uint32_t begins, uint64_t b, int accumulate, Tf32Range& range) {
     constexpr uint32_t kStepRows = 2 * kTileOut, kPlaneRows = kYPlaneBytes / 16;
-    Fragment fragments[2][kBatch];
+    constexpr int kStepsOfSlot = kSteps / kStepK, kCount = kStepsOfSlot * kM;
+    auto load = [&](uint32_t(&v)[4], int n) {
+      const int m = n / kStepsOfSlot;
+      uint32_t rows[2];
 #pragma unroll
-    for (int n = 0; n < kSteps / kStepK / kBatch * kM; ++n) {
-      const int step = n / kM * kBatch, m = n % kM;
-      Fragment(&f)[kBatch] = fragments[n & 1];
+      for (int h = 0; h < 2; ++h) rows[h] = x + (places[m] >> (16 * h) & 0xffffu) * kBytes + ((begins + (low >> (4 * (2 * m + h)))) & 15);
+      Fragment::load(v, rows, n % kStepsOfSlot);
+    };
+    // Pairs: the next samples are loaded while the tensor core works, one fragment is in use. Others: two fragments in turn.
+    Fragment fragments[kSplit ? 1 : 2];
+    uint32_t v[4];
+    if (kSplit) load(v, 0);
 #pragma unroll
-      for (int u = 0; u < kBatch; ++u) f[u].load(rows[m], step + u, range);
+    for (int n = 0; n < kCount; ++n) {
+      const int step = n % kStepsOfSlot, m = n / kStepsOfSlot, more = step > 0 ? 1 : accumulate;
+      const uint64_t at = b + step * kStepRows;
+      Fragment& f = fragments[kSplit ? 0 : n & 1];
+      if (!kSplit) load(v, n);
+      f.prepare(v, range);
       wgmma_fence();
-#pragma unroll
-      for (int u = 0; u < kBatch; ++u) {
-        const uint64_t at = b + (step + u) * kStepRows;
-        const int more = step + u > 0 ? 1 : accumulate;
-        if constexpr (kSplit) {
-          wgmma<MmaType, kN>(acc[m], f[u].a[0], at + kPlaneRows, more);
-          wgmma<MmaType, kN>(acc[m], f[u].a[kPlanes - 1], at, 1);
-        }
-        wgmma<MmaType, kN>(acc[m], f[u].a[0], at, kSplit ? 1 : more);
+      if constexpr (kSplit) {
+        wgmma<MmaType, kN>(acc[m], f.a[0], at + kPlaneRows, more);
+        wgmma<MmaType, kN>(acc[m], f.a[kPlanes - 1], at, 1);
       }
+      wgmma<MmaType, kN>(acc[m], f.a[0], at, kSplit ? 1 : more);
       wgmma_commit();
-      wgmma_wait<1>();
+      if (kSplit && n + 1 < kCount) load(v, n + 1);
+      wgmma_wait<kSplit ? 0 : 1>();
     }
     wgmma_wait<0>();
 #pragma unroll
@@ -377,14 +387,15 @@ struct MultiplyRole {
   }
   template <int kRows> LC_DEVICE void store_partial(const float (&sums)[kRows][kN / 2]) {
     constexpr int64_t kRow = static_cast<int64_t>(kInChannels) * kKernel;
+    const Tile tile;
     const int column = (kColumnWays == 2 ? warpgroup : 0) * kN + 2 * (lane & 3);
-    float* const out = p.partials.weight + ((tile.split * p.groups + tile.group) * kOutChannels + tile.out + column) * kRow;
+    float* const out = p.partials.weight + ((static_cast<int64_t>(tile.split) * kConvGroups + tile.group) * kOutChannels + tile.out + column) * kRow;
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         const int row = row_of(m, h);
-        if (!exists(row)) continue;
+        if (!exists(tile, row)) continue;
         float* const to = out + (tile.channel + row % kTileChannels) * static_cast<int64_t>(kKernel) + tile.tap + row / kTileChannels;
 #pragma unroll
         for (int j = 0; j < kN / 8; ++j)
@@ -396,25 +407,31 @@ struct MultiplyRole {
   }
 
   LC_DEVICE void run(uint32_t shared, const Barriers& barriers) {
-    // A row's place in a slot, and its misalignment in memory beyond that of the chunk. Rows that do not exist read row 0.
-    uint32_t place[kM][2], low[kM][2];
+    uint32_t begins;  // low half of the chunk's first element's address, and of its signal's above
+    int chunks, chunk;
+    {
+      const Tile tile;
 #pragma unroll
-    for (int m = 0; m < kM; ++m) {
+      for (int m = 0; m < kM; ++m) {
+        places[m] = 0;
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int row = exists(row_of(m, h)) ? row_of(m, h) : 0, tap = row / kTileChannels, channel = row % kTileChannels;
-        place[m][h] = (kWindows > 1 ? row : channel) * XRows::kPitch + (kWindows > 1 ? 0 : tap * kDilation * kBytes) +
-                      (lane & 3) * (kBytes == 2 ? 2 : 1) * (kStride * kBytes);
-        low[m][h] = static_cast<uint32_t>(channel) * static_cast<uint32_t>(p.x_channel * kBytes) + (kWindows > 1 ? tap * kDilation * kBytes : 0);
+        for (int h = 0; h < 2; ++h) {
+          // Rows that do not exist read row 0.
+          const int row = exists(tile, row_of(m, h)) ? row_of(m, h) : 0, tap = row / kTileChannels, channel = row % kTileChannels;
+          const uint32_t place = (kWindows > 1 ? row : channel) * (XRows::kPitch / kBytes) + (kWindows > 1 ? 0 : tap * kDilation) + (lane & 3) * (kBytes == 2 ? 2 : 1) * kStride;
+          const uint32_t bytes = static_cast<uint32_t>(channel) * static_cast<uint32_t>(p.x_channel * kBytes) + (kWindows > 1 ? tap * kDilation * kBytes : 0);
+          places[m] |= place << (16 * h);
+          low |= (bytes & 15) << (4 * (2 * m + h));
+        }
       }
+      const Cursor at(p, tile.split);
+      const Element* origin = p.x + (static_cast<int64_t>(tile.group) * kInChannels + tile.channel) * p.x_channel + static_cast<int64_t>(tile.tap) * kDilation - p.pad_left;
+      begins = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(origin + at.signal * p.x_batch)) & 0xffffu) * 0x10001u;
+      begins = (begins & 0xffff0000u) | ((begins + static_cast<uint32_t>(at.chunk) * (kSteps * kStride * kBytes)) & 0xffffu);
+      chunk = at.chunk, chunks = tile.chunks(p);
     }
     const uint64_t b0 = wgmma_descriptor(shared + kSharedXBytes + (kColumnWays == 2 ? warpgroup * kN * 16 : 0), kTileOut * 16, 128);
-    Cursor at(p, tile.chunk);
-    const uint32_t origin = static_cast<uint32_t>(reinterpret_cast<uint64_t>(
-        p.x + (tile.group * kInChannels + tile.channel) * p.x_channel + static_cast<int64_t>(tile.tap) * kDilation - p.pad_left));
     Tf32Range range;
-    int slot = 0, phase = 0, chain = 0;
-    bool carried = false;
     if constexpr (kSplit) {
 #pragma unroll
       for (int m = 0; m < kM; ++m)
@@ -422,43 +439,40 @@ struct MultiplyRole {
         for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
     }
 #pragma unroll 1
-    for (int64_t index = 0; index < tile.chunks; ++index, at.advance()) {
-      const uint32_t begins = origin + static_cast<uint32_t>((at.batch * p.x_batch + at.step * kStride) * kBytes);
-      uint32_t rows[kM][2];
-#pragma unroll
-      for (int m = 0; m < kM; ++m)
-#pragma unroll
-        for (int h = 0; h < 2; ++h) rows[m][h] = shared + slot * kSlotBytes + place[m][h] + ((begins + low[m][h]) & 15);
-      barrier_wait(barriers.slot_full + 8 * slot, phase);
-      multiply_slot(rows, b0 + ((slot * kSlotBytes) >> 4), kSplit ? 0 : chain > 0, range);
+    for (int index = 0; index < chunks; ++index) {
+      const int slot = index % kSlots;
+      barrier_wait(barriers.slot_full + 8 * slot, index / kSlots & 1);
+      multiply_slot(shared + slot * kSlotBytes, begins, b0 + ((slot * kSlotBytes) >> 4), kSplit ? 0 : index % kCarryChunks > 0, range);
       if (lane == 0) barrier_arrive(barriers.slot_empty + 8 * slot);
-      if (++slot == kSlots) { slot = 0; phase ^= 1; }
+      begins = (begins & 0xffff0000u) | ((begins + kSteps * kStride * kBytes) & 0xffffu);
+      if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) {
+        chunk = 0;
+        begins = (((begins >> 16) + static_cast<uint32_t>(p.x_batch * kBytes)) & 0xffffu) * 0x10001u;
+      }
       if constexpr (kSplit) {
 #pragma unroll
         for (int m = 0; m < kM; ++m)
 #pragma unroll
           for (int i = 0; i < kN / 2; ++i) sum[m][i] += acc[m][i];
       }
-      if (++chain == kCarryChunks && index + 1 < tile.chunks) {
+      if ((index + 1) % kCarryChunks == 0 && index + 1 < chunks) {
         if constexpr (kSplit) {
-          add_carried(sum, true, !carried);
+          add_carried(sum, true, index < kCarryChunks);
 #pragma unroll
           for (int m = 0; m < kM; ++m)
 #pragma unroll
             for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
         } else {
-          add_carried(acc, true, !carried);
+          add_carried(acc, true, index < kCarryChunks);
         }
-        carried = true;
-        chain = 0;
       }
     }
-    if (kBytes == 4 && range.left()) p.partials.flags[tile.split] = 1;
+    if (kBytes == 4 && range.left()) p.partials.flags[Tile().split] = 1;
     if constexpr (kSplit) {
-      if (carried) add_carried(sum, false, false);
+      if (chunks > kCarryChunks) add_carried(sum, false, false);
       store_partial(sum);
     } else {
-      if (carried) add_carried(acc, false, false);
+      if (chunks > kCarryChunks) add_carried(acc, false, false);
       store_partial(acc);
     }
   }
@@ -470,12 +484,11 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_s
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   const Barriers barriers(shared);
   barriers.init();
-  const Tile tile(p);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
-    PackRole(p, tile, shared, barriers, warp - 8, lane).run();
+    PackRole(p, shared, barriers, warp - 8, lane).run();
   } else {
     increase_registers<kMmaRegisters>();
-    MultiplyRole{p, tile, warp >> 2, warp & 3, lane}.run(shared, barriers);
+    MultiplyRole{p, warp >> 2, warp & 3, lane}.run(shared, barriers);
   }
 }

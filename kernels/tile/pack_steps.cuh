@@ -19,6 +19,9 @@ struct RowSum {
   // Where the sum is Inf or NaN, the error is NaN and means nothing.
   LC_DEVICE float value() const { return sum - sum == 0.f ? sum + error : sum; }
 };
+// Kept in shared memory, 8 bytes: a packer has no registers to spare.
+LC_DEVICE RowSum load_row_sum(uint32_t at) { return {load_shared_f32(at), load_shared_f32(at + 4)}; }
+LC_DEVICE void store_row_sum(uint32_t at, const RowSum& s) { store_shared_v2(at, s.sum, s.error); }
 
 // 32 bytes from `shift` elements on -> the first 16 of them.
 template <class E> LC_DEVICE void align_words(uint32_t (&out)[4], const uint32_t (&w)[8], uint32_t shift) {
@@ -35,16 +38,15 @@ template <class E> LC_DEVICE void align_words(uint32_t (&out)[4], const uint32_t
 // E, kStepsOfRow: a multiple of 16 bytes; kRows: of the packed operand; kPlanes: 1, or 2 (f32 only); kPlaneBytes.
 template <class E, int kStepsOfRow, int kRows, int kPlanes, int kPlaneBytes> struct StepPacker {
   static constexpr int kChunk = 16 / sizeof(E), kChunks = kStepsOfRow / kChunk;
-  Tf32Range range;            // f32: of all values
-  bool found_special = false;  // of kChecked rows
-  RowSum sum;
+  Tf32Range range;       // f32: of all values
+  bool special = false;  // Inf or NaN among the values of masked rows
 
-  // raw: 16-byte boundary at or before the row's first step; shift: elements from there, the same in all lanes if `aligned`
-  // says 0. valid: steps that exist; the others become 0. kMasked: some do not; their Inf and NaN are looked for.
-  template <bool kAligned, bool kMasked> LC_DEVICE void pack(uint32_t raw, uint32_t shift, int valid, uint32_t dst, bool add) {
+  // raw: 16-byte boundary at or before the row's first step; shift: elements from there, 0 if kAligned. valid: steps that exist;
+  // the others become 0. kMasked: some do not, and Inf and NaN are looked for. Returns the sum, if `add`.
+  template <bool kAligned, bool kMasked> LC_DEVICE float pack(uint32_t raw, uint32_t shift, int valid, uint32_t dst, bool add) {
     float chain = 0.f;
     uint4 now = load_shared_v4(raw);
-#pragma unroll 2
+#pragma unroll 1
     for (int c = 0; c < kChunks; ++c) {
       uint32_t v[4] = {now.x, now.y, now.z, now.w};
       if (!kAligned || c + 1 < kChunks) now = load_shared_v4(raw + 16 * (c + 1));
@@ -55,10 +57,10 @@ template <class E, int kStepsOfRow, int kRows, int kPlanes, int kPlaneBytes> str
       if (kMasked) mask(v, valid - c * kChunk);
       store(v, dst + c * (kRows * 16), chain, add);
     }
-    if (add) sum.add(chain);
+    return chain;
   }
   // The same from memory, element by element. row: step 0.
-  LC_DEVICE void gather(const E* row, int64_t time_stride, int valid, uint32_t dst, bool add) {
+  LC_DEVICE float gather(const E* row, int64_t time_stride, int valid, uint32_t dst, bool add) {
     float chain = 0.f;
 #pragma unroll 1
     for (int c = 0; c < kChunks; ++c) {
@@ -69,7 +71,7 @@ template <class E, int kStepsOfRow, int kRows, int kPlanes, int kPlaneBytes> str
       if (valid < kStepsOfRow) mask(v, valid - c * kChunk);
       store(v, dst + c * (kRows * 16), chain, add);
     }
-    if (add) sum.add(chain);
+    return chain;
   }
 
  private:
@@ -79,7 +81,7 @@ template <class E, int kStepsOfRow, int kRows, int kPlanes, int kPlaneBytes> str
       uint32_t& word = v[i * 4 / kChunk];
       const uint32_t of_element = sizeof(E) == 4 ? ~0u : i & 1 ? 0xffff0000u : 0xffffu;
       if (i >= valid) word &= ~of_element;
-      else found_special |= not_finite<E>(sizeof(E) == 4 ? word : word >> (16 * (i & 1)) & 0xffff);
+      else special |= not_finite<E>(sizeof(E) == 4 ? word : word >> (16 * (i & 1)) & 0xffff);
     }
   }
   LC_DEVICE void store(uint32_t (&v)[4], uint32_t dst, float& chain, bool add) {

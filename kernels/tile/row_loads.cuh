@@ -3,8 +3,15 @@
 // and what stands for samples that do not exist.
 #pragma once
 #include "ptx/bulk_copy.cuh"
+#include "ptx/mbarrier.cuh"
 #include "ptx/shared_memory.cuh"
 #include "tile/signal.cuh"
+
+// Whether a value of this type with these bits is Inf or NaN.
+template <class E> LC_DEVICE bool not_finite(uint32_t bits);
+template <> LC_DEVICE bool not_finite<float>(uint32_t bits) { return (bits & 0x7f800000u) == 0x7f800000u; }
+template <> LC_DEVICE bool not_finite<bf16>(uint32_t bits) { return (bits & 0x7f80u) == 0x7f80u; }
+template <> LC_DEVICE bool not_finite<f16>(uint32_t bits) { return (bits & 0x7c00u) == 0x7c00u; }
 
 // kElements: of a window. Element e of row r lies at r*kPitch + (address of its element 0 in memory mod 16) + e*kBytes.
 template <class E, int kElements> struct RowWindow {
@@ -21,49 +28,49 @@ template <class E, int kElements> struct RowWindow {
         end(static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kElements), length - first)))),
         ample(first >= 0 && first + kElements + 32 / kBytes <= length) {}
   LC_DEVICE bool whole() const { return begin == 0 && end == kElements; }
-  LC_DEVICE bool empty() const { return end <= begin; }
 
-  // Bytes that load() will bring. a: address of element 0 of row 0; pitch: bytes between rows.
-  LC_DEVICE uint32_t load_bytes(uint64_t a, uint64_t pitch, int rows) const {
-    if (empty() || rows <= 0) return 0;
-    if (ample) return rows * kCopyBytes;
-    if ((pitch & 15) == 0) return rows * (tail(a) - head(a));
-    uint32_t total = 0;
-    for (int r = 0; r < rows; ++r, a += pitch) total += tail(a) - head(a);
-    return total;
-  }
-  // One lane issues all: a copy from diverging lanes becomes a loop over lanes.
-  template <int kMostRows> LC_DEVICE void load(uint64_t a, uint64_t pitch, int rows, uint32_t dst, uint32_t barrier) const {
-    if (empty()) return;
+  // Starts the copies of `rows` rows at distances of `pitch` bytes from `a`, the address of element 0 of the first; the barrier
+  // expects their bytes. One lane does all: a copy from diverging lanes becomes a loop over lanes.
+  LC_DEVICE void load(uint64_t a, uint64_t pitch, int rows, uint32_t dst, uint32_t barrier) const {
+    if (end <= begin || rows <= 0) return;
     if (ample) {
+      barrier_expect(barrier, rows * kCopyBytes);
 #pragma unroll 4
-      for (int r = 0; r < kMostRows; ++r, a += pitch, dst += kPitch) {
-        if (r >= rows) break;
-        bulk_load(dst, reinterpret_cast<const void*>(a & ~15ul), kCopyBytes, barrier);
-      }
+      for (; rows > 0; --rows, a += pitch, dst += kPitch) bulk_load(dst, reinterpret_cast<const void*>(a & ~15ul), kCopyBytes, barrier);
     } else {
 #pragma unroll 1
-      for (int r = 0; r < rows; ++r, a += pitch, dst += kPitch)
-        bulk_load(dst + head(a), reinterpret_cast<const void*>((a & ~15ul) + head(a)), tail(a) - head(a), barrier);
+      for (; rows > 0; --rows, a += pitch, dst += kPitch) {
+        const uint32_t low = static_cast<uint32_t>(a) & 15, head = (low + begin * kBytes) & ~15u, tail = (low + end * kBytes + 15) & ~15u;
+        barrier_expect(barrier, tail - head);
+        bulk_load(dst + head, reinterpret_cast<const void*>((a & ~15ul) + head), tail - head, barrier);
+      }
     }
   }
-  // After the copies have arrived, by a warp: zeros for what does not exist.
-  LC_DEVICE void clear_missing(uint64_t a, uint64_t pitch, int rows, uint32_t dst, int lane) const {
-    for (int r = 0; r < rows; ++r, a += pitch, dst += kPitch) {
-      const uint32_t row = dst + (static_cast<uint32_t>(a) & 15);
-      for (int e = lane; e < begin; e += 32) store(row + e * kBytes, 0);
-      for (int e = max(begin, end) + lane; e < kElements; e += 32) store(row + e * kBytes, 0);
+  // After the copies have arrived, by a warp: zeros for what does not exist. True if `look` and a value that does is Inf or NaN.
+  // a, pitch: of the addresses the low bits matter.
+  LC_DEVICE bool complete(uint32_t a, uint32_t pitch, int rows, uint32_t dst, bool look, int lane) const {
+    bool special = false;
+#pragma unroll 1
+    for (; rows > 0; --rows, a += pitch, dst += kPitch) {
+#pragma unroll 1
+      for (int e = lane; e < kElements; e += 32) {
+        const uint32_t at = dst + (a & 15) + e * kBytes;
+        if (e < begin || e >= end) store(at, 0);
+        else if (look) special |= not_finite<E>(load_element(at));
+      }
     }
+    return special;
   }
   // Instead of copies, by a warp: element by element, for any time stride and padding mode. x: sample 0 of row 0; strides in elements.
   template <Pad kPad>
   static LC_DEVICE void gather(const E* x, int64_t row_stride, int64_t time_stride, int rows, int64_t first, int64_t length,
-                               uint64_t a, uint64_t pitch, uint32_t dst, int lane) {
+                               uint32_t a, uint32_t pitch, uint32_t dst, int lane) {
+#pragma unroll 1
     for (int e = lane; e < kElements; e += 32) {
       const int64_t t = padded_index<kPad>(first + e, length);
 #pragma unroll 4
       for (int r = 0; r < rows; ++r)
-        store(dst + r * kPitch + (static_cast<uint32_t>(a + r * pitch) & 15) + e * kBytes, t >= 0 ? bits_of(x[r * row_stride + t * time_stride]) : 0);
+        store(dst + r * kPitch + ((a + r * pitch) & 15) + e * kBytes, t >= 0 ? bits_of(x[r * row_stride + t * time_stride]) : 0);
     }
   }
   static LC_DEVICE void store(uint32_t address, uint32_t bits) {
@@ -72,13 +79,4 @@ template <class E, int kElements> struct RowWindow {
   }
   static LC_DEVICE uint32_t load_element(uint32_t address) { return kBytes == 2 ? load_shared_u16(address) : load_shared_u32(address); }
 
- private:
-  LC_DEVICE uint32_t head(uint64_t a) const { return ((static_cast<uint32_t>(a) & 15) + begin * kBytes) & ~15u; }
-  LC_DEVICE uint32_t tail(uint64_t a) const { return ((static_cast<uint32_t>(a) & 15) + end * kBytes + 15) & ~15u; }
 };
-
-// Whether a value of this type with these bits is Inf or NaN.
-template <class E> LC_DEVICE bool not_finite(uint32_t bits);
-template <> LC_DEVICE bool not_finite<float>(uint32_t bits) { return (bits & 0x7f800000u) == 0x7f800000u; }
-template <> LC_DEVICE bool not_finite<bf16>(uint32_t bits) { return (bits & 0x7f80u) == 0x7f80u; }
-template <> LC_DEVICE bool not_finite<f16>(uint32_t bits) { return (bits & 0x7c00u) == 0x7c00u; }

@@ -57,7 +57,7 @@ struct Geometry {
     const std::int64_t rounds = ceil_div(groups, kPackers), part_steps = t.steps / parts;
     slot_bytes = t.channels * t.windows * pitch(window) + planes * t.out() * t.steps * bytes;
     shared_bytes = t.slots * slot_bytes + kPackers * t.y_stages * rounds * 32 * pitch(part_steps) +
-                   (p.has_bias ? parts * t.out() * 4 : 0) + 8 * (2 * t.slots + kPackers * t.y_stages);
+                   (p.has_bias ? parts * t.out() * 8 : 0) + 8 * (2 * t.slots + kPackers * t.y_stages);
     fits = shared_bytes <= kHopperSharedBytes && t.m_blocks * 64 * t.row_ways() >= t.channels * t.taps &&
            t.out() % 32 == 0 && t.out() <= 256 && part_steps * bytes % 16 == 0 && t.steps % (2 * step_k) == 0 &&
            t.slots > t.y_stages && accumulators * planes <= 192 && carry_chunks > 0 &&
@@ -174,7 +174,6 @@ class DenseWgradSm90 final : public CudaKernel {
       WgradRanges ranges;
       WgradPartials partials;
       void* carry;
-      std::int32_t groups;
     } p{tensors.x.data,
         tensors.y.data,
         tensors.x.strides[0],
@@ -188,8 +187,7 @@ class DenseWgradSm90 final : public CudaKernel {
         problem.pad_left,
         where.ranges,
         partials,
-        static_cast<char*>(context.workspace) + where.carry_offset,
-        static_cast<std::int32_t>(problem.groups)};
+        static_cast<char*>(context.workspace) + where.carry_offset};
     const bool repair = needs_repair(problem, t);
     if (repair) clear_wgrad_flags(compiler, device, where.layout, context.workspace, context.stream);
     const KernelSpec spec = main_spec(problem, t, access(problem, tensors.x, tensors.y));
@@ -219,7 +217,10 @@ class DenseWgradSm90 final : public CudaKernel {
                                  : problem.dtype == DType::bf16 ? 1
                                                                 : 2;
     spec.dynamic_shared_bytes = Geometry(problem, t).shared_bytes;
+    // Packers beside 192 sums have 40 registers and may spill a word or two between chunks.
+    spec.allow_local_memory = Geometry(problem, t).accumulators * Geometry(problem, t).planes > 128;
     spec.defines = {{"LC_ELEMENT", element},
+                    {"LC_GROUPS", problem.groups},
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},
                     {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
                     {"LC_KERNEL_SIZE", problem.kernel_size},
