@@ -92,7 +92,7 @@ void refuse(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
 TORCH_LIBRARY_IMPL(longconv, CUDA, m) {
   m.impl("fprop", fprop_cuda);
   m.impl("fprop.out", fprop_out_cuda);
-  for (const char* op : {"dgrad", "wgrad"}) m.impl(op, torch::CppFunction::makeFromBoxedFunction<&refuse>());
+  m.impl("dgrad", torch::CppFunction::makeFromBoxedFunction<&refuse>());
 }
 
 }  // namespace

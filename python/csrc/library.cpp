@@ -73,9 +73,10 @@ TORCH_LIBRARY(longconv, m) {
   m.def("dgrad(Tensor grad_y, Tensor weight, " LONGCONV_SYMINT " length, int stride, " LONGCONV_SYMINT
         " pad_left, " LONGCONV_SYMINT
         " pad_right, str pad_mode, int dilation, int groups, str precision) -> Tensor" LONGCONV_TAGS);
-  m.def("wgrad(Tensor x, Tensor grad_y, int kernel_size, int stride, " LONGCONV_SYMINT " pad_left, " LONGCONV_SYMINT
-        " pad_right, str pad_mode, int dilation, int groups, bool bias_grad, str precision) -> (Tensor, "
-        "Tensor)" LONGCONV_TAGS);
+  m.def(
+      "wgrad(Tensor x, Tensor grad_y, int kernel_size, int stride, " LONGCONV_SYMINT " pad_left, " LONGCONV_SYMINT
+      " pad_right, str pad_mode, int dilation, int groups, bool bias_grad, str precision, ScalarType? grad_dtype=None) "
+      "-> (Tensor, Tensor)" LONGCONV_TAGS);
   m.def("plan(str problem, int threads, str device='cpu') -> str", plan);
   m.def("add_nvrtc_folders(str[] folders) -> ()", add_nvrtc_folders);
   m.def("diagnose_cuda() -> str", diagnose_cuda);
@@ -118,10 +119,11 @@ at::Tensor dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const SymIn
 }
 
 std::tuple<at::Tensor, at::Tensor> wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,
-                                         bool bias_grad, const Geometry<SymInt>& geometry) {
+                                         bool bias_grad, const Geometry<SymInt>& geometry,
+                                         const OptionalScalarType& grad_dtype) {
   return wgrad_op().call(x, grad_y, kernel_size, geometry.stride, geometry.pad_left, geometry.pad_right,
                          name_of(geometry.pad_mode), geometry.dilation, geometry.groups, bias_grad,
-                         name_of(geometry.precision));
+                         name_of(geometry.precision), grad_dtype);
 }
 
 }  // namespace longconv::torch_binding

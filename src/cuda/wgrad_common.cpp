@@ -82,4 +82,10 @@ void launch_reduce_wgrad(Compiler& compiler, const ConvProblem& problem, const D
          p);
 }
 
+void write_zero_gradients(const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
+                          const LaunchContext& context) {
+  Compiler& compiler = context.compiler != nullptr ? *context.compiler : Compiler::instance();
+  launch_reduce_wgrad(compiler, problem, device, tensors, WgradLayout(problem, 0), nullptr, context.stream);
+}
+
 }  // namespace longconv::cuda

@@ -72,4 +72,8 @@ KernelSpec reduce_wgrad_spec(const ConvProblem& problem);
 void launch_reduce_wgrad(Compiler& compiler, const ConvProblem& problem, const Device& device,
                          const ConvTensors& tensors, const WgradLayout& layout, void* workspace, void* stream);
 
+/// The gradients of an empty batch: zeros. Without a workspace.
+void write_zero_gradients(const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
+                          const LaunchContext& context);
+
 }  // namespace longconv::cuda

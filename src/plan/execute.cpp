@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "cuda/wgrad_common.h"
 #include "longconv/error.h"
 #include "longconv/plan.h"
 #include "problem/checked.h"
@@ -212,6 +213,11 @@ void execute(const Plan& plan, const ConvTensors& tensors, const LaunchContext& 
   check_context(plan, context, parallel);
   if (plan.problem.batch == 0) {
     if (plan.problem.pass != Pass::wgrad) return;
+    if (plan.device.kind == Device::Kind::cuda) {
+      ConvTensors views = tensors;
+      views.w = plain(tensors.w), views.bias = plain(tensors.bias);
+      return cuda::write_zero_gradients(plan.problem, plan.device, views, context);
+    }
     fill_zeros(tensors.w);
     if (plan.problem.has_bias) fill_zeros(tensors.bias);
     return;

@@ -21,6 +21,7 @@ const Kernel& dense_fprop_split_sm90();
 const Kernel& dense_fprop_sm80();
 const Kernel& direct_fprop();
 const Kernel& dense_wgrad_sm90();
+const Kernel& dense_wgrad_sm80();
 const Kernel& direct_wgrad();
 
 }  // namespace longconv

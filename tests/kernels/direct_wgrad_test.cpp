@@ -58,6 +58,14 @@ TEST_F(DirectWgrad, NonFiniteNumbersStayInTheirWindows) {
 
 TEST_F(DirectWgrad, SameBitsOnEveryRun) { expect_same_bits("n2 c3->5 l3000 k5 s2 p3 bias f32"); }
 
+TEST_F(DirectWgrad, AnEmptyBatchGivesZeros) {
+  for (const Layout layout : {Layout::contiguous, Layout::stepped}) {
+    Trial trial = make("n0 c3->5 l30 k3 bias bf16 f32_result");
+    trial.layout = layout;
+    expect_right(trial);
+  }
+}
+
 TEST_F(DirectWgrad, WeightsTooManyForPartialSums) { expect_right("n1 c4100->4100 l2 k1 bias f32"); }
 
 }  // namespace
