@@ -18,7 +18,7 @@
 //   warps 8-11  packers: each loads a quarter of the rows of x and its own rows of dy, a lane packs a row
 // Barriers: raw full (bytes; a packer's own) -> slot full (4 packers) -> slot empty (8 MMA warps).
 //
-// Accumulation: tensor cores truncate. fp32: hi*hi + (hi*lo + lo*hi) of one chunk, then added to f32 registers; every
+// Accumulation: tensor cores truncate. fp32: hi*lo + lo*hi of one chunk, then its hi*hi, then added to f32 registers; every
 // kCarryChunks chunks the sums go to memory of the block's own and begin again at zero. Others: one chain of kCarryChunks
 // chunks (at most 128 k-steps), then the same. The splits' sums are added by reduce_wgrad.cuh.
 // Where zeros stand for what does not exist (padding, steps behind a signal's end) and an operand there is Inf or NaN, and
@@ -77,7 +77,7 @@ constexpr int kSharedSums = kSharedRaw + kPackers * kYStages * kYStageBytes;  //
 constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 8 : 0);
 constexpr int kSharedBytes = kSharedBarriers + 8 * (2 * kSlots + kPackers * kYStages);
 
-constexpr int kCarryChunks = kSplit ? 256 : 128 * kStepK / kSteps;
+constexpr int kCarryChunks = kSplit ? 128 : 128 * kStepK / kSteps;
 constexpr bool kManyRegisters = kM * (kN / 2) * kPlanes > 128;
 constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters ? 40 : 72;
 
@@ -296,27 +296,8 @@ struct PackRole {
 };
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-// A of one k-step: rows g and g + 8 of a block. Loaded as it lies in x, made into operands when the last products have been
-// issued (16 bits: no difference).
-struct Fragment {
-  uint32_t a[kPlanes][4];
-  LC_DEVICE static void load(uint32_t (&v)[4], const uint32_t (&row)[2], int step) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const uint32_t at = row[i & 1] + (step * kStepK + (i >> 1) * (kStepK / 2)) * (kStride * kBytes);
-      if constexpr (kBytes == 4) v[i] = load_shared_u32(at);
-      else v[i] = kPairs ? load_shared_u32(at) : load_shared_u16(at) | load_shared_u16(at + kStride * 2) << 16;
-    }
-  }
-  LC_DEVICE void prepare(const uint32_t (&v)[4], Tf32Range& range) {
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if constexpr (kBytes == 4) range.add<kPlanes>(v[i]);
-      if constexpr (kSplit) split_tf32(v[i], a[0][i], a[1][i]);
-      else a[0][i] = kBytes == 4 ? v[i] + kTf32Half : v[i];
-    }
-  }
-};
+// A of one k-step: rows g and g + 8 of a block.
+using Fragment = uint32_t[4];
 
 struct MultiplyRole {
   const Params& p;
@@ -330,40 +311,79 @@ struct MultiplyRole {
   // Rows of A: a row's place in a slot, in elements, and how far its address in memory is from that of the chunk, mod 16.
   uint32_t places[kM], low = 0;
 
-  // x: the slot's rows; begins: address of the chunk's first element, of which the low bits matter. Blocks one after the other:
-  // the addresses of one are live at a time.
-  LC_DEVICE void multiply_slot(uint32_t x, uint32_t begins, uint64_t b, int accumulate, Tf32Range& range) {
-    constexpr uint32_t kStepRows = 2 * kTileOut, kPlaneRows = kYPlaneBytes / 16;
-    constexpr int kStepsOfSlot = kSteps / kStepK, kCount = kStepsOfSlot * kM;
-    auto load = [&](uint32_t(&v)[4], int n) {
-      const int m = n / kStepsOfSlot;
-      uint32_t rows[2];
+  // A as it lies in x. rows: the slot's; begins: address of the chunk's first element, of which the low bits matter.
+  LC_DEVICE void load(Fragment& v, uint32_t rows, uint32_t begins, int m, int step) const {
 #pragma unroll
-      for (int h = 0; h < 2; ++h) rows[h] = x + (places[m] >> (16 * h) & 0xffffu) * kBytes + ((begins + (low >> (4 * (2 * m + h)))) & 15);
-      Fragment::load(v, rows, n % kStepsOfSlot);
-    };
-    // Pairs: the next samples are loaded while the tensor core works, one fragment is in use. Others: two fragments in turn.
-    Fragment fragments[kSplit ? 1 : 2];
-    uint32_t v[4];
-    if (kSplit) load(v, 0);
+    for (int i = 0; i < 4; ++i) {
+      const int h = i & 1;
+      const uint32_t row = rows + (places[m] >> (16 * h) & 0xffffu) * kBytes + ((begins + (low >> (4 * (2 * m + h)))) & 15);
+      const uint32_t at = row + (step * kStepK + (i >> 1) * (kStepK / 2)) * (kStride * kBytes);
+      if constexpr (kBytes == 4) v[i] = load_shared_u32(at);
+      else v[i] = kPairs ? load_shared_u32(at) : load_shared_u16(at) | load_shared_u16(at + kStride * 2) << 16;
+    }
+  }
+
+  static constexpr int kStepsOfSlot = kSteps / kStepK;
+  static constexpr uint32_t kStepRows = 2 * kTileOut, kPlaneRows = kYPlaneBytes / 16;
+
+  // Blocks one after the other, so that the addresses of one are live at a time; two fragments in turn.
+  LC_DEVICE void multiply_slot(uint32_t rows, uint32_t begins, uint64_t b, int accumulate, Tf32Range& range) {
+    Fragment fragments[2];
 #pragma unroll
-    for (int n = 0; n < kCount; ++n) {
-      const int step = n % kStepsOfSlot, m = n / kStepsOfSlot, more = step > 0 ? 1 : accumulate;
-      const uint64_t at = b + step * kStepRows;
-      Fragment& f = fragments[kSplit ? 0 : n & 1];
-      if (!kSplit) load(v, n);
-      f.prepare(v, range);
-      wgmma_fence();
-      if constexpr (kSplit) {
-        wgmma<MmaType, kN>(acc[m], f.a[0], at + kPlaneRows, more);
-        wgmma<MmaType, kN>(acc[m], f.a[kPlanes - 1], at, 1);
+    for (int n = 0; n < kStepsOfSlot * kM; ++n) {
+      const int step = n % kStepsOfSlot, m = n / kStepsOfSlot;
+      Fragment& a = fragments[n & 1];
+      load(a, rows, begins, m, step);
+      if constexpr (kBytes == 4) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          range.add<1>(a[i]);
+          a[i] += kTf32Half;
+        }
       }
-      wgmma<MmaType, kN>(acc[m], f.a[0], at, kSplit ? 1 : more);
+      wgmma_fence();
+      wgmma<MmaType, kN>(acc[m], a, b + step * kStepRows, step > 0 ? 1 : accumulate);
       wgmma_commit();
-      if (kSplit && n + 1 < kCount) load(v, n + 1);
-      wgmma_wait<kSplit ? 0 : 1>();
+      wgmma_wait<1>();
     }
     wgmma_wait<0>();
+#pragma unroll
+    for (int m = 0; m < kM; ++m) keep_registers(acc[m]);
+  }
+
+  // Pairs: of each block hi*lo + lo*hi of all steps, then hi*hi: what is truncated while sums are small does not count. The next
+  // samples are loaded while the tensor core works.
+  LC_DEVICE void multiply_pairs(uint32_t rows, uint32_t begins, uint64_t b, Tf32Range& range) {
+    constexpr int kCount = 2 * kStepsOfSlot * kM;
+    Fragment v, a[2];
+    load(v, rows, begins, 0, 0);
+#pragma unroll
+    for (int n = 0; n < kCount; ++n) {
+      const int step = n % kStepsOfSlot, m = n / (2 * kStepsOfSlot);
+      const bool cross = n / kStepsOfSlot % 2 == 0;
+      Fragment& hi = a[cross ? 0 : n & 1];
+      Fragment& lo = a[1];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (cross) {
+          range.add<2>(v[i]);
+          split_tf32(v[i], hi[i], lo[i]);
+        } else {
+          hi[i] = v[i] + kTf32Half;
+        }
+      }
+      wgmma_fence();
+      if (cross) {
+        wgmma<MmaType, kN>(acc[m], hi, b + step * kStepRows + kPlaneRows, step > 0);
+        wgmma<MmaType, kN>(acc[m], lo, b + step * kStepRows, 1);
+      } else {
+        wgmma<MmaType, kN>(acc[m], hi, b + step * kStepRows, 1);
+      }
+      wgmma_commit();
+      if (n + 1 < kCount) load(v, rows, begins, (n + 1) / (2 * kStepsOfSlot), (n + 1) % kStepsOfSlot);
+      if (cross || step == kStepsOfSlot - 1) wgmma_wait<0>();
+      else wgmma_wait<1>();
+    }
 #pragma unroll
     for (int m = 0; m < kM; ++m) keep_registers(acc[m]);
   }
@@ -442,7 +462,10 @@ struct MultiplyRole {
     for (int index = 0; index < chunks; ++index) {
       const int slot = index % kSlots;
       barrier_wait(barriers.slot_full + 8 * slot, index / kSlots & 1);
-      multiply_slot(shared + slot * kSlotBytes, begins, b0 + ((slot * kSlotBytes) >> 4), kSplit ? 0 : index % kCarryChunks > 0, range);
+      const uint32_t rows = shared + slot * kSlotBytes;
+      const uint64_t b = b0 + ((slot * kSlotBytes) >> 4);
+      if constexpr (kSplit) multiply_pairs(rows, begins, b, range);
+      else multiply_slot(rows, begins, b, index % kCarryChunks > 0, range);
       if (lane == 0) barrier_arrive(barriers.slot_empty + 8 * slot);
       begins = (begins & 0xffff0000u) | ((begins + kSteps * kStride * kBytes) & 0xffffu);
       if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) {

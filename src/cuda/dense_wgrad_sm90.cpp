@@ -52,7 +52,7 @@ struct Geometry {
         tiles(p.groups * ceil_div(p.out_channels_per_group(), t.out()) *
               ceil_div(p.in_channels_per_group(), t.channels) * ceil_div(p.kernel_size, t.taps)),
         window((t.steps - 1) * p.stride + (t.taps / t.windows - 1) * p.dilation + 1),
-        carry_chunks(planes == 2 ? 256 : 128 * step_k / t.steps) {
+        carry_chunks(planes == 2 ? 128 : 128 * step_k / t.steps) {
     const std::int64_t groups = t.out() / 32, parts = groups == 1 ? 4 : groups == 2 ? 2 : 1;
     const std::int64_t rounds = ceil_div(groups, kPackers), part_steps = t.steps / parts;
     slot_bytes = t.channels * t.windows * pitch(window) + planes * t.out() * t.steps * bytes;
@@ -60,8 +60,8 @@ struct Geometry {
                    (p.has_bias ? parts * t.out() * 8 : 0) + 8 * (2 * t.slots + kPackers * t.y_stages);
     fits = shared_bytes <= kHopperSharedBytes && t.m_blocks * 64 * t.row_ways() >= t.channels * t.taps &&
            t.out() % 32 == 0 && t.out() <= 256 && part_steps * bytes % 16 == 0 && t.steps % (2 * step_k) == 0 &&
-           t.slots > t.y_stages && accumulators * planes <= 192 && carry_chunks > 0 &&
-           window * bytes < (std::int64_t{1} << 17);
+           t.slots > t.y_stages && accumulators * planes <= 192 && (accumulators * planes <= 128 || t.out() <= 128) &&
+           carry_chunks > 0 && window * bytes < (std::int64_t{1} << 17);
   }
   /// As RowWindow::kPitch.
   std::int64_t pitch(std::int64_t elements) const { return (round_up(elements * bytes + 15, 16) / 16 | 1) * 16; }
@@ -111,6 +111,8 @@ class DenseWgradSm90 final : public CudaKernel {
     // Pairs of TF32 numbers keep 22 bits: 12 u of a product, more than the bound of a sum of few has room for.
     if (is_split(problem) && problem.batch * problem.out_length() < 64)
       return Support::no("fp32 sums of fewer than 64 products");
+    if (problem.batch * ceil_div(problem.out_length(), 16) > 0x7fffffff)
+      return Support::no("more than 2^31 chunks of time");
     if (WgradLayout::most_splits(problem) == 0)
       return Support::no("partial sums of one split do not fit the workspace");
     if (configs(problem, device).empty()) return Support::no("no tile of this problem fits shared memory");
@@ -244,25 +246,23 @@ class DenseWgradSm90 final : public CudaKernel {
     return spec;
   }
 
-  /// The longest chunks of the deepest rings that fit, and as many splits as fill the GPU and fit the workspace.
+  /// Chunks of several lengths in the deepest rings that fit, the two best of them, and as many splits as fill the GPU
+  /// and fit the workspace.
   static void add_best_fit(const ConvProblem& problem, const Device& device, Tile t,
                            std::vector<std::pair<double, Config>>& found) {
-    const std::int64_t bytes = size_bytes(problem.dtype);
-    double best = 0;
-    Tile chosen{};
-    for (const std::int64_t row_bytes : {512, 256, 192, 128, 64}) {
-      t.steps = row_bytes / bytes;
+    std::vector<std::pair<double, Config>> fitting;
+    for (const std::int64_t row_bytes : {512, 384, 256, 192, 128, 64}) {
+      t.steps = row_bytes / size_bytes(problem.dtype);
       for (const auto& [slots, stages] :
            {std::pair<std::int64_t, std::int64_t>{6, 4}, {4, 3}, {4, 2}, {3, 2}, {2, 1}}) {
         t.slots = slots, t.y_stages = stages;
         if (!Geometry(problem, t).fits) continue;
-        if (!choose_splits(problem, device, t)) break;
-        const double seconds = estimate(problem, t, device).seconds;
-        if (chosen.slots == 0 || seconds < best) best = seconds, chosen = t;
+        if (choose_splits(problem, device, t)) fitting.emplace_back(estimate(problem, t, device).seconds, t.config());
         break;
       }
     }
-    if (chosen.slots != 0) found.emplace_back(best, chosen.config());
+    std::stable_sort(fitting.begin(), fitting.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (std::size_t i = 0; i < std::min<std::size_t>(fitting.size(), 2); ++i) found.push_back(std::move(fitting[i]));
   }
 
   /// One wave of blocks or a few, as full as they get. False if not even one split fits the workspace.
@@ -312,7 +312,7 @@ class DenseWgradSm90 final : public CudaKernel {
     const double a_instructions = g.planes == 2 ? 40 : g.bytes == 4 ? 12 : access(p).pairs ? 6 : 14;
     const double pack_instructions = (g.bytes == 2 ? 20 : g.planes == 2 ? 60 : 30) + (p.has_bias ? 10 : 0);
     const double issue = blocks_n * a_instructions + real(t.out()) * 2 / 32 * pack_instructions / 2;
-    const double copies = (real(t.channels * t.windows) + real(t.out())) * 12 * real(g.step_k) / real(t.steps) / 2;
+    const double copies = (real(t.channels * t.windows) + real(t.out())) * 8 * real(g.step_k) / real(t.steps);
     const double cycles = std::max({multiply * 1.1, shared * 1.15, issue * 1.2, copies});
     const double chunks = real(ceil_div(where.ranges.chunks, where.ranges.splits));
     const double waves = std::ceil(real(g.tiles * where.ranges.splits) / sms);
@@ -331,7 +331,7 @@ class DenseWgradSm90 final : public CudaKernel {
     const double compute = waves * block;
     const double longest = std::max({memory, l2, compute});
     e.seconds = longest + 0.1 * (memory + l2 + compute - longest) + 2 * sums / rates.bytes_per_second + 10e-6;
-    if (t.slots < 3) e.seconds *= 1.1;
+    if (t.y_stages < 2) e.seconds *= 1.3;  // loads wait for packing
     return e;
   }
 };
