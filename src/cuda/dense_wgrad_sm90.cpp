@@ -11,7 +11,7 @@ namespace longconv {
 namespace cuda {
 namespace {
 
-constexpr std::int64_t kThreads = 384, kMmaThreads = 256, kPackers = 4;
+constexpr std::int64_t kThreads = 384, kMmaThreads = 256, kPackers = 4, kMaxCarries = 200;
 
 /// The kernel's LC_ configuration.
 struct Tile {
@@ -273,21 +273,23 @@ class DenseWgradSm90 final : public CudaKernel {
       t.splits = splits;
       return Workspace(problem, t).bytes <= kMaxWgradWorkspaceBytes;
     };
-    if (!fits(1)) return false;
-    std::int64_t best = 1;
-    double least = waves_per_split(g.tiles, sms);
+    // At most kMaxCarries sums of a split are added up (docs/design/numerics.md).
+    const std::int64_t chunks = problem.batch * ceil_div(problem.out_length(), t.steps);
+    const std::int64_t fewest = ceil_div(chunks, kMaxCarries * g.carry_chunks);
+    if (!fits(fewest)) return false;
+    std::int64_t best = fewest;
+    const auto time_of = [&](std::int64_t splits) {  // of a block, in blocks of one split
+      return static_cast<double>(ceil_div(g.tiles * splits, sms)) / static_cast<double>(splits);
+    };
+    double least = time_of(fewest) * (1 + 0.02 * static_cast<double>(ceil_div(g.tiles * fewest, sms)));
     for (std::int64_t waves = 1; waves <= 4; ++waves) {
-      std::int64_t splits = std::max<std::int64_t>(1, waves * sms / g.tiles);
-      while (splits > 1 && !fits(splits)) --splits;
-      const double cost = waves_per_split(g.tiles * splits, sms) / static_cast<double>(splits) *
-                          (1 + 0.02 * static_cast<double>(waves));
+      std::int64_t splits = std::max(fewest, waves * sms / g.tiles);
+      while (splits > fewest && !fits(splits)) --splits;
+      const double cost = time_of(splits) * (1 + 0.02 * static_cast<double>(waves));
       if (cost < least) least = cost, best = splits;
     }
     t.splits = best;
     return true;
-  }
-  static double waves_per_split(std::int64_t blocks, std::int64_t sms) {
-    return static_cast<double>(ceil_div(blocks, sms));
   }
 
   /// Cost model, not fitted to a measurement yet: the longest of moving bytes, multiplying, shared memory and packing,
