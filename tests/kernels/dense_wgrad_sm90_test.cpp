@@ -55,10 +55,10 @@ TEST_F(DenseWgradSm90, GroupsAndLayouts) {
 }
 
 TEST_F(DenseWgradSm90, SumsAreBlocked) {
-  expect_right("n1 c2->3 l400000 k2 f32 bias");
+  expect_right("n1 c2->3 l150000 k2 f32 bias");
   for (const char* format : kFormats) {
     for (const Values values : kValues) {
-      Trial trial = make("n1 c2->3 l90000 k2 bias " + std::string(format));
+      Trial trial = make("n1 c2->3 l30000 k2 bias " + std::string(format));
       trial.values = values;
       expect_right(trial);
     }
