@@ -10,6 +10,8 @@
 //   block tile: kOutTile out channels x kInTile channels x kTaps taps; warps: kWarpsOut x kWarpsIn
 //   warp tile:  16*kWarpM out channels x (16*kWarpI channels x kTaps taps) = kSlices slices of 16 channels of a tap
 //
+// LC_FLAT, for few channels: (channel, tap) pairs take the place of channels, and there is one tap; x is packed once a pair.
+//
 // Work items are (split, group, tile): a split is a fixed range of stages (WgradRanges, one stage a chunk), whose partial
 // sums are written to the workspace and added by reduce_wgrad.cuh. A round of the loop packs the stage that waits in
 // registers, issuing the loads of the next one unit by unit, then multiplies.
@@ -17,8 +19,8 @@
 // Sums: tensor cores truncate when they accumulate, so every kInterval k-steps begin from zero in `part` and are added to f32
 // registers; after kRunStages stages these are added to what the workspace holds. Error: docs/design/numerics.md.
 // fp32 (LC_ELEMENT 4): v * 2^e = hi + lo * 2^-11 (split_f16.cuh), e per stage and operand; dy x = hi hi + 2^-11 (hi lo + lo hi).
-// flags[split] is set where f16 cannot carry a stage, or zeros that stand for padding or for steps behind the signal's end
-// meet a stage with an Inf or NaN. db is summed from the registers, unrounded.
+// A stage that f16 cannot carry is multiplied in f32 as it is. The others set flags[split] where zeros that stand for padding
+// or for steps behind the signal's end meet a stage with an Inf or NaN. db is summed from the registers, unrounded.
 #include "ptx/control.cuh"
 #include "ptx/ldmatrix.cuh"
 #include "ptx/mma_sync.cuh"
@@ -26,7 +28,8 @@
 #include "tile/wgrad_stage.cuh"
 
 // --- problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes; channels are per group
-constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
+constexpr int kOutChannels = LC_OUT_CHANNELS;
+constexpr int kColumns = LC_FLAT ? LC_IN_CHANNELS * LC_KERNEL_SIZE : LC_IN_CHANNELS, kTapColumns = LC_FLAT ? 1 : LC_KERNEL_SIZE;
 #if LC_ELEMENT == 1
 using MmaType = bf16;
 #elif LC_ELEMENT == 0
@@ -43,11 +46,14 @@ struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
 #else
   using Element = float;
 #endif
-  static constexpr bool kSplit = LC_ELEMENT == 4, kTf32 = LC_ELEMENT == 0;
+  static constexpr bool kSplit = LC_ELEMENT == 4, kTf32 = LC_ELEMENT == 0, kFlat = LC_FLAT;
+  static constexpr bool kUnitTime = LC_UNIT_TIME;
+  static constexpr int kKernel = LC_KERNEL_SIZE;
   static constexpr Pad kPad = static_cast<Pad>(LC_PAD);
   static constexpr int kWarpM = LC_WARP_M, kWarpI = LC_WARP_IN, kWarpsOut = LC_WARPS_OUT, kWarpsIn = LC_WARPS_IN;
   static constexpr int kThreads = 32 * kWarpsOut * kWarpsIn, kStep = LC_STEP, kBuffers = kSplit ? 1 : 2;
   static constexpr int kOutTile = 16 * kWarpM * kWarpsOut, kInTile = 16 * kWarpI * kWarpsIn, kSlices = kWarpI * kTaps;
+  static constexpr bool kWholeOut = kOutChannels % kOutTile == 0, kWholeIn = kColumns % kInTile == 0;
   static constexpr int kChunk = kTf32 ? 4 : 8, kChunks = kInTile / kChunk;
   static constexpr int kPlaneRows = plane_rows(kStep + (kTaps - 1) * kDilation / kStride, kStride);
   static constexpr int kRawNeeded = (kStep - 1) * kStride + (kTaps - 1) * kDilation + 1;
@@ -65,7 +71,7 @@ static_assert(C::kSharedBytes == LC_SHARED_BYTES, "the launcher reckons as this 
 using Element = C::Element;
 using Stage = WgradStage<C>;
 constexpr int kThreads = C::kThreads, kRunStages = LC_RUN_STAGES;
-constexpr int kInTiles = ceil_div(kInChannels, C::kInTile), kOutTiles = ceil_div(kOutChannels, C::kOutTile), kTapGroups = ceil_div(kKernel, C::kTaps);
+constexpr int kInTiles = ceil_div(kColumns, C::kInTile), kOutTiles = ceil_div(kOutChannels, C::kOutTile), kTapGroups = ceil_div(kTapColumns, C::kTaps);
 using Sums = float[C::kWarpM][C::kSlices][2][4];
 
 struct Params {
@@ -90,19 +96,25 @@ struct Position {
   }
   LC_DEVICE WgradWindow<Element> window(const Params& p, const Tile& tile) const {
     const int64_t t0 = static_cast<int64_t>(index) * C::kStep;
-    return {p.x + signal * p.x_batch + (tile.group * static_cast<int64_t>(kInChannels) + tile.in0) * p.x_channel,
+    const int64_t first = t0 * C::kStride + static_cast<int64_t>(tile.tap0) * C::kDilation - p.pad_left, limit = 1 << 30;
+    const int begin = static_cast<int>(max(static_cast<int64_t>(0), min(-first, limit)));
+    return {p.x + signal * p.x_batch + (tile.group * static_cast<int64_t>(LC_IN_CHANNELS) + (C::kFlat ? 0 : tile.in0)) * p.x_channel,
             p.dy + signal * p.dy_batch + (tile.group * static_cast<int64_t>(kOutChannels) + tile.out0) * p.dy_channel,
-            t0 * C::kStride + static_cast<int64_t>(tile.tap0) * C::kDilation - p.pad_left,
+            first,
             t0,
             static_cast<int>(min(p.out_length - t0, static_cast<int64_t>(C::kStep))),
-            kInChannels - tile.in0,
-            kOutChannels - tile.out0};
+            kColumns - tile.in0,
+            kOutChannels - tile.out0,
+            tile.in0,
+            begin,
+            static_cast<int>(max(static_cast<int64_t>(0), min(p.length - first, limit) - begin))};
   }
 };
 
 // Zeros stand for something that does not exist.
 LC_DEVICE bool is_ragged(const Params& p, const WgradWindow<Element>& w) {
-  return w.steps < C::kStep || (C::kPad == Pad::zeros && (w.first < 0 || w.first + C::kRawNeeded > p.length));
+  constexpr int64_t kNeeded = C::kRawNeeded + (C::kFlat ? static_cast<int64_t>(C::kKernel - 1) * C::kDilation : 0);
+  return w.steps < C::kStep || (C::kPad == Pad::zeros && (w.first < 0 || w.first + kNeeded > p.length));
 }
 
 template <class Type> LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Type type) {
@@ -179,11 +191,43 @@ LC_DEVICE void multiply_stage(Sums& sum, uint32_t x, uint32_t dy, float inverse,
     }
 }
 
+// fp32, a stage that f16 cannot carry, packed as it is: every thread does the products of its sums. Rare.
+LC_DEVICE void multiply_exactly(Sums& sum, const Params& p, const WgradWindow<Element>& from, uint32_t x, uint32_t dy, int warp, int lane) {
+  const int row = warp / C::kWarpsIn * C::kWarpM * 16 + (lane >> 2), column = warp % C::kWarpsIn * C::kWarpI * 16 + 2 * (lane & 3);
+#pragma unroll
+  for (int slice = 0; slice < C::kSlices; ++slice) {
+    const int tap = slice % C::kTaps, block = slice / C::kTaps;
+    float part[C::kWarpM][2][4] = {};
+#pragma unroll 1
+    for (int t = 0; t < from.steps; ++t) {
+      float a[C::kWarpM][2];
+#pragma unroll
+      for (int j = 0; j < 2 * C::kWarpM; ++j)
+        a[j >> 1][j & 1] = load_shared_f32(dy + (row + j * 8) * C::kDyPitch + (t >> 1) * 4 + (t & 1) * C::kDyPlaneBytes);
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int channel = column + block * 16 + (j >> 1) * 8 + (j & 1), k = C::kFlat ? (from.channel0 + channel) % C::kKernel : tap;
+        const int64_t position = from.first + static_cast<int64_t>(t) * C::kStride + static_cast<int64_t>(k) * C::kDilation;
+        if (C::kPad == Pad::zeros && (position < 0 || position >= p.length)) continue;
+        const float b = load_shared_f32(x + (channel / 8 * C::kChunkRows + C::tap_row(tap, C::kPlaneRows) + t) * 16 + (channel & 3) * 4 +
+                                        (channel >> 2 & 1) * C::kXPlaneBytes);
+#pragma unroll
+        for (int m = 0; m < C::kWarpM; ++m) {
+          part[m][j >> 1][j & 1] = fmaf(a[m][0], b, part[m][j >> 1][j & 1]);
+          part[m][j >> 1][2 + (j & 1)] = fmaf(a[m][1], b, part[m][j >> 1][2 + (j & 1)]);
+        }
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < 8 * C::kWarpM; ++j) sum[j >> 3][slice][j >> 2 & 1][j & 3] += part[j >> 3][j >> 2 & 1][j & 3];
+  }
+}
+
 // Adds the registers to the split's partial sums, or begins them.
 LC_DEVICE void store_sums(const Params& p, const Tile& tile, Sums& sum, bool begins, int warp, int lane) {
   const int out_warp = tile.out0 + warp / C::kWarpsIn * C::kWarpM * 16 + (lane >> 2);
   const int in_warp = tile.in0 + warp % C::kWarpsIn * C::kWarpI * 16 + 2 * (lane & 3);
-  float* weight = p.partials.weight + (static_cast<int64_t>(tile.split) * p.groups + tile.group) * (static_cast<int64_t>(kOutChannels) * kInChannels * kKernel);
+  float* weight = p.partials.weight + (static_cast<int64_t>(tile.split) * p.groups + tile.group) * (static_cast<int64_t>(kOutChannels) * kColumns * kTapColumns);
 #pragma unroll
   for (int m = 0; m < C::kWarpM; ++m)
 #pragma unroll
@@ -193,8 +237,8 @@ LC_DEVICE void store_sums(const Params& p, const Tile& tile, Sums& sum, bool beg
         const int h = j >> 2, e = j & 3;
         const int out = out_warp + m * 16 + (e >> 1) * 8, tap = tile.tap0 + slice % C::kTaps;
         const int channel = in_warp + slice / C::kTaps * 16 + h * 8 + (e & 1);
-        if (out < kOutChannels && channel < kInChannels && tap < kKernel) {
-          float* at = weight + (static_cast<int64_t>(out) * kInChannels + channel) * kKernel + tap;
+        if (out < kOutChannels && channel < kColumns && tap < kTapColumns) {
+          float* at = weight + (static_cast<int64_t>(out) * kColumns + channel) * kTapColumns + tap;
           *at = begins ? sum[m][slice][h][e] : *at + sum[m][slice][h][e];
         }
         sum[m][slice][h][e] = 0.f;
@@ -206,7 +250,6 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
   const int64_t begin = p.ranges.begin(tile.split), end = p.ranges.begin(tile.split + 1);
   const bool sums_bias = LC_BIAS && tile.in0 == 0 && tile.tap0 == 0;
   Position at{static_cast<int>(begin / p.ranges.chunks_per_signal), static_cast<int>(begin % p.ranges.chunks_per_signal)};
-  bool ragged = is_ragged(p, at.window(p, tile));
   Sums sum = {};
   float bias[LC_BIAS ? Stage::kDyUnits : 1] = {};
   Stage stage;
@@ -216,6 +259,7 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
 #pragma unroll 1
   for (int left = static_cast<int>(end - begin); left > 0; --left) {
     float x_scale = 1.f, dy_scale = 1.f, inverse = 1.f;
+    bool exact = false;
     if constexpr (C::kSplit) {
       Extremes of_x, of_dy;
       stage.add_to(of_x, of_dy);
@@ -233,9 +277,8 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
       const SlotScale x_slot(of_x), dy_slot(of_dy);
       x_scale = x_slot.scale, dy_scale = dy_slot.scale, inverse = x_slot.inverse * dy_slot.inverse;
       // The products' scale must be a normal number too, with room for what a stage adds up.
-      const bool in_range = inverse >= 0x1p-100f && inverse <= 0x1p90f;
-      if (threadIdx.x == 0 && !(x_slot.representable && dy_slot.representable && in_range)) p.partials.flags[tile.split] = 1;
-    } else if (ragged) {
+      exact = !(x_slot.representable && dy_slot.representable && inverse >= 0x1p-100f && inverse <= 0x1p90f);
+    } else if (is_ragged(p, at.window(p, tile))) {
       if (!stage.finite()) p.partials.flags[tile.split] = 1;
     }
     if (sums_bias) {
@@ -244,22 +287,25 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
         bias[LC_BIAS ? u : 0] += value_of_bits(stage.dy[u][0], Element{}) + value_of_bits(stage.dy[u][1], Element{});
     }
     const uint32_t x = shared + buffer * C::kStageBytes, dy = x + C::kXBytes;
-    at.advance(p.ranges);
     const bool more = left > 1;
-    const WgradWindow<Element> window = at.window(p, tile);
-    ragged = is_ragged(p, window);
+    Position next = at;
+    next.advance(p.ranges);
+    WgradWindow<Element> window = next.window(p, tile);
+    if (!more) window.count = window.steps = 0;  // nothing is loaded
 #pragma unroll
     for (int u = 0; u < Stage::kXUnits; ++u) {
-      stage.pack_x(x, x_scale, u, warp, lane);
-      if (more) stage.load_x(p, window, u, warp, lane);
+      stage.pack_x(x, x_scale, exact, u, warp, lane);
+      stage.load_x(p, window, u, warp, lane);
     }
 #pragma unroll
     for (int u = 0; u < Stage::kDyUnits; ++u) {
-      stage.pack_dy(dy, dy_scale, u);
-      if (more) stage.load_dy(p, window, u);
+      stage.pack_dy(dy, dy_scale, exact, u);
+      stage.load_dy(p, window, u);
     }
     __syncthreads();
-    multiply_stage(sum, x, dy, inverse, warp, lane);
+    if (C::kSplit && exact) multiply_exactly(sum, p, at.window(p, tile), x, dy, warp, lane);
+    else multiply_stage(sum, x, dy, inverse, warp, lane);
+    at = next;
     if (C::kBuffers > 1) buffer ^= 1;
     if (++run == kRunStages || !more) {
       store_sums(p, tile, sum, begins, warp, lane);
@@ -285,7 +331,8 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
 
 extern "C" __global__ void __launch_bounds__(kThreads, LC_BLOCKS_PER_SM) longconv_dense_wgrad_sm80(const __grid_constant__ Params p) {
   extern __shared__ __align__(128) uint8_t memory[];
-  const uint32_t shared = shared_address(memory);
+  int shared = static_cast<int>(shared_address(memory));
+  forget_origin(shared);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int64_t items = p.ranges.splits * p.groups * (kOutTiles * kInTiles * kTapGroups);
   int buffer = 0;

@@ -21,7 +21,8 @@ constexpr std::int64_t kMostRegisters = 255;
 
 /// The kernel's LC_ definitions of the same names.
 struct Tile {
-  std::int64_t warp_m, warp_in, warps_out, warps_in, taps, blocks_per_sm = 1, splits = 1;
+  std::int64_t warp_m, warp_in, warps_out, warps_in, taps;  ///< taps 0: LC_FLAT
+  std::int64_t blocks_per_sm = 1, splits = 1;
   static Tile read(const Config& c) {
     return {c.get("m"), c.get("in"), c.get("wout"), c.get("win"), c.get("taps"), c.get("blocks"), c.get("splits")};
   }
@@ -42,16 +43,23 @@ bool is_tf32(const ConvProblem& p) { return p.dtype == DType::f32 && p.precision
 
 /// Mirrors struct C of the kernel, and the units of WgradStage.
 struct Geometry {
+  bool flat;
+  std::int64_t taps, columns, tap_columns;
+
   std::int64_t out_tile, in_tile, chunk, chunks, planes_of_split, pack_steps, x_units, dy_units, tiles, intervals;
   std::int64_t stage_bytes, shared_bytes, registers;
   PackGeometry pack;
   Geometry(const ConvProblem& p, const Tile& t)
-      : out_tile(16 * t.warp_m * t.warps_out),
+      : flat(t.taps == 0),
+        taps(flat ? 1 : t.taps),
+        columns(p.in_channels_per_group() * (flat ? p.kernel_size : 1)),
+        tap_columns(flat ? 1 : p.kernel_size),
+        out_tile(16 * t.warp_m * t.warps_out),
         in_tile(16 * t.warp_in * t.warps_in),
         chunk(is_tf32(p) ? 4 : 8),
         chunks(in_tile / chunk),
         planes_of_split(splits_f16(p) ? 2 : 1),
-        pack(kStep, t.taps, p.stride, p.dilation) {
+        pack(kStep, taps, p.stride, p.dilation) {
     const std::int64_t warps = t.warps_out * t.warps_in;
     pack_steps = p.stride > 1 && pack.planes == p.stride ? ceil_div(pack.raw_needed, 32)
                                                          : ceil_div(pack.plane_rows, 32) * pack.planes;
@@ -60,28 +68,15 @@ struct Geometry {
     const std::int64_t chunk_rows = is_tf32(p) ? (pack.chunk_rows() + 3) / 8 * 8 + 4 : pack.chunk_rows();
     stage_bytes = planes_of_split * (chunks * chunk_rows * 16 + out_tile * (kStep * (is_tf32(p) ? 4 : 2) + 16));
     shared_bytes = splits_f16(p) ? stage_bytes + warps * 16 : 2 * stage_bytes;
-    tiles = p.groups * ceil_div(p.out_channels_per_group(), out_tile) * ceil_div(p.in_channels_per_group(), in_tile) *
-            ceil_div(p.kernel_size, t.taps);
+    tiles = p.groups * ceil_div(p.out_channels_per_group(), out_tile) * ceil_div(columns, in_tile) *
+            ceil_div(tap_columns, taps);
     intervals = is_tf32(p) ? kStep / 16 : kStep / 32;
     const std::int64_t pass_m = splits_f16(p) ? std::min<std::int64_t>(t.warp_m, 2) : t.warp_m;
     // Sums, a slice's parts, fragments of dy and x, what is in flight, addresses.
-    registers = 8 * t.warp_m * t.warp_in * t.taps + 8 * pass_m * planes_of_split + 8 * pass_m * planes_of_split +
+    registers = 8 * t.warp_m * t.warp_in * taps + 8 * pass_m * planes_of_split + 8 * pass_m * planes_of_split +
                 4 * planes_of_split + x_units * chunk + dy_units * 2 + (p.has_bias ? dy_units : 0) + 36;
   }
 };
-
-/// The least number of products that a weight's gradient sums.
-std::int64_t fewest_products(const ConvProblem& p) {
-  if (p.pad_mode != PadMode::zeros) return p.batch * p.out_length();
-  std::int64_t fewest = p.out_length();
-  for (const std::int64_t k : {std::int64_t{0}, p.kernel_size - 1}) {
-    const std::int64_t before = p.pad_left - k * p.dilation;  // t*stride must lie in [before, before + length)
-    const std::int64_t first = before <= 0 ? 0 : ceil_div(before, p.stride);
-    const std::int64_t end = before + p.length_samples <= 0 ? 0 : ceil_div(before + p.length_samples, p.stride);
-    fewest = std::min(fewest, std::max<std::int64_t>(0, std::min(end, p.out_length()) - first));
-  }
-  return p.batch * fewest;
-}
 
 class DenseWgradSm80 final : public CudaKernel {
  public:
@@ -98,7 +93,7 @@ class DenseWgradSm80 final : public CudaKernel {
     if (ceil_div(problem.out_length(), kStep) > 0x7fffffff) return Support::no("more than 2^36 output samples");
     if (WgradLayout::most_splits(problem) < ceil_div(chunks * (is_tf32(problem) ? 2 : 1), kRunAdditions * kMostRuns))
       return Support::no("too many weights for so long a sum: partial sums do not fit into 64 MiB");
-    Tile narrowest{1, 1, 1, 4, 1};
+    const Tile narrowest{1, 1, 1, 4, 1};
     if (!fits(device, Geometry(problem, narrowest))) return Support::no("a window of one tap is too long");
     return Support::yes();
   }
@@ -106,23 +101,26 @@ class DenseWgradSm80 final : public CudaKernel {
   std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
     std::vector<std::pair<double, Config>> found;
     const std::int64_t out = problem.out_channels_per_group(), in = problem.in_channels_per_group();
-    constexpr std::pair<int, int> kWarps[] = {{1, 4}, {2, 2}, {4, 1}, {2, 4}, {4, 2}, {1, 8}, {8, 1}};
+    constexpr std::pair<int, int> kWarps[] = {{1, 1}, {1, 2}, {2, 1}, {1, 4}, {2, 2},
+                                              {4, 1}, {2, 4}, {4, 2}, {1, 8}, {8, 1}};
+    const auto add = [&](Tile t) {
+      const std::int64_t columns = in * (t.taps == 0 ? problem.kernel_size : 1);
+      if (8 * t.warp_m * t.warp_in * std::max<std::int64_t>(t.taps, 1) > 96) return;
+      // No tile twice as large as what it covers, the smallest excepted.
+      if (t.warp_m * t.warps_out > 1 && 8 * t.warp_m * t.warps_out >= out) return;
+      if (t.warp_in * t.warps_in > 1 && 8 * t.warp_in * t.warps_in >= columns) return;
+      if (complete(problem, device, t)) found.emplace_back(estimate(problem, t.config(), device).seconds, t.config());
+    };
     for (const std::int64_t warp_m : {1, 2, 4})
-      for (const std::int64_t warp_in : {1, 2, 3})
+      for (const std::int64_t warp_in : {1, 2, 3, 4})
         for (const auto& [warps_out, warps_in] : kWarps) {
+          if (in < 64 && problem.kernel_size > 1 && in * problem.kernel_size <= 4096)
+            add({warp_m, warp_in, warps_out, warps_in, 0});
           std::int64_t before = 0;
           for (const std::int64_t most : {12, 8, 6, 5, 4, 3, 2, 1}) {
-            Tile t{warp_m, warp_in, warps_out, warps_in, 0};
-            t.taps = ceil_div(problem.kernel_size, ceil_div(problem.kernel_size, most));
-            if (t.taps == before || 8 * warp_m * warp_in * t.taps > 96) continue;
-            before = t.taps;
-            // No tile twice as large as what it covers, the smallest excepted.
-            if ((warp_m * warps_out > 1 && 8 * warp_m * warps_out >= out) ||
-                (warp_in * warps_in > 1 && 8 * warp_in * warps_in >= in)) {
-              if (!(warp_m == 1 && warp_in == 1 && warps_out * warps_in == 4)) continue;
-            }
-            if (complete(problem, device, t))
-              found.emplace_back(estimate(problem, t.config(), device).seconds, t.config());
+            const std::int64_t taps = ceil_div(problem.kernel_size, ceil_div(problem.kernel_size, most));
+            if (taps != before) add({warp_m, warp_in, warps_out, warps_in, taps});
+            before = taps;
           }
         }
     if (found.empty()) {
@@ -143,15 +141,15 @@ class DenseWgradSm80 final : public CudaKernel {
     const double rounds = static_cast<double>(ceil_div(t.splits * g.tiles, slots) * ceil_div(chunks, t.splits));
     const double stages = static_cast<double>(g.tiles) * static_cast<double>(chunks);
     const double element = static_cast<double>(size_bytes(problem.dtype));
-    const double loaded = static_cast<double>(std::min(g.in_tile, round_up(problem.in_channels_per_group(), g.chunk)) *
-                                              g.pack.raw_needed) +
-                          static_cast<double>(std::min(g.out_tile, problem.out_channels_per_group()) * kStep);
+    const double loaded =
+        static_cast<double>(std::min(g.in_tile, round_up(g.columns, g.chunk)) * (g.flat ? kStep : g.pack.raw_needed)) +
+        static_cast<double>(std::min(g.out_tile, problem.out_channels_per_group()) * kStep);
     const double partials = static_cast<double>(WgradLayout(problem, t.splits).workspace_bytes());
     Estimate e;
     // What a tile reads again comes from L2 for the most part.
     const double all = stages * loaded * element, once = problem.compulsory_bytes();
     e.bytes = once + std::max(0.0, all - once) * 0.15 + 2 * partials;
-    e.flops = (splits_f16(problem) ? 6 : 2) * stages * static_cast<double>(g.out_tile * g.in_tile * t.taps * kStep);
+    e.flops = (splits_f16(problem) ? 6 : 2) * stages * static_cast<double>(g.out_tile * g.in_tile * g.taps * kStep);
     const double blocks = static_cast<double>(t.blocks_per_sm), warps = static_cast<double>(t.threads() / 32);
     const double split = static_cast<double>(g.planes_of_split);
     // Of a stage, in cycles of a multiprocessor that it shares with `blocks` - 1 others.
@@ -163,10 +161,11 @@ class DenseWgradSm80 final : public CudaKernel {
     const double k_steps = static_cast<double>(is_tf32(problem) ? kStep / 8 : kStep / 16);
     const double passes = splits_f16(problem) && t.warp_m > 2 ? 2 : 1;
     const double fragments = k_steps * warps * split *
-                             static_cast<double>(t.warp_m + t.warp_in * t.taps * static_cast<std::int64_t>(passes)) * 4;
+                             static_cast<double>(t.warp_m + t.warp_in * g.taps * static_cast<std::int64_t>(passes)) * 4;
     const double pack =
         warps *
-        (static_cast<double>(g.x_units) * (static_cast<double>(g.chunk) * (splits_f16(problem) ? 14 : 4) + 40) +
+        (static_cast<double>(g.x_units) *
+             (static_cast<double>(g.chunk) * ((splits_f16(problem) ? 14 : 4) + (g.flat ? 10 : 0)) + 40) +
          static_cast<double>(g.dy_units) * (splits_f16(problem) ? 40 : 24)) /
         4;
     const double longest = std::max({memory, multiply, fragments, pack});
@@ -181,7 +180,7 @@ class DenseWgradSm80 final : public CudaKernel {
   }
 
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
-    std::vector<KernelSpec> specs{main_spec(problem, Tile::read(config)), reduce_wgrad_spec(problem)};
+    std::vector<KernelSpec> specs{main_spec(problem, Tile::read(config), true), reduce_wgrad_spec(problem)};
     if (may_flag(problem)) specs.push_back(wgrad_repair_spec(problem));
     return specs;
   }
@@ -214,8 +213,9 @@ class DenseWgradSm80 final : public CudaKernel {
         ranges,
         static_cast<std::int32_t>(problem.groups)};
     const bool flags = may_flag(problem);
-    clear_wgrad_flags(compiler, device, layout, context.workspace, context.stream);
-    const KernelSpec spec = main_spec(problem, t);
+    if (flags) clear_wgrad_flags(compiler, device, layout, context.workspace, context.stream);
+    const auto unit_time = [](const TensorView& view) { return view.sizes[2] == 1 || view.strides[2] == 1; };
+    const KernelSpec spec = main_spec(problem, t, unit_time(tensors.x) && unit_time(tensors.y));
     LaunchShape shape;
     shape.blocks = std::min<std::int64_t>(ranges.splits * g.tiles, device.sm_count * t.blocks_per_sm);
     shape.threads = static_cast<int>(t.threads());
@@ -227,9 +227,9 @@ class DenseWgradSm80 final : public CudaKernel {
   }
 
  private:
-  /// Zeros stand for samples or steps that do not exist, or f16 may not carry a number.
+  /// Zeros stand for samples or steps that do not exist. (fp32 deals with what f16 cannot carry itself.)
   static bool may_flag(const ConvProblem& p) {
-    return splits_f16(p) || pad_code(p) == 1 || p.out_length() % kStep != 0;
+    return !splits_f16(p) && (pad_code(p) == 1 || p.out_length() % kStep != 0);
   }
   static bool fits(const Device& device, const Geometry& g) {
     const std::int64_t limit = device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : 98304;
@@ -243,7 +243,7 @@ class DenseWgradSm80 final : public CudaKernel {
     const std::int64_t by_registers =
         65536 / (t.threads() * std::min(kMostRegisters + 1, round_up(g.registers + 8, 8)));
     t.blocks_per_sm =
-        std::max<std::int64_t>(1, std::min({by_registers, per_sm / (g.shared_bytes + 1024), std::int64_t{4}}));
+        std::max<std::int64_t>(1, std::min({by_registers, per_sm / (g.shared_bytes + 1024), std::int64_t{16}}));
     t.splits = best_splits(problem, device, t, g);
     return true;
   }
@@ -270,7 +270,8 @@ class DenseWgradSm80 final : public CudaKernel {
     }
     return std::max<std::int64_t>(1, best);
   }
-  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t) {
+  /// unit_time: both signals' time strides are 1.
+  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, bool unit_time) {
     const Geometry g(problem, t);
     KernelSpec spec;
     spec.file = "conv/dense_wgrad_sm80.cuh";
@@ -290,7 +291,9 @@ class DenseWgradSm80 final : public CudaKernel {
                     {"LC_WARP_IN", t.warp_in},
                     {"LC_WARPS_OUT", t.warps_out},
                     {"LC_WARPS_IN", t.warps_in},
-                    {"LC_TAPS", t.taps},
+                    {"LC_TAPS", g.taps},
+                    {"LC_FLAT", std::int64_t{g.flat}},
+                    {"LC_UNIT_TIME", std::int64_t{unit_time}},
                     {"LC_STEP", kStep},
                     {"LC_RUN_STAGES", kRunAdditions / g.intervals},
                     {"LC_BLOCKS_PER_SM", t.blocks_per_sm},

@@ -12,6 +12,7 @@ namespace cuda {
 namespace {
 
 constexpr std::int64_t kThreads = 384, kMmaThreads = 256, kPackers = 4, kMaxCarries = 200;
+constexpr std::int64_t kFewestProducts = 32;  // in fp32: docs/design/numerics.md
 
 /// The kernel's LC_ configuration.
 struct Tile {
@@ -108,9 +109,8 @@ class DenseWgradSm90 final : public CudaKernel {
     if (!support.ok) return support;
     if (device.compute_capability != 90) return Support::no("needs compute capability 9.0 (Hopper)");
     if (problem.dtype == DType::f64) return Support::no("has no kernel for f64");
-    // Pairs of TF32 numbers keep 22 bits: 12 u of a product, more than the bound of a sum of few has room for.
-    if (is_split(problem) && problem.batch * problem.out_length() < 64)
-      return Support::no("fp32 sums of fewer than 64 products");
+    if (is_split(problem) && fewest_products(problem) < kFewestProducts)
+      return Support::no("a gradient of fewer than 32 products is not exact enough in pairs of TF32 numbers");
     if (problem.batch * ceil_div(problem.out_length(), 16) > 0x7fffffff)
       return Support::no("more than 2^31 chunks of time");
     if (WgradLayout::most_splits(problem) == 0)

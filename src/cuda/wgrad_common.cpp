@@ -23,6 +23,18 @@ std::int64_t WgradLayout::most_splits(const ConvProblem& problem) {
   return (kMaxWgradWorkspaceBytes - 3 * 256) / of_a_split;
 }
 
+std::int64_t fewest_products(const ConvProblem& p) {
+  if (p.pad_mode != PadMode::zeros) return p.batch * p.out_length();
+  std::int64_t fewest = p.out_length();
+  for (const std::int64_t k : {std::int64_t{0}, p.kernel_size - 1}) {
+    const std::int64_t before = p.pad_left - k * p.dilation;  // t*stride must lie in [before, before + length)
+    const std::int64_t first = before <= 0 ? 0 : ceil_div(before, p.stride);
+    const std::int64_t end = before + p.length_samples <= 0 ? 0 : ceil_div(before + p.length_samples, p.stride);
+    fewest = std::min(fewest, std::max<std::int64_t>(0, std::min(end, p.out_length()) - first));
+  }
+  return p.batch * fewest;
+}
+
 Support supports_wgrad(const ConvProblem& problem, const Device& device) {
   if (device.kind != Device::Kind::cuda) return Support::no("a CUDA kernel");
   if (problem.pass != Pass::wgrad) return Support::no("does wgrad only");

@@ -59,6 +59,9 @@ struct WgradPartials {
 /// compile-time constants can hold.
 Support supports_wgrad(const ConvProblem& problem, const Device& device);
 
+/// The least number of products that a weight's gradient sums.
+std::int64_t fewest_products(const ConvProblem& problem);
+
 void clear_wgrad_flags(Compiler& compiler, const Device& device, const WgradLayout& layout, void* workspace,
                        void* stream);
 

@@ -23,12 +23,14 @@ TEST_F(DenseWgradSm80, LengthsAroundStages) {
 TEST_F(DenseWgradSm80, EveryConfig) {
   for (const char* format : kFormats) {
     expect_every_config_right("n1 c40->130 l400 k5 s2 d3 bias " + std::string(format));
-    expect_every_config_right("n2 c64->128 l500 k3 s3 d4 " + std::string(format));
+    expect_every_config_right("n1 c3->40 l300 k9 s2 d3 p7 bias " + std::string(format));
   }
 }
 
 TEST_F(DenseWgradSm80, StridesDilationsAndPaddingModes) {
-  for (const char* rest : {"bf16 c16->20 l900 k3 s3 d4 p(5,0)", "f16 c33->40 l600 k4 s2 d5 p4 reflect",
+  for (const char* rest : {"bf16 c16->20 l900 k3 s3 d4 p(5,0)", "f32 c1->70 l900 k11 s5 d2 p8",
+                           "bf16 c3->80 l500 k31 p15 reflect", "f32 tf32 c4->66 l700 k15 p7 bias",
+                           "f32 c12->24 l350 k9 s2 d3 p(20,30) bias", "f16 c33->40 l600 k4 s2 d5 p4 reflect",
                            "f32 c20->24 l700 k9 s4 d2 p8 circular", "f32 tf32 c18->33 l800 k2 s5 d512 p300 replicate",
                            "bf16 c16->64 l2500 k3 s17 d5", "f32 c12->65 l300 k40 p20"}) {
     expect_right(std::string("n1 ") + rest);

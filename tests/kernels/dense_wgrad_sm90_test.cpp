@@ -14,7 +14,7 @@ class DenseWgradSm90 : public WgradTest {
 TEST_F(DenseWgradSm90, LengthsAroundChunks) {
   for (const char* format : kFormats) {
     for (const std::int64_t length : {1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257, 513})
-      if (length >= 64 || format != std::string("f32"))
+      if (length >= 32 || format != std::string("f32"))
         expect_right("n1 c16->40 k1 bias " + std::string(format), length);
   }
 }

@@ -1,5 +1,6 @@
 # Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-"""A few tiny convolutions on the kernel that LONGCONV_CUDA_KERNEL names: the program for compute-sanitizer.
+"""A few tiny convolutions, or their weight gradients, on the kernel that LONGCONV_CUDA_KERNEL names: the program for
+compute-sanitizer.
 
 No test by itself, and no GPU code but ours: signals come from the host and results go back to it. With
 PYTORCH_NO_CUDA_MEMORY_CACHING=1 every tensor is an allocation of its own, so that its bounds are real.
@@ -9,7 +10,9 @@ from __future__ import annotations
 
 import sys
 
-from cuda_support import ARITHMETICS, DEVICE, FORCED, expect_case, multiplies
+import torch
+
+from cuda_support import ARITHMETICS, DEVICE, FORCED, WGRAD_KERNELS, expect_case, multiplies
 from longconv import functional
 from strategies import Case
 
@@ -20,6 +23,23 @@ CASES = [
 ]
 
 
+def worst_of_forward(case: Case, precision: str) -> tuple[float, object]:
+    """Of the result, in bounds, and where."""
+    x, w, bias, residual = (None if t is None else t.to(DEVICE) for t in case.tensors())
+    y = functional.conv1d(x, w, bias, residual=residual, precision=precision, **case.options())  # type: ignore[arg-type]
+    return expect_case(case, precision).worst(y.cpu())
+
+
+def worst_of_wgrad(case: Case, precision: str) -> tuple[float, object]:
+    """The same of the weight's gradient. The expectation is made on the host, without the kernels under test."""
+    from test_cuda_wgrad import expect, geometry, operands
+
+    x, grad_y = operands(case)
+    arguments = (case.kernel_size, *geometry(case), case.bias, precision)
+    grad_w, _ = torch.ops.longconv.wgrad(x.to(DEVICE), grad_y.to(DEVICE), *arguments)
+    return expect(x, grad_y, case, precision)[0].worst(grad_w.cpu())
+
+
 def main() -> int:
     """0 when every result is within its bound; the sanitizer has an exit status of its own."""
     ran, bad = 0, 0
@@ -28,9 +48,7 @@ def main() -> int:
             if not multiplies(FORCED, dtype, precision):
                 continue
             case = Case(**{**vars(case), "dtype": dtype})
-            x, w, bias, residual = (None if t is None else t.to(DEVICE) for t in case.tensors())
-            y = functional.conv1d(x, w, bias, residual=residual, precision=precision, **case.options())  # type: ignore[arg-type]
-            worst, where = expect_case(case, precision).worst(y.cpu())
+            worst, where = (worst_of_wgrad if FORCED in WGRAD_KERNELS else worst_of_forward)(case, precision)
             ran, bad = ran + 1, bad + (worst > 1)
             print(f"{dtype} {precision} {case.replay()}: {worst:.2f} of the bound at {where}", flush=True)
     print(f"{ran} convolutions, {bad} beyond their bound")
