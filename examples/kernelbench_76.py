@@ -201,6 +201,7 @@ using namespace longconv::ptx;
 
 LC_CONSTEXPR int ceil_div(int a, int b) { return (a + b - 1) / b; }
 LC_CONSTEXPR int round_up(int a, int b) { return ceil_div(a, b) * b; }
+LC_CONSTEXPR int max_of(int a, int b) { return a > b ? a : b; }
 LC_CONSTEXPR int min_of(int a, int b) { return a < b ? a : b; }
 LC_CONSTEXPR int gcd_of(int a, int b) { return b ? gcd_of(b, a % b) : a; }
 
@@ -243,7 +244,8 @@ LC_DEVICE void forget_origin(int& v) { asm volatile("" : "+r"(v)); }
 // With |v| * 2^e < 2^15, hi and lo are finite and |v*2^e - (hi + lo*2^-11)| <= max(2^-23 |v*2^e|, 2^-36): 22 bits and a
 // sign for every |v| * 2^e >= 2^-14. e is one number for each packed slot (16 channels of one tile), a multiple of 4 so
 // that neighbouring slots mostly share it. Slots that hold what this cannot carry (Inf, NaN, |v| >= 2^112, a nonzero
-// |v| * 2^e < 2^-14 or |v| < 2^-100) are reported, and their tiles are done again by the direct f32 kernel.
+// |v| * 2^e below the least that is allowed, or |v| < 2^-100) are reported, and their tiles are done again by the direct
+// f32 kernel.
 
 // Two values, already scaled -> one word of the hi plane, one of the lo plane.
 LC_DEVICE void split2_f16(float a, float b, uint32_t& hi, uint32_t& lo) {
@@ -274,17 +276,22 @@ struct Extremes {
   }
 };
 
+// The least |v| * 2^e of sums of `products`, as an exponent. A value of 2^(-14-b) is off by up to 2^(-22+b) of itself, which is
+// 2^(b+2) u: within c(n) u S beside the sum's own errors where there are enough products (docs/design/numerics.md). Among
+// normally distributed samples, one in 2^24 to 2^28 is below 2^-14, and each would have a tile done twice.
+LC_CONSTEXPR int least_exponent(int64_t products) { return products >= 128 ? -18 : products >= 64 ? -16 : -14; }
+
 // The slot's scale: exponent e, multiple of 4, with largest * 2^e in [2^11, 2^15). representable: see above.
 struct SlotScale {
   float scale, inverse;
   bool representable;
   SlotScale() = default;
-  LC_DEVICE explicit SlotScale(const Extremes& x) {
+  LC_DEVICE explicit SlotScale(const Extremes& x, int least = -14) {
     const bool zero = x.largest == 0.f;
     const int exponent = static_cast<int>(__float_as_uint(x.largest) >> 23) - 127;  // floor(log2(largest)); 128: Inf, NaN
     const int e = zero ? 0 : ((14 + 1024 - exponent) & ~3) - 1024;                  // rounded down to a multiple of 4
     const bool in_range = zero || (exponent < 112 && exponent >= -100);
-    representable = in_range && (zero || x.smallest >= (static_cast<uint32_t>(max(-14 - e, -100) + 127) << 24) - 1u);
+    representable = in_range && (zero || x.smallest >= (static_cast<uint32_t>(max(least - e, -100) + 127) << 24) - 1u);
     scale = __uint_as_float(static_cast<uint32_t>((in_range ? e : 0) + 127) << 23);
     inverse = __uint_as_float(static_cast<uint32_t>((in_range ? -e : 0) + 127) << 23);
   }
@@ -316,12 +323,24 @@ struct ChannelScale {
 #define LONGCONV_ASM_REGISTERS_8 \
   LONGCONV_ASM_REGISTERS_4 \
   ", %4, %5, %6, %7"
+#define LONGCONV_ASM_REGISTERS_12 \
+  LONGCONV_ASM_REGISTERS_8 \
+  ", %8, %9, %10, %11"
 #define LONGCONV_ASM_REGISTERS_16 \
   LONGCONV_ASM_REGISTERS_8 \
   ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define LONGCONV_ASM_REGISTERS_20 \
+  LONGCONV_ASM_REGISTERS_16 \
+  ", %16, %17, %18, %19"
+#define LONGCONV_ASM_REGISTERS_24 \
+  LONGCONV_ASM_REGISTERS_16 \
+  ", %16, %17, %18, %19, %20, %21, %22, %23"
 #define LONGCONV_ASM_REGISTERS_32 \
   LONGCONV_ASM_REGISTERS_16 \
   ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define LONGCONV_ASM_REGISTERS_40 \
+  LONGCONV_ASM_REGISTERS_32 \
+  ", %32, %33, %34, %35, %36, %37, %38, %39"
 #define LONGCONV_ASM_REGISTERS_48 \
   LONGCONV_ASM_REGISTERS_32 \
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47"
@@ -339,8 +358,12 @@ struct ChannelScale {
 
 #define LONGCONV_ASM_OUTPUTS_4(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
 #define LONGCONV_ASM_OUTPUTS_8(d, i) LONGCONV_ASM_OUTPUTS_4(d, i), LONGCONV_ASM_OUTPUTS_4(d, i + 4)
+#define LONGCONV_ASM_OUTPUTS_12(d, i) LONGCONV_ASM_OUTPUTS_8(d, i), LONGCONV_ASM_OUTPUTS_4(d, i + 8)
 #define LONGCONV_ASM_OUTPUTS_16(d, i) LONGCONV_ASM_OUTPUTS_8(d, i), LONGCONV_ASM_OUTPUTS_8(d, i + 8)
+#define LONGCONV_ASM_OUTPUTS_20(d, i) LONGCONV_ASM_OUTPUTS_16(d, i), LONGCONV_ASM_OUTPUTS_4(d, i + 16)
+#define LONGCONV_ASM_OUTPUTS_24(d, i) LONGCONV_ASM_OUTPUTS_16(d, i), LONGCONV_ASM_OUTPUTS_8(d, i + 16)
 #define LONGCONV_ASM_OUTPUTS_32(d, i) LONGCONV_ASM_OUTPUTS_16(d, i), LONGCONV_ASM_OUTPUTS_16(d, i + 16)
+#define LONGCONV_ASM_OUTPUTS_40(d, i) LONGCONV_ASM_OUTPUTS_32(d, i), LONGCONV_ASM_OUTPUTS_8(d, i + 32)
 #define LONGCONV_ASM_OUTPUTS_48(d, i) LONGCONV_ASM_OUTPUTS_32(d, i), LONGCONV_ASM_OUTPUTS_16(d, i + 32)
 #define LONGCONV_ASM_OUTPUTS_64(d, i) LONGCONV_ASM_OUTPUTS_32(d, i), LONGCONV_ASM_OUTPUTS_32(d, i + 32)
 #define LONGCONV_ASM_OUTPUTS_96(d, i) LONGCONV_ASM_OUTPUTS_64(d, i), LONGCONV_ASM_OUTPUTS_32(d, i + 64)
@@ -355,7 +378,7 @@ struct ChannelScale {
 ///   wgmma_wait<0>();                                // all but the latest 0 groups have ended
 ///   keep_registers(d);                              // before d is read
 ///
-/// N is 8, 16, 32, 64, 96, 128, 192 or 256. A step covers k = 16 elements of bf16 and f16, 8 of tf32: 32 bytes.
+/// N is 8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 192 or 256. A step covers k = 16 elements of bf16 and f16, 8 of tf32: 32 bytes.
 /// With g = lane / 4, c = lane % 4 and w = the warp's place in its warpgroup, d[4*j + 2*h + e] is
 /// D(16*w + 8*h + g, 8*j + 2*c + e). A from registers: the four 32-bit registers of mma.sync's m16n8k16 (tf32: m16n8k8),
 /// rows 16*w to 16*w + 15.
@@ -368,9 +391,10 @@ namespace ptx {
 /// How a tile lies in shared memory.
 enum class Swizzle : uint32_t { none = 0, bytes128 = 1, bytes64 = 2, bytes32 = 3 };
 
-/// A matrix descriptor. Without swizzle, K-major: core matrices of 8 rows x 16 bytes, each 128 bytes in one piece;
-/// `leading_bytes` from one core matrix to the next along K, `stride_bytes` along M or N. The start is a multiple of 16
-/// bytes; moving it by s bytes is adding s >> 4. All three numbers are below 2^18. Do not build one from a literal zero
+/// A matrix descriptor. Without swizzle: core matrices of 8 lines x 16 bytes, each 128 bytes in one piece. K-major: a line is
+/// a row of M or N, its 16 bytes lie along K; transposed: a line is one k, its 16 bytes are 8 rows. Either way
+/// `leading_bytes` is from one core matrix to the next along K, `stride_bytes` along M or N. The start is a multiple of 16
+/// bytes, any line of a core matrix when those along the lines follow each other; moving it by s bytes is adding s >> 4. All three numbers are below 2^18. Do not build one from a literal zero
 /// address: that crashes some compilers.
 __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t address, uint32_t leading_bytes, uint32_t stride_bytes,
                                                      Swizzle swizzle = Swizzle::none) {
@@ -450,8 +474,12 @@ struct WgmmaInstruction;
 
 LONGCONV_WGMMA(8, 4, "%4", "%5", "%6", "%7", "%8", "%9", "%10")
 LONGCONV_WGMMA(16, 8, "%8", "%9", "%10", "%11", "%12", "%13", "%14")
+LONGCONV_WGMMA(24, 12, "%12", "%13", "%14", "%15", "%16", "%17", "%18")
 LONGCONV_WGMMA(32, 16, "%16", "%17", "%18", "%19", "%20", "%21", "%22")
+LONGCONV_WGMMA(40, 20, "%20", "%21", "%22", "%23", "%24", "%25", "%26")
+LONGCONV_WGMMA(48, 24, "%24", "%25", "%26", "%27", "%28", "%29", "%30")
 LONGCONV_WGMMA(64, 32, "%32", "%33", "%34", "%35", "%36", "%37", "%38")
+LONGCONV_WGMMA(80, 40, "%40", "%41", "%42", "%43", "%44", "%45", "%46")
 LONGCONV_WGMMA(96, 48, "%48", "%49", "%50", "%51", "%52", "%53", "%54")
 LONGCONV_WGMMA(128, 64, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
 LONGCONV_WGMMA(192, 96, "%96", "%97", "%98", "%99", "%100", "%101", "%102")
@@ -837,15 +865,21 @@ template <Activation kActivation> LC_DEVICE double activate(double v, double neg
 //   thread (warp w, g = lane/4, c = lane%4) of a warpgroup holds rows 16w+g and 16w+g+8, columns 8j+2c and 8j+2c+1:
 //   acc[4j + 2h + i] = D[16w + g + 8h][8j + 2c + i]
 //
+// With several phases (tile/phases.cuh) there is an accumulator tile for each, and column x of phase p is column
+// x * kPhases + p of the rows: a lane's two columns of all phases are 2 * kPhases neighbours.
+//
 // Each warp stages a few rows in its own shared memory and lets the copy engine write them; no other warp waits.
 // Store modes:
 //   windows  memory-bound problems. Each row writes the part of its N columns that begins on its own 32-byte sector:
 //            columns [s, s + N - sector). Tiles advance by N - sector; no partial sectors between tiles.
 //   ends     compute-bound problems with unaligned rows. Tiles advance by N; the aligned middle goes by bulk store, the
 //            two ragged ends (together one sector) by plain stores.
-//   direct   rows on 16-byte boundaries (8 for f32): straight from registers, no staging.
+//   direct   rows on 16-byte boundaries: straight from registers, no staging. One phase.
+//   whole    rows on 16-byte boundaries, several phases: as ends, but all columns go by bulk store.
+//   sectors  f32, one phase: as windows, straight from registers. Lanes of a quad exchange columns so that they hold one
+//            whole sector of their row; a warp's store writes eight of them. No staging, nothing to wait for.
 
-enum class Store { windows, ends, direct };
+enum class Store { windows, ends, direct, whole, sectors };
 
 template <class E> LC_DEVICE void store_element(E* p, uint32_t bits);
 template <> LC_DEVICE void store_element<float>(float* p, uint32_t bits) { *reinterpret_cast<uint32_t*>(p) = bits; }
@@ -858,53 +892,67 @@ template <class E> struct RowsOut {
   E* y;              // row 0, column 0 of this window
   int64_t pitch;         // elements between rows
   int rows;          // valid rows, may be <= 0
-  int columns;       // valid columns of the window, may exceed N or be <= 0
+  int columns;       // valid columns of the window, may exceed its width or be <= 0
   bool first, last;  // first / last window of the row
 };
 
-// P: Element, kColumns (N), kStore, kStageRows (4 or 8).
+// P: Element, kColumns (N, of a phase), kPhases, kStore, kStageRows (4 or 8).
 template <class P> struct RowStore {
   using E = typename P::Element;
-  static constexpr int kBytes = sizeof(E), kN = P::kColumns, kSector = 32 / kBytes, kAlign = 16 / kBytes;
-  static constexpr int kStep = P::kStore == Store::windows ? kN - kSector : kN;
+  static constexpr int kBytes = sizeof(E), kN = P::kColumns, kPhases = P::kPhases, kSector = 32 / kBytes, kAlign = 16 / kBytes;
+  static constexpr bool kStaged = P::kStore != Store::direct && P::kStore != Store::sectors;
+  static constexpr bool kWindowed = P::kStore == Store::windows || P::kStore == Store::sectors;
+  static constexpr int kWidth = kN * kPhases;  // columns of a window
+  // Steps between windows, of a phase and of the row: the next window begins to write on its first sector boundary.
+  static constexpr int kPhaseStep = !kWindowed ? kN : kPhases == 1 ? kN - kSector : kN - ceil_div(kSector - 1, kPhases);
+  static constexpr int kStep = kPhaseStep * kPhases;
+  static constexpr bool kWholeSectors = kStep % kSector == 0;  // every window begins as far from a sector as the others
   static constexpr int kRows = P::kStageRows;
-  static constexpr int kPitchBytes = kN * kBytes + (kBytes == 2 ? 16 : 32);  // conflict-free for the fragment's stores
-  static constexpr int kStageBytes = P::kStore == Store::direct ? 0 : kRows * kPitchBytes;  // of one warp
+  static constexpr int kPitchBytes = kWidth * kBytes + (kBytes == 2 ? 16 : 32);  // one phase: conflict-free for the fragment's stores
+  static_assert(kPhases == 1 || kStaged, "phases meet in shared memory");
+  using Accumulators = const float (&)[kPhases][kN / 2];
+  static constexpr int kStageBytes = kStaged ? kRows * kPitchBytes : 0;  // of one warp
 
   static LC_DEVICE uint32_t misalignment(const E* p) { return static_cast<uint32_t>(reinterpret_cast<uint64_t>(p) & 15) / kBytes; }
   // Columns to the next sector boundary.
   static LC_DEVICE int to_sector(const E* p) { return static_cast<int>(0u - static_cast<uint32_t>(reinterpret_cast<uint64_t>(p)) & 31u) / kBytes; }
 
-  static LC_DEVICE void store(const float (&acc)[kN / 2], const RowsOut<E>& out, uint32_t stage, int lane) {
-    if constexpr (P::kStore == Store::direct) store_direct(acc, out, lane);
+  static LC_DEVICE void store(Accumulators acc, const RowsOut<E>& out, uint32_t stage, int lane) {
+    if constexpr (P::kStore == Store::direct) store_direct(acc[0], out, lane);
+    else if constexpr (P::kStore == Store::sectors) store_sectors(acc[0], out, lane);
     else store_staged(acc, out, stage, lane);
   }
   // Before the kernel ends: shared memory must outlive the copies that read it.
   static LC_DEVICE void finish() {
-    if constexpr (P::kStore != Store::direct) bulk_wait<0>();
+    if constexpr (kStaged) bulk_wait<0>();
   }
 
  private:
-  static LC_DEVICE void stage_row(const float (&acc)[kN / 2], int h, uint32_t a, bool odd) {
+  static LC_DEVICE void stage_row(Accumulators acc, int h, uint32_t a, bool odd) {
 #pragma unroll
     for (int j = 0; j < kN / 8; ++j) {
-      const float v0 = acc[4 * j + 2 * h], v1 = acc[4 * j + 2 * h + 1];
-      if constexpr (kBytes == 2) {
-        const uint32_t v = pack2<E>(v0, v1);
-        if (!odd) store_shared_u32(a + j * 16, v);
-        else { store_shared_u16(a + j * 16, v); store_shared_u16(a + j * 16 + 2, v >> 16); }
-      } else if (!odd) {
-        store_shared_v2(a + j * 32, v0, v1);
-      } else {
-        store_shared_u32(a + j * 32, __float_as_uint(v0));
-        store_shared_u32(a + j * 32 + 4, __float_as_uint(v1));
+#pragma unroll
+      for (int e = 0; e < kPhases; ++e) {  // pairs of the 2 * kPhases neighbours
+        const float v0 = acc[2 * e % kPhases][4 * j + 2 * h + 2 * e / kPhases];
+        const float v1 = acc[(2 * e + 1) % kPhases][4 * j + 2 * h + (2 * e + 1) / kPhases];
+        const uint32_t to = a + (8 * j * kPhases + 2 * e) * kBytes;
+        if constexpr (kBytes == 2) {
+          const uint32_t v = pack2<E>(v0, v1);
+          if (!odd) store_shared_u32(to, v);
+          else { store_shared_u16(to, v); store_shared_u16(to + 2, v >> 16); }
+        } else if (!odd) {
+          store_shared_v2(to, v0, v1);
+        } else {
+          store_shared_u32(to, __float_as_uint(v0));
+          store_shared_u32(to + 4, __float_as_uint(v1));
+        }
       }
     }
   }
 
-  static LC_DEVICE void store_staged(const float (&acc)[kN / 2], const RowsOut<E>& out, uint32_t stage, int lane) {
+  static LC_DEVICE void store_staged(Accumulators acc, const RowsOut<E>& out, uint32_t stage, int lane) {
     const int g = lane >> 2, c = lane & 3;
-    const bool edge = P::kStore == Store::windows ? out.first || out.last || out.columns < kN : out.columns < kN;
+    const bool edge = P::kStore == Store::windows ? out.first || out.last || out.columns < kWidth : out.columns < kWidth;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
 #pragma unroll
@@ -914,22 +962,26 @@ template <class P> struct RowStore {
         __syncwarp();
         if (kRows == 8 || g / kRows == q) {
           const uint32_t pad = misalignment(out.y + (h * 8 + g) * out.pitch);
-          stage_row(acc, h, stage + (g % kRows) * kPitchBytes + (pad + 2 * c) * kBytes, pad & 1);
+          stage_row(acc, h, stage + (g % kRows) * kPitchBytes + (pad + 2 * c * kPhases) * kBytes, pad & 1);
         }
         fence_proxy_async();
         __syncwarp();
         if (!edge) {
           if (lane < kRows && row0 + lane < out.rows) {
             E* row = out.y + (row0 + lane) * out.pitch;
-            const int s = to_sector(row);
-            bulk_store(row + s, stage + lane * kPitchBytes + (misalignment(row) + s) * kBytes, (kN - kSector) * kBytes);
+            const int s = P::kStore == Store::whole ? 0 : to_sector(row);
+            const int columns = P::kStore == Store::whole  ? kWidth
+                                : P::kStore == Store::ends ? kWidth - kSector
+                                : kWholeSectors            ? kStep
+                                                           : window_end(row) - s;
+            bulk_store(row + s, stage + lane * kPitchBytes + (misalignment(row) + s) * kBytes, columns * kBytes);
           }
           if constexpr (P::kStore == Store::ends) {
 #pragma unroll
             for (int i = 0; i < kRows * kSector / 32; ++i) {
               const int r = (i * 32 + lane) / kSector, e = (i * 32 + lane) % kSector;
               E* row = out.y + (row0 + r) * out.pitch;
-              const int column = e < to_sector(row) ? e : kN - kSector + e;
+              const int column = e < to_sector(row) ? e : kWidth - kSector + e;
               if (row0 + r < out.rows) store_element(row + column, staged(stage, r, row, column));
             }
           }
@@ -939,7 +991,7 @@ template <class P> struct RowStore {
             E* row = out.y + (row0 + r) * out.pitch;
             const int s = to_sector(row);
             const int begin = P::kStore == Store::windows && !out.first ? s : 0;
-            const int end = min(out.columns, P::kStore == Store::windows && !out.last ? kStep + s : kN);
+            const int end = min(out.columns, P::kStore == Store::windows && !out.last ? window_end(row) : kWidth);
             for (int column = begin + lane; column < end; column += 32)
               store_element(row + column, staged(stage, r, row, column));
           }
@@ -949,22 +1001,65 @@ template <class P> struct RowStore {
     }
   }
 
+  // The column at which the next window begins to write.
+  static LC_DEVICE int window_end(const E* row) { return kStep + to_sector(kWholeSectors ? row : row + kStep); }
+
   static LC_DEVICE uint32_t staged(uint32_t stage, int r, const E* row, int column) {
     const uint32_t a = stage + r * kPitchBytes + (misalignment(row) + column) * kBytes;
     return kBytes == 2 ? load_shared_u16(a) : load_shared_u32(a);
+  }
+
+  // Row r's sectors begin at column s = to_sector(row). Of sector m, lane c of the quad writes columns x = s + 8m + 2c + i,
+  // i = 0, 1. With d = s + i, x is in group m + (c + d/2)/4 of eight columns, at lane (c + d/2) mod 4 and place d mod 2 of
+  // its pair: for each i one shuffle, before which a lane chooses the register that its reader wants.
+  static LC_DEVICE void store_sectors(const float (&acc)[kN / 2], const RowsOut<E>& out, int lane) {
+    static_assert(kBytes == 4, "a quad holds one sector of f32");
+    const int g = lane >> 2, c = lane & 3;
+    const bool edge = out.first || out.last || out.columns < kN;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      E* row = out.y + (h * 8 + g) * out.pitch;
+      const bool valid = h * 8 + g < out.rows;
+      const int s = to_sector(row);
+      if (!edge) {
+        const bool odd = s & 1;
+        const int d0 = s >> 1, d1 = (s + 1) >> 1, from0 = (lane & ~3) | ((c + d0) & 3), from1 = (lane & ~3) | ((c + d1) & 3);
+        const bool wrap0 = c < d0, wrap1 = c < d1;
+#pragma unroll
+        for (int m = 0; m < kN / 8 - 1; ++m) {
+          const float even = acc[4 * m + 2 * h], uneven = acc[4 * m + 2 * h + 1];
+          const float next_even = acc[4 * m + 4 + 2 * h], next_uneven = acc[4 * m + 5 + 2 * h];
+          const float a = odd ? (wrap0 ? next_uneven : uneven) : (wrap0 ? next_even : even);
+          const float b = odd ? (wrap1 ? next_even : even) : (wrap1 ? next_uneven : uneven);
+          const float2 pair = make_float2(__shfl_sync(~0u, a, from0), __shfl_sync(~0u, b, from1));
+          if (valid) *reinterpret_cast<float2*>(row + s + 8 * m + 2 * c) = pair;
+        }
+      } else if (valid) {
+        const int begin = out.first ? 0 : s, end = min(out.columns, out.last ? kN : kStep + s);
+#pragma unroll
+        for (int i = 0; i < kN / 4; ++i) {
+          const int column = i / 2 * 8 + 2 * c + i % 2;
+          if (column >= begin && column < end) row[column] = acc[4 * (i / 2) + 2 * h + i % 2];
+        }
+      }
+    }
   }
 
   static LC_DEVICE void store_direct(const float (&acc)[kN / 2], const RowsOut<E>& out, int lane) {
     const int g = lane >> 2, c = lane & 3;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      if (h * 8 + g < out.rows) {
-        E* row = out.y + (h * 8 + g) * out.pitch;
-        if constexpr (kBytes == 4) {
+      if constexpr (kBytes == 4) {
+        // Two lanes exchange pairs so that each holds 4 consecutive columns: a quad writes two sectors of its row at once.
+        const bool odd = c & 1;
 #pragma unroll
-          for (int j = 0; j < kN / 8; ++j)
-            if (8 * j + 2 * c < out.columns)
-              *reinterpret_cast<float2*>(row + 8 * j + 2 * c) = make_float2(acc[4 * j + 2 * h], acc[4 * j + 2 * h + 1]);
+        for (int j = 0; j < kN / 8; j += 2) {
+          const float* own = acc + 4 * j + 2 * h;  // pairs of groups j and j + 1: own[0], own[1] and own[4], own[5]
+          const float a = __shfl_xor_sync(~0u, odd ? own[0] : own[4], 1), b = __shfl_xor_sync(~0u, odd ? own[1] : own[5], 1);
+          const int column = 8 * (j + odd) + 4 * (c >> 1);
+          if (h * 8 + g < out.rows && column < out.columns)
+            *reinterpret_cast<float4*>(out.y + (h * 8 + g) * out.pitch + column) =
+                odd ? make_float4(a, b, own[4], own[5]) : make_float4(own[0], own[1], a, b);
         }
       }
       if constexpr (kBytes == 2) {
@@ -988,9 +1083,9 @@ template <class P> struct RowStore {
   }
 };
 
-// Bias, residual and activation on the fragment, in f32. residual: row 0, column 0 of the window, or null.
-template <class E, Activation kActivation, int kN>
-LC_DEVICE void apply_epilogue(float (&acc)[kN / 2], const RowsOut<E>& out, const E* bias, const E* residual,
+// Bias, residual and activation on the fragment of one phase, in f32. residual: row 0, column 0 of the window, or null.
+template <class E, Activation kActivation, int kN, int kPhases>
+LC_DEVICE void apply_epilogue(float (&acc)[kN / 2], int phase, const RowsOut<E>& out, const E* bias, const E* residual,
                               int64_t residual_pitch, float negative_slope, int lane) {
   const int g = lane >> 2, c = lane & 3;
 #pragma unroll
@@ -1003,7 +1098,7 @@ LC_DEVICE void apply_epilogue(float (&acc)[kN / 2], const RowsOut<E>& out, const
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
         float& v = acc[4 * j + 2 * h + i];
-        const int column = 8 * j + 2 * c + i;
+        const int column = (8 * j + 2 * c + i) * kPhases + phase;
         v += b;
         if (residual && valid && column < out.columns) v += to_float(residual[r * residual_pitch + column]);
         v = activate<kActivation>(v, negative_slope);
@@ -1015,10 +1110,23 @@ LC_DEVICE void apply_epilogue(float (&acc)[kN / 2], const RowsOut<E>& out, const
 // ---- tile/finish_rows.cuh --------------------------------------------------------------------------------------------
 // From a warp's finished sums to rows of y: where they go, epilogue, store.
 
+// After the last wgmma has ended: accumulators of phases that have taps hold their sums, the others zero.
+template <class C, int kPhases, int kCount> LC_DEVICE void settle_phases(float (&acc)[kPhases][kCount]) {
+#pragma unroll
+  for (int phase = 0; phase < kPhases; ++phase) {
+    if (C::has_taps(phase)) {
+      keep_registers(acc[phase]);
+    } else {
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) acc[phase][i] = 0.f;
+    }
+  }
+}
+
 // C: kStep, kOutChannels, kBias, kResidual, kActivation. `channel0`: the warp's first output channel of the item's group;
 // `way`: which of the block's stretches of time.
-template <class C, class Rows, class P, int kCount>
-LC_DEVICE void finish_rows(float (&acc)[kCount], const P& p, const Item& item, int channel0, int way, uint32_t stage, int lane) {
+template <class C, class Rows, class P, int kPhases, int kCount>
+LC_DEVICE void finish_rows(float (&acc)[kPhases][kCount], const P& p, const Item& item, int channel0, int way, uint32_t stage, int lane) {
   using Element = typename C::Element;
   const int64_t row0 = static_cast<int64_t>(item.group) * C::kOutChannels + channel0;
   const int64_t t0 = static_cast<int64_t>(item.tile) * C::kStep + way * Rows::kStep;
@@ -1029,11 +1137,14 @@ LC_DEVICE void finish_rows(float (&acc)[kCount], const P& p, const Item& item, i
   out.columns = static_cast<int>(min(p.out_length - t0, static_cast<int64_t>(1 << 30)));
   out.first = t0 == 0;
   out.last = out.columns <= Rows::kStep;
-  if (C::kBias || C::kResidual || C::kActivation != Activation::none)
-    apply_epilogue<Element, C::kActivation, 2 * kCount>(
-        acc, out, C::kBias ? p.bias + row0 : nullptr,
-        C::kResidual ? p.residual + item.batch * p.residual_batch + row0 * p.residual_channel + t0 : nullptr, p.residual_channel,
-        p.negative_slope, lane);
+  if (C::kBias || C::kResidual || C::kActivation != Activation::none) {
+#pragma unroll
+    for (int phase = 0; phase < kPhases; ++phase)
+      apply_epilogue<Element, C::kActivation, 2 * kCount, kPhases>(
+          acc[phase], phase, out, C::kBias ? p.bias + row0 : nullptr,
+          C::kResidual ? p.residual + item.batch * p.residual_batch + row0 * p.residual_channel + t0 : nullptr, p.residual_channel,
+          p.negative_slope, lane);
+  }
   if (out.columns > 0) Rows::store(acc, out, stage, lane);
 }
 
@@ -1079,6 +1190,43 @@ __device__ __forceinline__ void store_matrix_x4_transposed(uint32_t row, const u
 }  // namespace ptx
 }  // namespace longconv
 
+// ---- tile/phases.cuh -------------------------------------------------------------------------------------------------
+// Outputs in interleaved phases: y[p + kPhases*m] takes the taps of phase p, which read x at m + offset(k).
+//
+//   phase(k) = (kShift - k*kDilation) mod kPhases,   offset(k) = (k*kDilation + phase(k) - kShift) / kPhases
+//
+// That is a convolution's data gradient (kPhases its stride, k counted from its last tap, kShift what of the first offset is no whole
+// step): see src/cuda/polyphase_problem.h. Among kPeriod consecutive taps no two have the same phase, and tap
+// k + kPeriod has tap k's phase, kRowStep samples on. With one phase: phase 0, offset k*kDilation.
+
+LC_CONSTEXPR int64_t gcd_of_wide(int64_t a, int64_t b) { return b ? gcd_of_wide(b, a % b) : a; }
+
+template <int64_t kPhases, int64_t kDilation, int64_t kShift, int64_t kKernel> struct Phases {
+  static constexpr int64_t kDivisor = gcd_of_wide(kPhases, kDilation), kCycle = kPhases / kDivisor;
+  static constexpr int64_t kPeriod = kCycle < kKernel ? kCycle : kKernel, kRowStep = kDilation / kDivisor;
+
+  static LC_CONSTEXPR int64_t phase(int64_t tap) { return ((kShift - tap * kDilation) % kPhases + kPhases) % kPhases; }
+  static LC_CONSTEXPR int64_t offset(int64_t tap) { return (tap * kDilation + phase(tap) - kShift) / kPhases; }
+  // The first of a phase's taps; kCycle or more, or not below kKernel: it has none.
+  static LC_CONSTEXPR int64_t first_tap(int64_t phase) {
+    const int64_t wanted = kShift - phase;
+    if (wanted % kDivisor != 0) return kKernel;
+    return ((wanted / kDivisor % kCycle + kCycle) * kInverse) % kCycle;
+  }
+
+ private:
+  // kRowStep * kInverse = 1 modulo kCycle.
+  static LC_CONSTEXPR int64_t inverse(int64_t a, int64_t n) {
+    int64_t r0 = n, r1 = a % n, t0 = 0, t1 = 1;
+    while (r1 != 0) {
+      const int64_t q = r0 / r1, r2 = r0 - q * r1, t2 = t0 - q * t1;
+      r0 = r1, r1 = r2, t0 = t1, t1 = t2;
+    }
+    return (t0 % n + n) % n;
+  }
+  static constexpr int64_t kInverse = kCycle == 1 ? 0 : inverse(kRowStep, kCycle);
+};
+
 // ---- tile/pack_order.cuh ---------------------------------------------------------------------------------------------
 // Packed rows: a tap of a strided convolution reads every stride-th sample, so samples are kept by residue (polyphase):
 // plane p, row r holds raw element e = r*kStride + residue(p). Tap k is row k*dilation/stride of plane k*dilation mod stride.
@@ -1093,7 +1241,35 @@ template <int kStrideSamples, int kDilationSamples, int kGroupTaps> struct Polyp
   static LC_CONSTEXPR int residue(int plane) { return kAllResidues ? plane * kResidueStep : plane * kDilation % kStride; }
   // The row, counted over all planes of `plane_rows` rows, at which a tap's samples begin.
   static LC_DEVICE int tap_row(int tap, int plane_rows) { return plane(tap) * plane_rows + tap * kDilation / kStride; }
+  // Rows that a group's taps read beyond those of one tap; samples between the windows of neighbouring groups.
+  static constexpr int kTapRows = (kTaps - 1) * kDilation / kStride;
+  static constexpr int64_t kGroupStep = static_cast<int64_t>(kTaps) * kDilation;
+  // All outputs are of one phase (tile/phases.cuh).
+  static constexpr int kPhases = 1, kPeriod = 1;
+  static LC_CONSTEXPR int phase(int) { return 0; }
+  static LC_CONSTEXPR bool has_taps(int) { return true; }
 };
+
+// The taps of outputs in kPhases interleaved phases: the signal is read with stride 1, in one plane. A group has whole periods of
+// taps, or is the only one.
+template <int kOutPhases, int kDilationSamples, int kShift, int kGroupTaps, int kKernel> struct Interleaved {
+  using All = Phases<kOutPhases, kDilationSamples, kShift, kKernel>;
+  static constexpr int kPhases = kOutPhases, kPeriod = static_cast<int>(All::kPeriod), kTaps = kGroupTaps;
+  static_assert(kTaps % kPeriod == 0 || kTaps == kKernel, "groups begin with the same phase");
+  static constexpr int kStride = 1, kDilation = kDilationSamples, kPlanes = 1;
+  static LC_CONSTEXPR int residue(int) { return 0; }
+  static LC_CONSTEXPR int phase(int tap) { return static_cast<int>(All::phase(tap)); }
+  static LC_CONSTEXPR bool has_taps(int phase) { return All::first_tap(phase) < kKernel; }
+  static LC_DEVICE int tap_row(int tap, int) { return (tap * kDilation - kShift + kPhases - 1) / kPhases; }
+  static constexpr int kTapRows = max_of(0, ((kTaps - 1) * kDilation - kShift + kPhases - 1) / kPhases);
+  static constexpr int64_t kGroupStep = static_cast<int64_t>(kTaps) * kDilation / kPhases;
+};
+
+// By the number of phases.
+template <int kPhases, int kShift, int kStride, int kDilation, int kTaps, int kKernel>
+struct TapRows : Interleaved<kPhases, kDilation, kShift, kTaps, kKernel> {};
+template <int kShift, int kStride, int kDilation, int kTaps, int kKernel>
+struct TapRows<1, kShift, kStride, kDilation, kTaps, kKernel> : Polyphase<kStride, kDilation, kTaps> {};
 
 // Which row of which plane lane-step `i` writes, and the raw element it comes from. When every residue is needed, lanes
 // run along raw time (loads without bank conflicts for any stride; kPlaneRows mod 8 is chosen so that the stores have
@@ -1305,8 +1481,8 @@ template <class Element> struct Window {
   int channels;        // channels that exist, may be <= 0 or above the unit's
 };
 
-// C: Element, kUnitChannels, kUnitsPerSlot, kSlotChannels, kTapGroups, kTaps, kUnits, kInChannels, kStride, kDilation, kStep,
-// kPad, kRawNeeded, kRawPitch, kRawBytes, kRawStages, kTeam, kUnitStep, kGather, kWholeSlots.
+// C: Element, kUnitChannels, kUnitsPerSlot, kSlotChannels, kTapGroups, kGroupStep, kUnits, kInChannels, kInputStep (samples between
+// tiles), kPad, kRawNeeded, kRawPitch, kRawBytes, kRawStages, kTeam, kUnitStep, kGather, kWholeSlots.
 template <class C, class P> struct RawRing {
   using Element = typename C::Element;
   static constexpr int kBytes = sizeof(Element);
@@ -1342,8 +1518,7 @@ template <class C, class P> struct RawRing {
   static LC_DEVICE Window<Element> window(const P& p, const Item& at, int unit) {
     const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
     return {p.x + at.batch * p.x_batch + (at.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
-            static_cast<int64_t>(at.tile) * (static_cast<int64_t>(C::kStep) * C::kStride) - p.pad_left +
-                slot % C::kTapGroups * (static_cast<int64_t>(C::kTaps) * C::kDilation),
+            at.tile * C::kInputStep - p.pad_left + slot % C::kTapGroups * C::kGroupStep,
             C::kInChannels - channel};
   }
   // Does the window leave the signal, so that padding has to be made?
@@ -1360,7 +1535,7 @@ template <class C, class P> struct RawRing {
     if (C::kGather || item >= schedule.end) return;
     if (lane == 0) {
       const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
-      const int64_t from = first + slot % C::kTapGroups * (static_cast<int64_t>(C::kTaps) * C::kDilation);
+      const int64_t from = first + slot % C::kTapGroups * C::kGroupStep;
       load(base + channel * pitch + from * kBytes, from, C::kInChannels - channel, memory + stage * C::kRawBytes, full + 8 * stage);
     }
     if (++stage == C::kRawStages) stage = 0;
@@ -1376,7 +1551,7 @@ template <class C, class P> struct RawRing {
     if (item >= schedule.end) return;
     const Item at = schedule.item(item);
     base = reinterpret_cast<uint64_t>(p.x + at.batch * p.x_batch) + at.group * (C::kInChannels * pitch);
-    first = static_cast<int64_t>(at.tile) * (static_cast<int64_t>(C::kStep) * C::kStride) - p.pad_left;
+    first = at.tile * C::kInputStep - p.pad_left;
   }
   // An item may have fewer units than there are packers.
   LC_DEVICE void settle() {
@@ -1485,6 +1660,50 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
         position[r] = 0;
         if (++sweep[r] == Schedule<C>::kSweepsPerItem) { sweep[r] = 0; item[r] += schedule.step; }
         if (item[r] < schedule.end) from[r] = source(r, schedule.item(item[r]), sweep[r]);
+      }
+    }
+  }
+}
+
+// ---- tile/visit_marked.cuh -------------------------------------------------------------------------------------------
+// Deals the marked tiles of a bitmap to the blocks of a grid: with few marks, an even share for each and a quick end for all.
+
+// Calls use(tile, part) for this block's share of `parts` parts of every tile whose bit is set in marks[0, tiles). By all
+// kThreads (a multiple of 32) threads of a block, which then do the part together. Every block reads the whole bitmap.
+template <int kThreads, class Use>
+LC_DEVICE void visit_marked(const uint32_t* marks, int64_t tiles, int64_t parts, const Use& use) {
+  constexpr int kAhead = 4, kWarps = kThreads / 32;
+  __shared__ uint32_t words[kThreads], some[kWarps];
+  const int64_t count = (tiles + 31) / 32;
+  int64_t turn = 0;  // of the next part, modulo the grid
+  for (int64_t base = 0; base < count; base += kAhead * kThreads) {
+    uint32_t ahead[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      const int64_t at = base + i * kThreads + threadIdx.x;
+      ahead[i] = at < count ? marks[at] : 0;
+    }
+#pragma unroll 1
+    for (int i = 0; i < kAhead; ++i) {
+      uint32_t word = ahead[0];
+#pragma unroll
+      for (int j = 1; j < kAhead; ++j)
+        if (i == j) word = ahead[j];
+      const uint32_t ballot = __ballot_sync(~0u, word != 0);
+      __syncthreads();
+      words[threadIdx.x] = word;
+      if (threadIdx.x % 32 == 0) some[threadIdx.x / 32] = ballot;
+      __syncthreads();
+#pragma unroll 1
+      for (int warp = 0; warp < kWarps; ++warp) {
+        for (uint32_t lanes = some[warp]; lanes; lanes &= lanes - 1) {
+          const int at = warp * 32 + __ffs(lanes) - 1;
+          for (uint32_t bits = words[at]; bits; bits &= bits - 1) {
+            const int64_t tile = (base + i * kThreads + at) * 32 + __ffs(bits) - 1;
+            for (int64_t part = (blockIdx.x + gridDim.x - turn) % gridDim.x; part < parts; part += gridDim.x) use(tile, part);
+            turn = (turn + parts) % gridDim.x;
+          }
+        }
       }
     }
   }
@@ -1666,7 +1885,7 @@ template <class G> struct StageRegisters {
 // ==== Packs the weights for dense_fprop_sm90, tf32. From kernels/conv/pack_weights.cuh.
 namespace pack_weights_tf32 {
 
-// Weights (out, in/groups, tap) in any strides -> the order in which the dense forward kernels consume them, and with
+// Weights (out, in/groups, tap), or (in, out/groups, tap) with LC_TRANSPOSED, in any strides -> the order in which the dense forward kernels consume them, and with
 // the precision they multiply in. One block for each packed output channel; missing channels become zeros.
 //
 //   LC_FORMAT 0  TF32 (f32 rounded to nearest, ties away), 1 bf16, 2 f16:
@@ -1700,7 +1919,7 @@ __global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_consta
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
-  const Element* w = p.w + (static_cast<int64_t>(group) * kOutChannels + o) * p.w_out;
+  const Element* w = p.w + group * (0 ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;
   const int64_t count = static_cast<int64_t>(kInChannels) * kKernel;
   auto at = [&](int64_t channel, int64_t tap) -> Element {
     if (real && channel < kInChannels) return w[channel * p.w_in + tap * p.w_tap];
@@ -1770,6 +1989,8 @@ namespace dense_fprop_sm90_tf32 {
 //
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
+// And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have accumulators of their own (tile/phases.cuh).
+//
 // As matrices, for one tile of time: D[o, t] += W_k[o, i] * X_k[t, i]^T, where X_k is the tile's packed signal read
 // from row offset (k*dilation)/stride of polyphase plane (k*dilation) mod stride. A tap is only an address.
 //
@@ -1778,10 +1999,10 @@ namespace dense_fprop_sm90_tf32 {
 //                               per packer              [chunk of channels][plane][row] x 16 B  \
 //   packed weights   --bulk-------------------------->  W ring  [o][k-step]                      wgmma --> acc --stage--> bulk
 //
-// Roles (384 threads, one persistent block per multiprocessor):
-//   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns each: over output channels (kChannelWays 2) or time (1)
-//   warps 8-10  packers; each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
-//   warp 11     loads packed weights; where all of them stay in shared memory, it is the fourth packer after that
+// Roles (384 or 512 threads, one persistent block per multiprocessor):
+//   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns (of each phase) each: over output channels (kChannelWays 2) or time (1)
+//   warps 8-10  packers (or 8-14); each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
+//   last warp   loads packed weights; where all of them stay in shared memory, it may be the fourth packer after that
 // In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
 // one window. Barriers: slot full (kChunks packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
@@ -1800,36 +2021,37 @@ using Element = float;
 using MmaType = tf32;
 
 // --- the configuration
-constexpr int kN = 128, kChannelWays = 2, kTimeWays = 2 / kChannelWays;
+constexpr int kN = 256, kChannelWays = 2, kTimeWays = 2 / kChannelWays;
 constexpr int kMBlocks = 1, kRingRows = 64 * kMBlocks;  // output channels of a warpgroup
 constexpr int kChunks = 2, kWSteps = 1;
-constexpr Store kStore = static_cast<Store>(0);
+constexpr Store kStore = static_cast<Store>(4);
 enum class Pack { any, transposed, gather };
 constexpr Pack kPack = static_cast<Pack>(0);
 
 struct StorePolicy {
   using Element = dense_fprop_sm90_tf32::Element;
-  static constexpr int kColumns = kN, kStageRows = 4;
+  static constexpr int kColumns = kN, kPhases = 1, kStageRows = 0;
   static constexpr Store kStore = dense_fprop_sm90_tf32::kStore;
 };
 using Rows = RowStore<StorePolicy>;
 
 // Everything that follows from the problem and the configuration; the tile movers read it.
-struct C : Polyphase<kStride, 4, 3> {
+struct C : TapRows<1, 0, kStride, 4, 3, kKernel> {
   using Element = dense_fprop_sm90_tf32::Element;
   static constexpr int kInChannels = dense_fprop_sm90_tf32::kInChannels, kOutChannels = dense_fprop_sm90_tf32::kOutChannels;
   static constexpr Pad kPad = dense_fprop_sm90_tf32::kPad;
   static constexpr Activation kActivation = static_cast<Activation>(0);
   static constexpr bool kBias = 0, kResidual = 0;
   static constexpr bool kResident = 0, kStationary = 1, kGather = kPack == Pack::gather;
-  static constexpr int kPackers = 4, kCluster = 1, kRawStages = 2, kWStages = 24, kSlots = 4;
+  static constexpr int kPackers = 4, kCluster = 1, kRawStages = 1, kWStages = 24, kSlots = 3;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk, kUnitsPerSlot = kChunks, kPackersPerSlot = kChunks;
-  static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;  // time steps that a block computes
+  static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
-  static constexpr int kPlaneRows = plane_rows(kSpan + (kTaps - 1) * kDilation / kStride, kStride);
+  static constexpr int64_t kInputStep = static_cast<int64_t>(Rows::kPhaseStep * kTimeWays) * kStride;
+  static constexpr int kPlaneRows = plane_rows(kSpan + kTapRows, kStride);
   static constexpr int kRawNeeded = kStride == 1 ? kPlaneRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   // + kChunk - 1: a row may begin anywhere in its first 16 bytes. Odd multiple of 16 bytes: ldmatrix without conflicts.
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + kChunk - 1) * kBytes, 16) | 1) * 16;
@@ -1854,16 +2076,19 @@ struct C : Polyphase<kStride, 4, 3> {
   static constexpr int kSharedBarriers = kSharedOut + 8 * Rows::kStageBytes;
   static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
 };
-static_assert(C::kSharedBytes <= 217600 && 217600 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 223664 && 223664 <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
 static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
-static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
+static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-static_assert(C::kSlots >= 2, "slots are released one group late; a packer, at most 4 chunks ahead, is never two uses of a slot ahead");
+static_assert(C::kSlots >= 2 && C::kSlots * kChunks >= C::kPackers, "slots are released one group late; a packer is never two uses of a slot ahead");
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
-constexpr int kThreads = 384, kMmaRegisters = 200, kPackerRegisters = 104;
-static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
+// 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
+constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
+constexpr int kMmaRegisters = kThreads == 512 ? 160 : 200, kPackerRegisters = kThreads == 512 ? 96 : 104;
+static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
+static_assert(kThreads == 384 || kN <= 128, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
 using Params = FpropParams<Element>;
 using Raw = RawRing<C, Params>;
@@ -1925,11 +2150,11 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
-  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
+  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kPhaseStep * 16, C::kChunkRows * 16, 128);
   const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
-  float acc[kMBlocks][kN / 2];
+  float acc[kMBlocks][C::kPhases][kN / 2];
 
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
@@ -1942,7 +2167,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
           if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
         }
       };
-      int accumulate = 0;
+      int accumulate[C::kPeriod] = {};
 #pragma unroll 1
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
@@ -1950,10 +2175,12 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
           if (sweep == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
           const int taps = C::kTapGroups == 1 ? kKernel : min(C::kTaps, kKernel - group * C::kTaps);
 #pragma unroll 1
-          for (int k = 0; k < taps; ++k) {
-            const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4) + C::tap_row(k, C::kPlaneRows);
+          for (int k0 = 0; k0 < taps; k0 += C::kPeriod) {
 #pragma unroll
-            for (int s = 0; s < C::kTapStages; ++s) {
+            for (int stage = 0; stage < C::kPeriod * C::kTapStages; ++stage) {  // taps of different phases
+              const int i = stage / C::kTapStages, s = stage % C::kTapStages;
+              if (C::kPeriod > 1 && k0 + i >= taps) break;
+              const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4) + C::tap_row(k0 + i, C::kPlaneRows);
               barrier_wait(full + 8 * ws, w_phase);
               const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
               wgmma_fence();
@@ -1961,9 +2188,9 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
               for (int q = 0; q < kWSteps; ++q) {
 #pragma unroll
                 for (int m = 0; m < kMBlocks; ++m)
-                  wgmma<MmaType, kN>(acc[m], a + q * (C::kStepBytes / 16) + m * 64,
-                                               b + (s * kWSteps + q) * (2 * C::kChunkRows), accumulate);
-                accumulate = 1;
+                  wgmma<MmaType, kN>(acc[m][C::phase(i)], a + q * (C::kStepBytes / 16) + m * 64,
+                                               b + (s * kWSteps + q) * (2 * C::kChunkRows), accumulate[i]);
+                accumulate[i] = 1;
               }
               wgmma_commit();
               wgmma_wait<1>();
@@ -1981,7 +2208,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       release();
 #pragma unroll
       for (int m = 0; m < kMBlocks; ++m) {
-        keep_registers(acc[m]);
+        settle_phases<C>(acc[m]);
         const int channel0 = ((C::kResident ? sweep : item.sweep) * kChannelWays + ring) * kRingRows + m * 64 + warp * 16;
         finish_rows<C, Rows>(acc[m], p, item, channel0, way, stage_out, lane);
       }
@@ -2000,7 +2227,7 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const _
   const Schedule<C> schedule(p);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
-    if (warp == 11) {
+    if (warp == kWeightWarp) {
       if (lane == 0) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);
@@ -2021,7 +2248,7 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const _
 // ==== Packs the weights for dense_fprop_split_sm90, fp32. From kernels/conv/pack_weights.cuh.
 namespace pack_weights_fp32 {
 
-// Weights (out, in/groups, tap) in any strides -> the order in which the dense forward kernels consume them, and with
+// Weights (out, in/groups, tap), or (in, out/groups, tap) with LC_TRANSPOSED, in any strides -> the order in which the dense forward kernels consume them, and with
 // the precision they multiply in. One block for each packed output channel; missing channels become zeros.
 //
 //   LC_FORMAT 0  TF32 (f32 rounded to nearest, ties away), 1 bf16, 2 f16:
@@ -2055,7 +2282,7 @@ __global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_consta
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
-  const Element* w = p.w + (static_cast<int64_t>(group) * kOutChannels + o) * p.w_out;
+  const Element* w = p.w + group * (0 ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;
   const int64_t count = static_cast<int64_t>(kInChannels) * kKernel;
   auto at = [&](int64_t channel, int64_t tap) -> Element {
     if (real && channel < kInChannels) return w[channel * p.w_in + tap * p.w_tap];
@@ -2121,51 +2348,53 @@ __global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_consta
 // ==== The convolution of dense_fprop_split_sm90, fp32. From kernels/conv/dense_fprop_split_sm90.cuh.
 namespace dense_fprop_split_sm90_fp32 {
 
-// Dense forward convolution on Hopper in fp32, on the f16 tensor cores: pack once (see dense_fprop_sm90.cuh for the data
-// path), each operand split into two f16 planes with power-of-two scales (tile/split_f16.cuh):
+// Dense forward convolution, or its data gradient, on Hopper in fp32, on the f16 tensor cores: pack once (see dense_fprop_sm90.cuh
+// for the data path), each operand split into two f16 planes with power-of-two scales (tile/split_f16.cuh):
 //
 //   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi) + O(2^-22 |w x|)        three products instead of one
 //
-// Tensor cores truncate when they accumulate, so no chain is long: every interval (16 channels x kInterval taps) starts
-// from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
+// Tensor cores truncate when they accumulate, so no chain is long: every interval (16 channels x kInterval taps; where that is
+// one tap, kMerge slots of equal scale) starts from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
 // FADD). The cross products are 2^-11 smaller; they have accumulators of their own, added when the slot scale
 // changes and at the end. Error: docs/design/numerics.md.
 //
-//   slot: [hi ch 0-7][hi ch 8-15][lo 0-7][lo 8-15] x [plane][row] x 16 B, written by one packer warp (two sweeps over its
-//   raw rows: extremes, then split), with its inverse scale beside it.
+//   slot: [hi ch 0-7][hi ch 8-15][lo 0-7][lo 8-15] x [plane][row] x 16 B, with its inverse scale beside it. A slot's scale
+//   follows from its extremes, which are known when all of it has been read: packers split by the scale that the same
+//   channels had in the tile before, find the extremes on the way, and split again where that was not the scale.
 //   W stage: kInterval taps x [hi 0-7][hi 8-15][lo 0-7][lo 8-15] x [64 o] x 16 B; w is scaled per output channel to
 //   max|w| in [2^13, 2^14) by pack_weights.cuh, whose inverse the epilogue multiplies.
 //
 // A tile with a slot that f16 cannot carry sets its bit in `redo`; the direct kernel then computes those tiles in f32.
-// Roles as in dense_fprop_sm90.cuh, 64 x 128 accumulators: acc + cross + sum = 192 registers.
+// Roles as in dense_fprop_sm90.cuh, 64 x 128 accumulators (of all phases together): acc + cross + sum = 192 registers.
 
 constexpr int kN = 128, kOutChannels = 128, kKernel = 3;
 constexpr int kChannelWays = 2, kTimeWays = 2 / kChannelWays, kInterval = 3;
 
 struct StorePolicy {
   using Element = float;
-  static constexpr int kColumns = kN, kStageRows = 4;
-  static constexpr Store kStore = static_cast<Store>(0);
+  static constexpr int kColumns = kN, kPhases = 1, kStageRows = 0;
+  static constexpr Store kStore = static_cast<Store>(4);
 };
 using Rows = RowStore<StorePolicy>;
 
-struct C : Polyphase<3, 4, 3> {
+struct C : TapRows<1, 0, 3, 4, 3, kKernel> {
   using Element = float;
   static constexpr int kInChannels = 64, kOutChannels = 128;
   static constexpr Activation kActivation = static_cast<Activation>(0);
   static constexpr bool kBias = 0, kResidual = 0;
   static constexpr Pad kPad = static_cast<Pad>(0);
-  static constexpr bool kResident = 0, kStationary = 1, kGather = 0 == 2;
-  static constexpr int kPackers = 3, kCluster = 1, kRawStages = 2, kWStages = 4, kSlots = 2;
+  static constexpr bool kResident = 0, kStationary = 0, kGather = 0 == 2;
+  static constexpr int kPackers = 3, kCluster = 1, kRawStages = 1, kWStages = 2, kSlots = 4;
 
   // A slot is packed by one packer from raw stages of its own, or by all of them together from stages that warp 11 fills:
   // fewer raw stages cover the latency of memory where windows are long.
-  static constexpr int kTeam = 1 ? kPackers : 1, kUnitStep = kPackers / kTeam, kRawBuffers = kRawStages * kUnitStep;
+  static constexpr int kTeam = 0 ? kPackers : 1, kUnitStep = kPackers / kTeam, kRawBuffers = kRawStages * kUnitStep;
   static constexpr int kBytes = 4, kUnitChannels = 16, kUnitsPerSlot = 1, kPackersPerSlot = kTeam, kSlotChannels = 16;
-  static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;
+  static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;
   static constexpr int kStep = Rows::kStep * kTimeWays;
-  static constexpr int kPlaneRows = plane_rows(kSpan + (kTaps - 1) * kDilation / kStride, kStride);
-  static constexpr int kRawNeeded = (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
+  static constexpr int64_t kInputStep = static_cast<int64_t>(Rows::kPhaseStep * kTimeWays) * kStride;
+  static constexpr int kPlaneRows = plane_rows(kSpan + kTapRows, kStride);
+  static constexpr int kRawNeeded = kPhases > 1 ? kSpan + kTapRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + 3) * kBytes, 16) | 1) * 16;
   static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch;
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * 4;
@@ -2196,16 +2425,20 @@ struct C : Polyphase<3, 4, 3> {
   static constexpr int kSharedOut = kSharedRaw + kRawBuffers * kRawBytes;
   static constexpr int kSharedScales = kSharedOut + 8 * Rows::kStageBytes;  // inverse scale of each slot
   static constexpr int kSharedExchange = kSharedScales + round_up(kSlots * 4, 16);  // a team's extremes
-  static constexpr int kSharedBarriers = kSharedExchange + (kTeam > 1 ? 16 * kTeam : 0);
+  // Each packer's memory of the scales of an item's slots (of the first kExpected, then around again).
+  static constexpr int kExpected = min_of(kItemSlots, 64), kSharedExpected = kSharedExchange + (kTeam > 1 ? 16 * kTeam : 0);
+  static constexpr int kSharedBarriers = round_up(kSharedExpected + kPackers * kExpected * 4, 8);
   static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
 };
-static_assert(C::kSharedBytes <= 216960 && 216960 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 226008 && 226008 <= 232448, "the launcher reckons as this file does");
 static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
+static_assert(kInterval % C::kPeriod == 0, "an interval begins with the same phase as the others");
 static_assert(C::kSlots >= C::kUnitStep && C::kSlots >= 2, "a packer is never two uses of a slot ahead");
 static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
+constexpr int kMerge = kInterval == 1 ? 3 : 1;  // intervals that are promoted together: chains of 48 products either way
 constexpr uint32_t kTeamBarrier = 1;
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
@@ -2249,7 +2482,7 @@ struct GatherReader {
 };
 
 // A packer's share of a slot: parts (32 positions, half of the channels), alone all of them, in a team every kTeam-th. Loads
-// run a part ahead of the arithmetic; where the number of parts is odd, the last is done twice.
+// run a part ahead of the arithmetic.
 struct Share {
   static constexpr int kParts = 2 * PackOrder<C>::kSteps;
   int first, last;
@@ -2260,14 +2493,15 @@ struct Share {
   template <bool kMask, class Reader, class Use> LC_DEVICE void visit(const Reader& reader, int lane, const Use& use) const {
     float a[8], b[8];
     read<kMask>(reader, first, lane, a);
+    int part = first;
 #pragma unroll 1
-    for (int part = first; part <= last; part += 2 * C::kTeam) {
-      const int next = min(part + C::kTeam, last);
-      read<kMask>(reader, next, lane, b);
+    for (; part < last; part += 2 * C::kTeam) {
+      read<kMask>(reader, part + C::kTeam, lane, b);
       use(part, a);
       read<kMask>(reader, min(part + 2 * C::kTeam, last), lane, a);
-      use(next, b);
+      use(part + C::kTeam, b);
     }
+    if (part == last) use(part, a);
   }
 
  private:
@@ -2276,13 +2510,6 @@ struct Share {
   }
 };
 
-struct FindExtremes {
-  Extremes& x;
-  LC_DEVICE void operator()(int, const float (&v)[8]) const {
-#pragma unroll
-    for (int j = 0; j < 8; ++j) x.add(v[j]);
-  }
-};
 struct StoreSplit {
   uint32_t dst;
   float scale;
@@ -2296,12 +2523,22 @@ struct StoreSplit {
     store_shared_v4(to + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
   }
 };
+struct StoreSplitFindExtremes {
+  StoreSplit store;
+  Extremes& extremes;
+  LC_DEVICE void operator()(int part, const float (&v)[8]) const {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) extremes.add(v[j]);
+    store(part, v);
+  }
+};
 
-// `exchange`: where a team's packers leave their extremes; two places, used in turn, so that one barrier suffices.
+// `expected`: the scale that is tried first. `exchange`: where a team's packers leave their extremes; two places, used in
+// turn, so that one barrier suffices.
 template <bool kMask, class Reader>
-LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, uint32_t dst, uint32_t exchange, int packer, int lane) {
+LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, float expected, uint32_t dst, uint32_t exchange, int packer, int lane) {
   Extremes extremes;
-  share.visit<kMask>(reader, lane, FindExtremes{extremes});
+  share.visit<kMask>(reader, lane, StoreSplitFindExtremes{{dst, expected, lane}, extremes});
   extremes.reduce_warp();
   if (C::kTeam > 1) {
     if (lane == 0) store_shared_v2(exchange + 8 * packer, extremes.largest, __uint_as_float(extremes.smallest));
@@ -2310,8 +2547,8 @@ LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, uint32_
     for (int i = 0; i < C::kTeam; ++i)
       extremes.merge({load_shared_f32(exchange + 8 * i), load_shared_u32(exchange + 8 * i + 4)});
   }
-  const SlotScale scale(extremes);
-  share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
+  const SlotScale scale(extremes, least_exponent(C::kInChannels * static_cast<int64_t>(kKernel / C::kPeriod)));
+  if (scale.scale != expected) share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
   return scale;
 }
 
@@ -2330,6 +2567,9 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
   if (C::kTeam == 1) ring.fill();
   const Share share(packer);
+  const uint32_t expected = shared + C::kSharedExpected + packer * (C::kExpected * 4);
+  for (int i = lane; i < C::kExpected; i += 32) store_shared_u32(expected + 4 * i, __float_as_uint(1.f));
+  __syncwarp();
   int unit = C::kTeam == 1 ? packer : 0, slot_base = 0, stage = 0, phase = 0;
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
@@ -2341,10 +2581,12 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       const bool edge = Raw::crosses_edge(w.first, p.length);
       barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
       if (!C::kGather) barrier_wait(ring.full + 8 * stage, phase);
+      const uint32_t expected_at = expected + 4 * (unit % C::kExpected);
+      const float expected_scale = load_shared_f32(expected_at);
       SlotScale scale;
       if (C::kGather || (C::kPad >= Pad::reflect && edge)) {
         const GatherReader reader{w.row, p.x_channel, p.x_time, w.first, p.length, w.channels};
-        scale = pack_split<false>(reader, share, dst, exchange, packer, lane);
+        scale = pack_split<false>(reader, share, expected_scale, dst, exchange, packer, lane);
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
         if (!C::kWholeSlots && w.channels < 16) clear_missing(raw, w.channels, packer, lane);
@@ -2356,12 +2598,13 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         // Beyond the end of the row lies whatever the stage held before: it must not enter the extremes.
         const int begin = Raw::valid_begin(w.first), end = Raw::valid_end(w.first, p.length);
         if (begin > 0 || end < C::kRawNeeded)
-          scale = pack_split<true>(SlotReader<false>{raw, shift, begin, end}, share, dst, exchange, packer, lane);
+          scale = pack_split<true>(SlotReader<false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
         else if (uniform)
-          scale = pack_split<false>(SlotReader<true>{raw, shift, begin, end}, share, dst, exchange, packer, lane);
+          scale = pack_split<false>(SlotReader<true>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
         else
-          scale = pack_split<false>(SlotReader<false>{raw, shift, begin, end}, share, dst, exchange, packer, lane);
+          scale = pack_split<false>(SlotReader<false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
       }
+      if (lane == 0) store_shared_u32(expected_at, __float_as_uint(scale.scale));
       if (lane == 0 && (C::kTeam == 1 || packer == 0)) {
         store_shared_u32(shared + C::kSharedScales + 4 * s, __float_as_uint(scale.inverse));
         if (!scale.representable) {
@@ -2384,51 +2627,64 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-// One interval, to its end: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi. The number of taps is a constant: ptxas
-// serialises wgmma that a run-time condition guards.
+// Accumulators of all phases.
+using Sums = float[C::kPhases][kN / 2];
+
+// One interval, to its end: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi, which is added to sum. The number of taps is a
+// constant: ptxas serialises wgmma that a run-time condition guards. The first kPeriod taps are of different phases.
 template <int kCount>
-LC_DEVICE void multiply_taps(float (&acc)[kN / 2], float (&cross)[kN / 2], uint64_t a, uint64_t bx, int tap, int& accumulate_cross) {
+LC_DEVICE void multiply_taps(Sums& acc, Sums& cross, uint64_t a, uint64_t bx, int tap, int accumulate, int accumulate_cross) {
   constexpr uint64_t kLoX = 2 * C::kChunkRows, kLoW = 128;  // descriptor steps from a hi plane to its lo plane
   wgmma_fence();
 #pragma unroll
   for (int q = 0; q < kCount; ++q) {
     const uint64_t aq = a + q * (C::kTapBytes / 16), b = bx + C::tap_row(tap + q, C::kPlaneRows);
-    wgmma<f16, kN>(cross, aq, b + kLoX, accumulate_cross);
-    wgmma<f16, kN>(cross, aq + kLoW, b, 1);
-    accumulate_cross = 1;
+    wgmma<f16, kN>(cross[C::phase(q)], aq, b + kLoX, q < C::kPeriod ? accumulate_cross : 1);
+    wgmma<f16, kN>(cross[C::phase(q)], aq + kLoW, b, 1);
   }
 #pragma unroll
   for (int q = 0; q < kCount; ++q)
-    wgmma<f16, kN>(acc, a + q * (C::kTapBytes / 16), bx + C::tap_row(tap + q, C::kPlaneRows), q != 0);
+    wgmma<f16, kN>(acc[C::phase(q)], a + q * (C::kTapBytes / 16), bx + C::tap_row(tap + q, C::kPlaneRows),
+                   kMerge > 1 ? accumulate | (q >= C::kPeriod) : q >= C::kPeriod);
   wgmma_commit();
   wgmma_wait<0>();
-  keep_registers(acc);
-  keep_registers(cross);
+#pragma unroll
+  for (int q = 0; q < min_of(kCount, C::kPeriod); ++q) {
+    keep_registers(acc[C::phase(q)]);
+    keep_registers(cross[C::phase(q)]);
+  }
+}
+
+// sum += acc * factor, for the phases of the first `taps` taps.
+LC_DEVICE void promote(Sums& sum, const Sums& acc, float factor, int taps) {
+#pragma unroll
+  for (int q = 0; q < C::kPeriod; ++q) {
+    if (q == 0 || q < taps) {
+#pragma unroll
+      for (int i = 0; i < kN / 2; ++i) sum[C::phase(q)][i] = fmaf(acc[C::phase(q)][i], factor, sum[C::phase(q)][i]);
+    }
+  }
 }
 
 LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
-  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
+  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kPhaseStep * 16, C::kChunkRows * 16, 128);
   const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
-  float acc[kN / 2], cross[kN / 2], sum[kN / 2];
+  Sums acc, cross, sum;
 
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
 #pragma unroll
-      for (int i = 0; i < kN / 2; ++i) sum[i] = 0.f;
+      for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] = 0.f;
       float inverse = 0.f;  // of the slots in `cross`
       int accumulate_cross = 0;
-      auto promote_cross = [&] {
-        const float factor = inverse * (1.f / 2048.f);
-#pragma unroll
-        for (int i = 0; i < kN / 2; ++i) sum[i] = fmaf(cross[i], factor, sum[i]);
-      };
+      int chain = 0;  // intervals in `acc` that have not been promoted
 #pragma unroll 1
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
@@ -2436,9 +2692,11 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
           if (sweep == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
           const float slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
           if (slot_inverse != inverse) {
-            if (accumulate_cross) promote_cross();
+            if (kMerge > 1 && chain) promote(sum, acc, inverse, C::kPeriod);
+            if (accumulate_cross) promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
             accumulate_cross = 0;
             inverse = slot_inverse;
+            chain = 0;
           }
           const uint64_t bx = b0 + ((slot * C::kSlotBytes) >> 4);
           const int group_taps = C::kTapGroups == 1 || group == C::kTapGroups - 1 ? C::kLastTaps : C::kTaps;
@@ -2447,21 +2705,25 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
             barrier_wait(full + 8 * ws, w_phase);
             const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
             const int taps = min(kInterval, group_taps - k0);
-            if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, k0, accumulate_cross);
-            else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, k0, accumulate_cross);
-            else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, k0, accumulate_cross);
+            if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, k0, chain, accumulate_cross);
+            else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, k0, chain, accumulate_cross);
+            else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, k0, chain, accumulate_cross);
+            accumulate_cross = 1;
             if (lane == 0) {
               if (!C::kStationary) barriers.release_weights(ring, ws);
               if (k0 + taps == group_taps && sweep == Schedule<C>::kSweepsPerItem - 1) barrier_arrive(barriers.slot_empty + 8 * slot);
             }
-#pragma unroll
-            for (int i = 0; i < kN / 2; ++i) sum[i] = fmaf(acc[i], inverse, sum[i]);
+            if (kMerge == 1 || ++chain == kMerge) {
+              promote(sum, acc, inverse, taps);
+              chain = 0;
+            }
             if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
           }
           if (++slot == C::kSlots) { slot = 0; if (!C::kResident || sweep == Schedule<C>::kSweepsPerItem - 1) slot_phase ^= 1; }
         }
       }
-      promote_cross();
+      if (kMerge > 1 && chain) promote(sum, acc, inverse, C::kPeriod);
+      promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
 
       const int channel0 = (C::kResident ? sweep : item.sweep) * (64 * kChannelWays) + ring * 64 + warp * 16;
       const int64_t row0 = static_cast<int64_t>(item.group) * kOutChannels + channel0;
@@ -2469,7 +2731,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       const float inverse0 = channel0 + g < kOutChannels ? p.weight_inverse[row0 + g] : 0.f;
       const float inverse1 = channel0 + g + 8 < kOutChannels ? p.weight_inverse[row0 + g + 8] : 0.f;
 #pragma unroll
-      for (int i = 0; i < kN / 2; ++i) sum[i] *= i & 2 ? inverse1 : inverse0;
+      for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] *= i & 2 ? inverse1 : inverse0;
       finish_rows<C, Rows>(sum, p, item, channel0, way, stage_out, lane);
     }
   }
@@ -2511,6 +2773,9 @@ namespace direct_fprop_repair {
 //
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
+// And the data gradient (LC_TRANSPOSED): then x is dy, y is dx, and y comes in LC_PHASES interleaved phases (tile/phases.cuh), each a
+// convolution of its own with stride 1. A block does a tile of one phase.
+//
 // It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
 // cannot do exactly:
 //   LC_MODE 0  all outputs
@@ -2526,7 +2791,9 @@ namespace direct_fprop_repair {
 
 // --- problem: LC_ELEMENT 0 f32, 1 bf16, 2 f16, 3 f64; channels are per group
 constexpr int kInChannels = 64, kOutChannels = 128;
-constexpr int64_t kKernel = 3, kStride = 3, kDilation = 4;
+constexpr int64_t kKernel = 3, kStride = 3, kPhases = 1;
+using Taps = Phases<kPhases, 4, 0, kKernel>;
+constexpr int64_t kTapStep = Taps::kPeriod, kDilation = Taps::kRowStep;  // from one tap of a phase to the next: in w, in x
 constexpr Pad kPad = static_cast<Pad>(0);
 constexpr Activation kActivation = static_cast<Activation>(0);
 using Element = float;
@@ -2544,7 +2811,7 @@ constexpr int64_t kDenseWindow = (kTimeTile - 1) * kStride + (kStageTaps - 1) * 
 constexpr int64_t kTapwiseWindow = static_cast<int64_t>(kTimeTile) * kStageTaps;
 constexpr bool kTapwise = kTapwiseWindow < kDenseWindow;
 constexpr int kWindow = static_cast<int>(kTapwise ? kTapwiseWindow : kDenseWindow);
-static_assert((kWindow + kStageTaps * kOutTile) * kStageChannels * sizeof(Sum) <= 48 * 1024, "static shared memory");
+static_assert((kWindow + kStageTaps * kOutTile) * kStageChannels * sizeof(Sum) <= 47 * 1024, "static shared memory");
 
 struct Params {
   const Element* x;
@@ -2559,6 +2826,7 @@ struct Params {
   int64_t length, out_length, pad_left;
   int64_t redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
   int64_t redo_tiles;
+  int64_t skip_begin[2], skip_end[2];  // LC_SKIP: outputs that dgrad_padding.cuh computes
   int batch, groups;
   Sum negative_slope;
 };
@@ -2580,29 +2848,34 @@ __shared__ Sum shared_w[kStageChannels][kStageTaps][kOutTile];
 
 struct Tile {
   int batch, group, out0;
-  int64_t t0;
+  int64_t t0;                   // first step of the phase
+  int64_t phase;                // outputs are phase + kPhases * step
+  int64_t first_tap = 0, taps = kKernel;  // of the phase; taps may be <= 0
+  int64_t lead;                 // sample that its first tap reads for step 0
+  LC_DEVICE Tile(const Params& p, int64_t row, int out, int64_t step, int64_t in_phase)
+      : batch(static_cast<int>(row / p.groups)), group(static_cast<int>(row % p.groups)), out0(out), t0(step), phase(in_phase), lead(-p.pad_left) {
+    if (kPhases == 1) return;
+    first_tap = Taps::first_tap(phase);
+    taps = (kKernel - first_tap + kTapStep - 1) / kTapStep;
+    lead += Taps::offset(first_tap);
+  }
+  LC_DEVICE int64_t first_sample(int64_t step) const { return step * kStride + lead; }
 };
 
 // Must this tile be computed at all?
 LC_DEVICE bool wanted(const Params& p, const Tile& tile) {
-  if (*p.flags & 2u) return true;
-  const int64_t row = (static_cast<int64_t>(tile.batch) * p.groups + tile.group) * p.redo_tiles;
-  int64_t first = (tile.t0 - p.redo_span + 1) / p.redo_step, last = (tile.t0 + kTimeTile - 1) / p.redo_step;
-  first = first < 0 ? 0 : first;
-  last = last < p.redo_tiles ? last : p.redo_tiles - 1;
-  for (int64_t i = row + first; i <= row + last; ++i)
-    if (p.redo[i >> 5] >> (i & 31) & 1u) return true;
-  return false;
+  return true;
 }
 
 template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile, Sum (&total)[kThreadOut][kThreadTime]) {
   const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
   const Element* x = p.x + tile.batch * p.x_batch + tile.group * static_cast<int64_t>(kInChannels) * p.x_channel;
-  const Element* w = p.w + (tile.group * static_cast<int64_t>(kOutChannels) + tile.out0) * p.w_out;
-  const int64_t first = tile.t0 * kStride - p.pad_left;
+  const Element* w = p.w + tile.group * (0 ? kInChannels * p.w_in : kOutChannels * p.w_out) + tile.out0 * p.w_out +
+                     tile.first_tap * p.w_tap;
+  const int64_t first = tile.first_sample(tile.t0), kernel = tile.taps;
   for (int i0 = 0; i0 < kInChannels; i0 += kStageChannels) {
-    for (int64_t k0 = 0; k0 < kKernel; k0 += kStageTaps) {
-      const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kKernel - k0));
+    for (int64_t k0 = 0; k0 < kernel; k0 += kStageTaps) {
+      const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kernel - k0));
       __syncthreads();
       for (int i = threadIdx.x; i < kStageChannels * kWindow; i += kThreads) {
         const int channel = i / kWindow, e = i % kWindow;
@@ -2614,7 +2887,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
         shared_w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels
-                                        ? widen(w[o * p.w_out + (i0 + channel) * p.w_in + (k0 + tap) * p.w_tap]) : Sum(0);
+                                        ? widen(w[o * p.w_out + (i0 + channel) * p.w_in + (k0 + tap) * (kTapStep * p.w_tap)]) : Sum(0);
       }
       __syncthreads();
       Sum part[kThreadOut][kThreadTime] = {};
@@ -2647,41 +2920,56 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
   }
 }
 
+LC_DEVICE void compute_tile(const Params& p, const Tile& tile) {
+  Sum total[kThreadOut][kThreadTime] = {};
+  const int64_t begin = tile.first_sample(tile.t0), reach = (tile.taps - 1) * kDilation;
+  const int64_t steps = (p.out_length - tile.phase + kPhases - 1) / kPhases;  // of the phase
+  const int64_t end = begin + (min(static_cast<int64_t>(kTimeTile), steps - tile.t0) - 1) * kStride + reach;
+  const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
+  // Whether weights are finite is known where they were packed; elsewhere edges are always done exactly.
+  if (edge && (p.flags == nullptr || *p.flags)) compute<true>(p, tile, total);
+  else compute<false>(p, tile, total);
+
+  const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
+#pragma unroll
+  for (int o = 0; o < kThreadOut; ++o) {
+    const int out = tile.out0 + a * kThreadOut + o;
+    const int64_t channel = tile.group * static_cast<int64_t>(kOutChannels) + out;
+#pragma unroll
+    for (int j = 0; j < kThreadTime; ++j) {
+      const int64_t step = tile.t0 + b + j * kTimeThreads, t = step * kPhases + tile.phase;
+      if (out >= kOutChannels || t >= p.out_length) continue;
+      if (0 && ((t >= p.skip_begin[0] && t < p.skip_end[0]) || (t >= p.skip_begin[1] && t < p.skip_end[1]))) continue;
+      const int64_t first = tile.first_sample(step);
+      if (1 == 2 && first >= 0 && first + reach < p.length) continue;
+      Sum v = total[o][j];
+      if (0) v += to_sum(p.bias[channel * p.bias_channel]);
+      if (0) v += to_sum(p.residual[tile.batch * p.residual_batch + channel * p.residual_channel + t * p.residual_time]);
+      v = activate<kActivation>(v, p.negative_slope);
+      narrow(v, p.y[tile.batch * p.y_batch + channel * p.y_channel + t * p.y_time]);
+    }
+  }
+}
+
 __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
-  const int64_t time_tiles = (p.out_length + kTimeTile - 1) / kTimeTile;
-  const int64_t items = time_tiles * out_tiles * p.batch * p.groups;
+  if (!(*p.flags & 2u)) {
+    const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
+    visit_marked<kThreads>(p.redo, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
+      const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
+      const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
+      if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile);
+    });
+    return;
+  }
+  const int64_t time_tiles = (p.out_length + kTimeTile * kPhases - 1) / (kTimeTile * kPhases);
+  const int64_t phases = kPhases == 1 ? 1 : min(kPhases, p.out_length);  // that have outputs
+  const int64_t items = time_tiles * out_tiles * phases * p.batch * p.groups;
   for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
-    const int64_t rest = item / out_tiles, row = rest / time_tiles;
-    const Tile tile{static_cast<int>(row / p.groups), static_cast<int>(row % p.groups),
-                    static_cast<int>(item % out_tiles) * kOutTile, rest % time_tiles * kTimeTile};
-    if (!wanted(p, tile)) continue;
-    Sum total[kThreadOut][kThreadTime] = {};
-    const int64_t begin = tile.t0 * kStride - p.pad_left;
-    const int64_t end = (min(tile.t0 + kTimeTile, p.out_length) - 1) * kStride - p.pad_left + (kKernel - 1) * kDilation;
-    const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
-    // Whether weights are finite is known where they were packed; elsewhere edges are always done exactly.
-    if (edge && (p.flags == nullptr || *p.flags)) compute<true>(p, tile, total);
-    else compute<false>(p, tile, total);
-
-    const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
-#pragma unroll
-    for (int o = 0; o < kThreadOut; ++o) {
-      const int out = tile.out0 + a * kThreadOut + o;
-      const int64_t channel = tile.group * static_cast<int64_t>(kOutChannels) + out;
-#pragma unroll
-      for (int j = 0; j < kThreadTime; ++j) {
-        const int64_t t = tile.t0 + b + j * kTimeThreads;
-        if (out >= kOutChannels || t >= p.out_length) continue;
-        const int64_t first = t * kStride - p.pad_left;
-        if (1 == 2 && first >= 0 && first + (kKernel - 1) * kDilation < p.length) continue;
-        Sum v = total[o][j];
-        if (0) v += to_sum(p.bias[channel * p.bias_channel]);
-        if (0) v += to_sum(p.residual[tile.batch * p.residual_batch + channel * p.residual_channel + t * p.residual_time]);
-        v = activate<kActivation>(v, p.negative_slope);
-        narrow(v, p.y[tile.batch * p.y_batch + channel * p.y_channel + t * p.y_time]);
-      }
-    }
+    // Phases of a tile one after the other: the sectors that they share meet in the cache.
+    const int64_t rest = item / (phases * out_tiles), row = rest / time_tiles;
+    const Tile tile(p, row, static_cast<int>(item / phases % out_tiles) * kOutTile, rest % time_tiles * kTimeTile, item % phases);
+    if (wanted(p, tile)) compute_tile(p, tile);
   }
 }
 
@@ -2690,7 +2978,7 @@ __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_c
 // ==== Packs the weights for dense_fprop_sm80, tf32. From kernels/conv/pack_fragments.cuh.
 namespace pack_fragments_tf32 {
 
-// Weights (out, in/groups, tap) in any strides -> mma.sync A fragments in the order dense_fprop_sm80.cuh consumes them:
+// Weights (out, in/groups, tap), or (in, out/groups, tap) with LC_TRANSPOSED, in any strides -> mma.sync A fragments in the order dense_fprop_sm80.cuh consumes them:
 //   [group][16 channels out][stage of LC_STAGE_CHUNKS chunks in][tap][k-step][plane][lane][4 words]
 // One block for each 16 channels out; missing channels become zeros. Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
@@ -2719,7 +3007,7 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)
-      return p.w[(static_cast<int64_t>(group) * kOutChannels + out) * p.w_out + channel * p.w_in + tap * p.w_tap];
+      return p.w[group * (0 ? kInChannels * p.w_in : kOutChannels * p.w_out) + out * p.w_out + channel * p.w_in + tap * p.w_tap];
     return Element{};
   };
 
@@ -2780,12 +3068,14 @@ namespace dense_fprop_sm80_tf32 {
 //
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
+// And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have sums of their own (tile/phases.cuh).
+//
 // Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of channels, one tap group)
 // into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset and
 // ldmatrix yields B fragments; 8 rows of 16 bytes are 128 contiguous bytes: no bank conflicts at any offset.
 //
-//   kWarps warps: kWarpsOut x kWarpsTime, a warp computes 32 channels x 64 steps. Small blocks, several of them on a
-//   multiprocessor: one packs or stores while the others multiply.
+//   kWarps warps: kWarpsOut x kWarpsTime, a warp computes 16*kRowBlocks channels x 16*kSlices steps of each phase (one phase: 32 x
+//   64). Small blocks, several of them on a multiprocessor: one packs or stores while the others multiply.
 //
 // The stages of all of a block's tiles form one sequence, each round of which
 //   issues the loads of the next stage into registers (stage_registers.cuh),
@@ -2808,9 +3098,9 @@ constexpr Activation kActivation = static_cast<Activation>(0);
 using MmaType = tf32;
 
 // --- configuration
-constexpr int kInterval = 2, kBuffers = 1;
+constexpr int kInterval = 2, kBuffers = 1, kRowBlocks = 2, kSlices = 4;
 
-struct C : Polyphase<3, 4, 3> {
+struct C : TapRows<1, 0, 3, 4, 3, kKernel> {
   using Element = float;
   static constexpr bool kSplit = 0 == 4, kResident = false;
   static constexpr int kInChannels = 64, kCluster = 1;
@@ -2818,13 +3108,16 @@ struct C : Polyphase<3, 4, 3> {
   static constexpr int kWarps = 4, kWarpsOut = 4, kWarpsTime = kWarps / kWarpsOut;
   static constexpr int kStageChunks = 4, kPrefetch = 7;
   static constexpr int kBytes = sizeof(Element), kChunk = 0 == 0 ? 4 : 8, kStageChannels = kStageChunks * kChunk;
-  static constexpr int kOutTile = 32 * kWarpsOut, kStep = 64 * kWarpsTime, kSweeps = ceil_div(kOutChannels, kOutTile);
-  static constexpr int kPlaneRows = plane_rows(kStep + (kTaps - 1) * kDilation / kStride, kStride);
-  static constexpr int kRawNeeded = (kStep - 1) * kStride + (kTaps - 1) * kDilation + 1;
+  static constexpr int kWarpRows = 16 * kRowBlocks, kOutTile = kWarpRows * kWarpsOut, kSweeps = ceil_div(kOutChannels, kOutTile);
+  static constexpr int kWarpSteps = 16 * kSlices, kSteps = kWarpSteps * kWarpsTime;  // of a phase
+  static constexpr int kWarpColumns = kWarpSteps * kPhases, kStep = kSteps * kPhases;
+  static constexpr int64_t kInputStep = static_cast<int64_t>(kSteps) * kStride;
+  static constexpr int kPlaneRows = plane_rows(kSteps + kTapRows, kStride);
+  static constexpr int kRawNeeded = kPhases > 1 ? kSteps + kTapRows : (kSteps - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSplitBytes = kStageChunks * kChunkRows * 16;
   static constexpr int kStageBytes = kSplitBytes * (kSplit ? 2 : 1);
   static constexpr int kSharedExtremes = kBuffers * kStageBytes;
-  static constexpr int kRowWords = 16 * kBytes, kStagingPitch = kRowWords + 2 * kBytes;  // of 64 columns of y; no bank conflicts
+  static constexpr int kRowWords = kWarpColumns * kBytes / 4, kStagingPitch = kRowWords + 2 * kBytes;  // 64 columns of one phase: no bank conflicts
   static constexpr int kSharedStaging = kSharedExtremes + (kSplit ? kWarps * 8 : 0), kStagingBytes = 8 * kStagingPitch * 4;
   static constexpr int kSharedBytes = kSharedStaging + kWarps * kStagingBytes;
   static constexpr int kChannelBlocks = ceil_div(kInChannels, kStageChannels), kTapGroups = ceil_div(kKernel, kTaps);
@@ -2864,25 +3157,25 @@ struct Position {
     }
   }
   LC_DEVICE ChunkWindow<Element> window(const Params& p, int warp) const {
-    const int block = stage / C::kTapGroups, tap = stage % C::kTapGroups * C::kTaps;
+    const int block = stage / C::kTapGroups;
     const int channel = block * C::kStageChannels + warp % C::kStageChunks * C::kChunk;
     return {p.x + item.batch * p.x_batch + (item.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
-            static_cast<int64_t>(item.tile) * C::kStep * C::kStride - p.pad_left + static_cast<int64_t>(tap) * C::kDilation,
+            item.tile * C::kInputStep - p.pad_left + stage % C::kTapGroups * C::kGroupStep,
             C::kInChannels - channel};
   }
   // This lane's part of the first fragment that the item consumes.
   LC_DEVICE const uint8_t* weights(const Params& p, int warp, int lane) const {
-    const int block16 = item.group * (C::kSweeps * C::kOutTile / 16) + (item.sweep * C::kOutTile + warp / C::kWarpsTime * 32) / 16;
+    const int block16 = item.group * (C::kSweeps * C::kOutTile / 16) + (item.sweep * C::kOutTile + warp / C::kWarpsTime * C::kWarpRows) / 16;
     return p.weights + block16 * C::kBlockBytes + lane * 16;
   }
 };
 
-// The weights of a warp's 2 x 16 output channels for one k-step.
+// The weights of a warp's output channels for one k-step.
 struct Fragment {
-  uint32_t hi[2][4], lo[C::kSplit ? 2 : 1][4];
+  uint32_t hi[kRowBlocks][4], lo[C::kSplit ? kRowBlocks : 1][4];
   LC_DEVICE void load(const uint8_t* w) {
 #pragma unroll
-    for (int m = 0; m < 2; ++m) {
+    for (int m = 0; m < kRowBlocks; ++m) {
       load_global_v4(hi[m], w + m * C::kBlockBytes);
       if constexpr (C::kSplit) load_global_v4(lo[m], w + m * C::kBlockBytes + 512);
     }
@@ -2898,10 +3191,14 @@ LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint
   multiply(d, a, b, MmaType{});
 }
 
+// A warp's sums: [16 channels][phase and 8 of its steps].
+using Sums = float[kRowBlocks][C::kPhases * 2 * kSlices][4];
+
 // kCount k-steps from the stage's k-step `first` on, with a[0] .. a[kCount - 1]; leaves the next interval's weights in a.
-// rows: shared address of this lane's row for tap 0 of the stage. inverse: 1 / scale of the stage.
-template <int kCount>
-LC_DEVICE void multiply_interval(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, int first, float inverse, const uint8_t* next) {
+// rows: shared address of this lane's row for tap 0 of the stage. inverse: 1 / scale of the stage. kPlace: a k-step whose taps have
+// the phases of those from `first` on.
+template <int kCount, int kPlace>
+LC_DEVICE void multiply_interval(Sums& sum, Fragment (&a)[kInterval], uint32_t rows, int first, float inverse, const uint8_t* next) {
   uint32_t at[kCount];
 #pragma unroll
   for (int q = 0; q < kCount; ++q) {
@@ -2909,58 +3206,85 @@ LC_DEVICE void multiply_interval(float (&sum)[2][8][4], Fragment (&a)[kInterval]
     at[q] = rows + (C::tap_row(tap, C::kPlaneRows) + s * 2 * C::kChunkRows) * 16;
   }
   // The order of (slice n of 16 steps, k-step q): with the split a slice's k-steps together, else a k-step's slices.
-  constexpr int kRounds = 4 * kCount;
-  float part[2][2][4], cross[2][2][4];
+  constexpr int kRounds = kSlices * kCount, kTiles = 2 * kRowBlocks;  // tiles of 16 channels x 8 steps
+  float part[kRowBlocks][2][4], cross[kRowBlocks][2][4];
 #pragma unroll
   for (int i = 0; i < kRounds; ++i) {
-    const int n = C::kSplit ? i / kCount : i % 4, q = C::kSplit ? i % kCount : i / 4;
+    const int n = C::kSplit ? i / kCount : i % kSlices, q = C::kSplit ? i % kCount : i / kSlices;
+    const int column = (C::phase((kPlace + q) / C::kTapSteps) * kSlices + n) * 2;
+    const bool begins = q == 0 || C::kPhases > 1, ends = q == kCount - 1 || C::kPhases > 1;  // of part and cross: sums of one phase
     uint32_t x[C::kSplit ? 2 : 1][4];
     load_matrix_x4(x[0], at[q] + n * 256);
     if constexpr (C::kSplit) load_matrix_x4(x[1], at[q] + n * 256 + C::kSplitBytes);
     if constexpr (C::kSplit) {
-      if (q == 0) {
+      if (begins) {
 #pragma unroll
-        for (int j = 0; j < 16; ++j) part[j >> 3][j >> 2 & 1][j & 3] = cross[j >> 3][j >> 2 & 1][j & 3] = 0.f;
+        for (int j = 0; j < 4 * kTiles; ++j) part[j >> 3][j >> 2 & 1][j & 3] = cross[j >> 3][j >> 2 & 1][j & 3] = 0.f;
       }
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply(cross[j >> 1][j & 1], a[q].hi[j >> 1], x[1][2 * (j & 1)], x[1][2 * (j & 1) + 1]);
+      for (int j = 0; j < kTiles; ++j) multiply(cross[j >> 1][j & 1], a[q].hi[j >> 1], x[1][2 * (j & 1)], x[1][2 * (j & 1) + 1]);
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply(part[j >> 1][j & 1], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+      for (int j = 0; j < kTiles; ++j) multiply(part[j >> 1][j & 1], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply(cross[j >> 1][j & 1], a[q].lo[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
-      if (q == kCount - 1) {
+      for (int j = 0; j < kTiles; ++j) multiply(cross[j >> 1][j & 1], a[q].lo[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+      if (ends) {
 #pragma unroll
-        for (int j = 0; j < 16; ++j) {
+        for (int j = 0; j < 4 * kTiles; ++j) {
           const int m = j >> 3, h = j >> 2 & 1, e = j & 3;
-          float& total = sum[m][2 * n + h][e];
+          float& total = sum[m][column + h][e];
           total = fmaf(cross[m][h][e], inverse * (1.f / 2048.f), total);
           total = fmaf(part[m][h][e], inverse, total);
         }
-        if (n < 3) schedule_border(inverse == 0.f);  // or slices overlap until registers spill
+        if (i < kRounds - 1) schedule_border(inverse == 0.f);  // or slices overlap until registers spill
       }
     } else {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply(sum[j >> 1][2 * n + (j & 1)], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+      for (int j = 0; j < kTiles; ++j) multiply(sum[j >> 1][column + (j & 1)], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
     }
-    if (n == 3) a[q].load(next + q * C::kFragmentBytes);
+    if (n == kSlices - 1) a[q].load(next + q * C::kFragmentBytes);
   }
 #pragma unroll
   for (int q = kCount; q < kInterval; ++q) a[q].load(next + q * C::kFragmentBytes);
 }
 
+// Intervals kIndex to kEnd - 1 from the stage's k-step `first` on, at which a cycle of phases begins. w: their weights; after: those
+// that follow.
+template <int kIndex, int kEnd>
+LC_DEVICE void multiply_intervals(Sums& sum, Fragment (&a)[kInterval], uint32_t rows, int first, float inverse, const uint8_t* w, const uint8_t* after) {
+  if constexpr (kIndex < kEnd) {
+    const uint8_t* next = kIndex == kEnd - 1 ? after : w + (kIndex + 1) * kInterval * C::kFragmentBytes;
+    multiply_interval<kInterval, kIndex * kInterval>(sum, a, rows, first + kIndex * kInterval, inverse, next);
+    multiply_intervals<kIndex + 1, kEnd>(sum, a, rows, first, inverse, w, after);
+  }
+}
+
 // All k-steps of a stage of kTaps taps. w: this stage's weights (in a already); after: the next one's.
 template <int kTaps>
-LC_DEVICE void multiply_stage(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, float inverse, const uint8_t* w, const uint8_t* after) {
+LC_DEVICE void multiply_stage(Sums& sum, Fragment (&a)[kInterval], uint32_t rows, float inverse, const uint8_t* w, const uint8_t* after) {
   constexpr int kSteps = kTaps * C::kTapSteps, kWhole = kSteps / kInterval, kRest = kSteps % kInterval;
+  if constexpr (C::kPhases > 1) {  // a sum's phase must be a constant: whole cycles of phases are unrolled
+    constexpr int kCycleSteps = C::kPeriod * C::kTapSteps, kCycle = kCycleSteps / gcd_of(kCycleSteps, kInterval);  // in intervals
+    constexpr int kLast = kWhole / kCycle * kCycle;
+#pragma unroll 1
+    for (int i = 0; i < kLast; i += kCycle) {
+      const uint8_t* next = w + kCycle * kInterval * C::kFragmentBytes;
+      multiply_intervals<0, kCycle>(sum, a, rows, i * kInterval, inverse, w, kWhole == kLast && kRest == 0 && i == kLast - kCycle ? after : next);
+      w = next;
+    }
+    const uint8_t* rest = w + (kWhole - kLast) * kInterval * C::kFragmentBytes;
+    multiply_intervals<0, kWhole - kLast>(sum, a, rows, kLast * kInterval, inverse, w, kRest == 0 ? after : rest);
+    if constexpr (kRest > 0) multiply_interval<kRest, (kWhole - kLast) * kInterval>(sum, a, rows, kWhole * kInterval, inverse, after);
+    return;
+  }
   constexpr int kUnroll = !C::kSplit && kWhole <= 2 ? 2 : 1;
   int whole = kWhole;
   if (C::kSplit && kRest > 0) forget_origin(whole);
 #pragma unroll kUnroll
   for (int i = 0; i < whole; ++i) {
     w += kInterval * C::kFragmentBytes;
-    multiply_interval<kInterval>(sum, a, rows, i * kInterval, inverse, kRest == 0 && i == kWhole - 1 ? after : w);
+    multiply_interval<kInterval, 0>(sum, a, rows, i * kInterval, inverse, kRest == 0 && i == kWhole - 1 ? after : w);
   }
-  if constexpr (kRest > 0) multiply_interval<kRest>(sum, a, rows, kWhole * kInterval, inverse, after);
+  if constexpr (kRest > 0) multiply_interval<kRest, 0>(sum, a, rows, kWhole * kInterval, inverse, after);
 }
 
 // Packs `stage`, of which piece 0 is in registers, for everyone; returns 1 / its scale.
@@ -2986,7 +3310,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
       other.smallest = load_shared_u32(shared + C::kSharedExtremes + i * 8 + 4);
       extremes.merge(other);
     }
-    const SlotScale slot(extremes);
+    const SlotScale slot(extremes, least_exponent(C::kInChannels * static_cast<int64_t>(kKernel / C::kPeriod)));
     scale = slot.scale;
     inverse = slot.inverse;
     if (!slot.representable && threadIdx.x == 0) {
@@ -3012,43 +3336,48 @@ template <class E> LC_DEVICE void stage_pair(uint32_t at, float a, float b, E) {
 
 // Scale, bias, residual, activation, y. Fragments hold 2 columns of 8 rows; through `staging`, the warp's own piece of shared
 // memory, they become whole rows: a store then writes 128 bytes of one row wherever it begins, and few sectors in halves.
-LC_DEVICE void store_tile(const Params& p, const Item& item, const float (&sum)[2][8][4], uint32_t staging, int warp, int lane) {
+LC_DEVICE void store_tile(const Params& p, const Item& item, const Sums& sum, uint32_t staging, int warp, int lane) {
+  constexpr int kPhases = C::kPhases;
   const int g = lane >> 2, c = lane & 3;
-  const int64_t t_warp = static_cast<int64_t>(item.tile) * C::kStep + warp % C::kWarpsTime * 64;
-  const int columns = static_cast<int>(max(static_cast<int64_t>(0), min(p.out_length - t_warp, static_cast<int64_t>(64))));
+  const int64_t t_warp = static_cast<int64_t>(item.tile) * C::kStep + warp % C::kWarpsTime * C::kWarpColumns;
+  const int columns = static_cast<int>(max(static_cast<int64_t>(0), min(p.out_length - t_warp, static_cast<int64_t>(C::kWarpColumns))));
 #pragma unroll
-  for (int m = 0; m < 2; ++m)
+  for (int m = 0; m < kRowBlocks; ++m)
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int out0 = item.sweep * C::kOutTile + warp / C::kWarpsTime * 32 + m * 16 + h * 8;
+      const int out0 = item.sweep * C::kOutTile + warp / C::kWarpsTime * C::kWarpRows + m * 16 + h * 8;
       const int64_t channel0 = item.group * static_cast<int64_t>(kOutChannels) + out0;
       const bool exists = out0 + g < kOutChannels;
       const float bias = 0 && exists ? to_float(p.bias[channel0 + g]) : 0.f;
       const float inverse = C::kSplit && exists ? p.weight_inverse[channel0 + g] : 1.f;
       const Element* residual =
-          0 ? p.residual + item.batch * p.residual_batch + (channel0 + g) * p.residual_channel + t_warp + 2 * c : nullptr;
-      const int here = exists ? columns - 2 * c : 0;  // columns from this lane's first one on
+          0 ? p.residual + item.batch * p.residual_batch + (channel0 + g) * p.residual_channel + t_warp + 2 * c * kPhases : nullptr;
+      const int here = exists ? columns - 2 * c * kPhases : 0;  // columns from this lane's first one on
       __syncwarp();
 #pragma unroll
-      for (int n = 0; n < 8; ++n) {
+      for (int pair = 0; pair < 2 * kSlices * kPhases; ++pair) {  // a lane's 2 steps of all phases are 2 * kPhases neighbours
+        const int n = pair / kPhases, e = pair % kPhases * 2;
         float v[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          v[i] = fmaf(sum[m][n][2 * h + i], inverse, bias);
-          if (0 && n * 8 + i < here) v[i] += to_float(residual[n * 8 + i]);
+          v[i] = fmaf(sum[m][(e + i) % kPhases * (2 * kSlices) + n][2 * h + (e + i) / kPhases], inverse, bias);
+          if (0 && n * 8 * kPhases + e + i < here) v[i] += to_float(residual[n * 8 * kPhases + e + i]);
           v[i] = activate<kActivation>(v[i], p.negative_slope);
         }
-        const uint32_t at = staging + (g * C::kStagingPitch + (n * 8 + 2 * c) * C::kBytes / 4) * 4;
+        const uint32_t at = staging + (g * C::kStagingPitch + ((n * 8 + 2 * c) * kPhases + e) * C::kBytes / 4) * 4;
         stage_pair(at, v[0], v[1], Element{});
       }
       __syncwarp();
       Element* row = p.y + item.batch * p.y_batch + channel0 * p.y_channel + t_warp;
-      constexpr int kLaneWords = C::kRowWords / 32, kWordColumns = 4 / C::kBytes;
+      constexpr int kLaneWords = ceil_div(C::kRowWords, 32), kWordColumns = 4 / C::kBytes;
+      constexpr bool kWholeRows = C::kRowWords % 32 == 0;
       const bool words = ((reinterpret_cast<uint64_t>(row) | p.y_channel * C::kBytes) & 3) == 0;  // rows begin on words
       uint32_t word[8 * kLaneWords];
 #pragma unroll
-      for (int i = 0; i < 8 * kLaneWords; ++i)
-        word[i] = load_shared_u32(staging + (i / kLaneWords * C::kStagingPitch + i % kLaneWords * 32 + lane) * 4);
+      for (int i = 0; i < 8 * kLaneWords; ++i) {
+        const int place = i % kLaneWords * 32 + lane;
+        word[i] = load_shared_u32(staging + (i / kLaneWords * C::kStagingPitch + (kWholeRows ? place : min(place, C::kRowWords - 1))) * 4);
+      }
 #pragma unroll
       for (int i = 0; i < 8 * kLaneWords; ++i) {
         const int r = i / kLaneWords, column = (i % kLaneWords * 32 + lane) * kWordColumns;
@@ -3073,7 +3402,7 @@ __global__ void __launch_bounds__(kThreads, 3) longconv_dense_fprop_sm80(const _
 #pragma unroll
   for (int q = 0; q < kInterval; ++q) a[q].load(w + q * C::kFragmentBytes);
   uint32_t buffer = shared;
-  float sum[2][8][4] = {};
+  Sums sum = {};
 #pragma unroll 1
   while (true) {
     forget_origin(lane);  // rows and offsets of packing are a few instructions: not worth registers across the products
@@ -3084,7 +3413,7 @@ __global__ void __launch_bounds__(kThreads, 3) longconv_dense_fprop_sm80(const _
     const uint8_t* after = w + (last_taps ? C::kLastTaps : C::kTaps) * C::kTapSteps * C::kFragmentBytes;
     if (next.stage == 0) after = next.weights(p, warp, lane);
     // ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1): the row that this lane names.
-    const uint32_t rows = buffer + ((lane >> 3 & 1) * C::kChunkRows + warp % C::kWarpsTime * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
+    const uint32_t rows = buffer + ((lane >> 3 & 1) * C::kChunkRows + warp % C::kWarpsTime * C::kWarpSteps + (lane >> 4) * 8 + (lane & 7)) * 16;
     if (C::kLastTaps == C::kTaps || !last_taps) multiply_stage<C::kTaps>(sum, a, rows, inverse, w, after);
     else multiply_stage<C::kLastTaps>(sum, a, rows, inverse, w, after);
     w = after;
@@ -3095,7 +3424,7 @@ __global__ void __launch_bounds__(kThreads, 3) longconv_dense_fprop_sm80(const _
       store_tile(p, schedule.item(next.index + schedule.step), sum, shared + C::kSharedStaging + w_here * C::kStagingBytes, w_here, lane);
       if (!next.valid()) break;
 #pragma unroll
-      for (int j = 0; j < 64; ++j) sum[j >> 5][j >> 2 & 7][j & 3] = 0.f;
+      for (int j = 0; j < static_cast<int>(sizeof(sum) / 4); ++j) (&sum[0][0][0])[j] = 0.f;
     }
     if (kBuffers == 2) buffer = buffer == shared ? shared + C::kStageBytes : shared;
   }
@@ -3107,7 +3436,7 @@ __global__ void __launch_bounds__(kThreads, 3) longconv_dense_fprop_sm80(const _
 // ==== Packs the weights for dense_fprop_sm80, fp32. From kernels/conv/pack_fragments.cuh.
 namespace pack_fragments_fp32 {
 
-// Weights (out, in/groups, tap) in any strides -> mma.sync A fragments in the order dense_fprop_sm80.cuh consumes them:
+// Weights (out, in/groups, tap), or (in, out/groups, tap) with LC_TRANSPOSED, in any strides -> mma.sync A fragments in the order dense_fprop_sm80.cuh consumes them:
 //   [group][16 channels out][stage of LC_STAGE_CHUNKS chunks in][tap][k-step][plane][lane][4 words]
 // One block for each 16 channels out; missing channels become zeros. Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
@@ -3136,7 +3465,7 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)
-      return p.w[(static_cast<int64_t>(group) * kOutChannels + out) * p.w_out + channel * p.w_in + tap * p.w_tap];
+      return p.w[group * (0 ? kInChannels * p.w_in : kOutChannels * p.w_out) + out * p.w_out + channel * p.w_in + tap * p.w_tap];
     return Element{};
   };
 
@@ -3197,12 +3526,14 @@ namespace dense_fprop_sm80_fp32 {
 //
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
+// And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have sums of their own (tile/phases.cuh).
+//
 // Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of channels, one tap group)
 // into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset and
 // ldmatrix yields B fragments; 8 rows of 16 bytes are 128 contiguous bytes: no bank conflicts at any offset.
 //
-//   kWarps warps: kWarpsOut x kWarpsTime, a warp computes 32 channels x 64 steps. Small blocks, several of them on a
-//   multiprocessor: one packs or stores while the others multiply.
+//   kWarps warps: kWarpsOut x kWarpsTime, a warp computes 16*kRowBlocks channels x 16*kSlices steps of each phase (one phase: 32 x
+//   64). Small blocks, several of them on a multiprocessor: one packs or stores while the others multiply.
 //
 // The stages of all of a block's tiles form one sequence, each round of which
 //   issues the loads of the next stage into registers (stage_registers.cuh),
@@ -3225,9 +3556,9 @@ constexpr Activation kActivation = static_cast<Activation>(0);
 using MmaType = f16;
 
 // --- configuration
-constexpr int kInterval = 3, kBuffers = 1;
+constexpr int kInterval = 3, kBuffers = 1, kRowBlocks = 2, kSlices = 4;
 
-struct C : Polyphase<3, 4, 3> {
+struct C : TapRows<1, 0, 3, 4, 3, kKernel> {
   using Element = float;
   static constexpr bool kSplit = 4 == 4, kResident = false;
   static constexpr int kInChannels = 64, kCluster = 1;
@@ -3235,13 +3566,16 @@ struct C : Polyphase<3, 4, 3> {
   static constexpr int kWarps = 4, kWarpsOut = 4, kWarpsTime = kWarps / kWarpsOut;
   static constexpr int kStageChunks = 2, kPrefetch = 4;
   static constexpr int kBytes = sizeof(Element), kChunk = 4 == 0 ? 4 : 8, kStageChannels = kStageChunks * kChunk;
-  static constexpr int kOutTile = 32 * kWarpsOut, kStep = 64 * kWarpsTime, kSweeps = ceil_div(kOutChannels, kOutTile);
-  static constexpr int kPlaneRows = plane_rows(kStep + (kTaps - 1) * kDilation / kStride, kStride);
-  static constexpr int kRawNeeded = (kStep - 1) * kStride + (kTaps - 1) * kDilation + 1;
+  static constexpr int kWarpRows = 16 * kRowBlocks, kOutTile = kWarpRows * kWarpsOut, kSweeps = ceil_div(kOutChannels, kOutTile);
+  static constexpr int kWarpSteps = 16 * kSlices, kSteps = kWarpSteps * kWarpsTime;  // of a phase
+  static constexpr int kWarpColumns = kWarpSteps * kPhases, kStep = kSteps * kPhases;
+  static constexpr int64_t kInputStep = static_cast<int64_t>(kSteps) * kStride;
+  static constexpr int kPlaneRows = plane_rows(kSteps + kTapRows, kStride);
+  static constexpr int kRawNeeded = kPhases > 1 ? kSteps + kTapRows : (kSteps - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSplitBytes = kStageChunks * kChunkRows * 16;
   static constexpr int kStageBytes = kSplitBytes * (kSplit ? 2 : 1);
   static constexpr int kSharedExtremes = kBuffers * kStageBytes;
-  static constexpr int kRowWords = 16 * kBytes, kStagingPitch = kRowWords + 2 * kBytes;  // of 64 columns of y; no bank conflicts
+  static constexpr int kRowWords = kWarpColumns * kBytes / 4, kStagingPitch = kRowWords + 2 * kBytes;  // 64 columns of one phase: no bank conflicts
   static constexpr int kSharedStaging = kSharedExtremes + (kSplit ? kWarps * 8 : 0), kStagingBytes = 8 * kStagingPitch * 4;
   static constexpr int kSharedBytes = kSharedStaging + kWarps * kStagingBytes;
   static constexpr int kChannelBlocks = ceil_div(kInChannels, kStageChannels), kTapGroups = ceil_div(kKernel, kTaps);
@@ -3281,25 +3615,25 @@ struct Position {
     }
   }
   LC_DEVICE ChunkWindow<Element> window(const Params& p, int warp) const {
-    const int block = stage / C::kTapGroups, tap = stage % C::kTapGroups * C::kTaps;
+    const int block = stage / C::kTapGroups;
     const int channel = block * C::kStageChannels + warp % C::kStageChunks * C::kChunk;
     return {p.x + item.batch * p.x_batch + (item.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
-            static_cast<int64_t>(item.tile) * C::kStep * C::kStride - p.pad_left + static_cast<int64_t>(tap) * C::kDilation,
+            item.tile * C::kInputStep - p.pad_left + stage % C::kTapGroups * C::kGroupStep,
             C::kInChannels - channel};
   }
   // This lane's part of the first fragment that the item consumes.
   LC_DEVICE const uint8_t* weights(const Params& p, int warp, int lane) const {
-    const int block16 = item.group * (C::kSweeps * C::kOutTile / 16) + (item.sweep * C::kOutTile + warp / C::kWarpsTime * 32) / 16;
+    const int block16 = item.group * (C::kSweeps * C::kOutTile / 16) + (item.sweep * C::kOutTile + warp / C::kWarpsTime * C::kWarpRows) / 16;
     return p.weights + block16 * C::kBlockBytes + lane * 16;
   }
 };
 
-// The weights of a warp's 2 x 16 output channels for one k-step.
+// The weights of a warp's output channels for one k-step.
 struct Fragment {
-  uint32_t hi[2][4], lo[C::kSplit ? 2 : 1][4];
+  uint32_t hi[kRowBlocks][4], lo[C::kSplit ? kRowBlocks : 1][4];
   LC_DEVICE void load(const uint8_t* w) {
 #pragma unroll
-    for (int m = 0; m < 2; ++m) {
+    for (int m = 0; m < kRowBlocks; ++m) {
       load_global_v4(hi[m], w + m * C::kBlockBytes);
       if constexpr (C::kSplit) load_global_v4(lo[m], w + m * C::kBlockBytes + 512);
     }
@@ -3315,10 +3649,14 @@ LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint
   multiply(d, a, b, MmaType{});
 }
 
+// A warp's sums: [16 channels][phase and 8 of its steps].
+using Sums = float[kRowBlocks][C::kPhases * 2 * kSlices][4];
+
 // kCount k-steps from the stage's k-step `first` on, with a[0] .. a[kCount - 1]; leaves the next interval's weights in a.
-// rows: shared address of this lane's row for tap 0 of the stage. inverse: 1 / scale of the stage.
-template <int kCount>
-LC_DEVICE void multiply_interval(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, int first, float inverse, const uint8_t* next) {
+// rows: shared address of this lane's row for tap 0 of the stage. inverse: 1 / scale of the stage. kPlace: a k-step whose taps have
+// the phases of those from `first` on.
+template <int kCount, int kPlace>
+LC_DEVICE void multiply_interval(Sums& sum, Fragment (&a)[kInterval], uint32_t rows, int first, float inverse, const uint8_t* next) {
   uint32_t at[kCount];
 #pragma unroll
   for (int q = 0; q < kCount; ++q) {
@@ -3326,58 +3664,85 @@ LC_DEVICE void multiply_interval(float (&sum)[2][8][4], Fragment (&a)[kInterval]
     at[q] = rows + (C::tap_row(tap, C::kPlaneRows) + s * 2 * C::kChunkRows) * 16;
   }
   // The order of (slice n of 16 steps, k-step q): with the split a slice's k-steps together, else a k-step's slices.
-  constexpr int kRounds = 4 * kCount;
-  float part[2][2][4], cross[2][2][4];
+  constexpr int kRounds = kSlices * kCount, kTiles = 2 * kRowBlocks;  // tiles of 16 channels x 8 steps
+  float part[kRowBlocks][2][4], cross[kRowBlocks][2][4];
 #pragma unroll
   for (int i = 0; i < kRounds; ++i) {
-    const int n = C::kSplit ? i / kCount : i % 4, q = C::kSplit ? i % kCount : i / 4;
+    const int n = C::kSplit ? i / kCount : i % kSlices, q = C::kSplit ? i % kCount : i / kSlices;
+    const int column = (C::phase((kPlace + q) / C::kTapSteps) * kSlices + n) * 2;
+    const bool begins = q == 0 || C::kPhases > 1, ends = q == kCount - 1 || C::kPhases > 1;  // of part and cross: sums of one phase
     uint32_t x[C::kSplit ? 2 : 1][4];
     load_matrix_x4(x[0], at[q] + n * 256);
     if constexpr (C::kSplit) load_matrix_x4(x[1], at[q] + n * 256 + C::kSplitBytes);
     if constexpr (C::kSplit) {
-      if (q == 0) {
+      if (begins) {
 #pragma unroll
-        for (int j = 0; j < 16; ++j) part[j >> 3][j >> 2 & 1][j & 3] = cross[j >> 3][j >> 2 & 1][j & 3] = 0.f;
+        for (int j = 0; j < 4 * kTiles; ++j) part[j >> 3][j >> 2 & 1][j & 3] = cross[j >> 3][j >> 2 & 1][j & 3] = 0.f;
       }
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply(cross[j >> 1][j & 1], a[q].hi[j >> 1], x[1][2 * (j & 1)], x[1][2 * (j & 1) + 1]);
+      for (int j = 0; j < kTiles; ++j) multiply(cross[j >> 1][j & 1], a[q].hi[j >> 1], x[1][2 * (j & 1)], x[1][2 * (j & 1) + 1]);
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply(part[j >> 1][j & 1], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+      for (int j = 0; j < kTiles; ++j) multiply(part[j >> 1][j & 1], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply(cross[j >> 1][j & 1], a[q].lo[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
-      if (q == kCount - 1) {
+      for (int j = 0; j < kTiles; ++j) multiply(cross[j >> 1][j & 1], a[q].lo[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+      if (ends) {
 #pragma unroll
-        for (int j = 0; j < 16; ++j) {
+        for (int j = 0; j < 4 * kTiles; ++j) {
           const int m = j >> 3, h = j >> 2 & 1, e = j & 3;
-          float& total = sum[m][2 * n + h][e];
+          float& total = sum[m][column + h][e];
           total = fmaf(cross[m][h][e], inverse * (1.f / 2048.f), total);
           total = fmaf(part[m][h][e], inverse, total);
         }
-        if (n < 3) schedule_border(inverse == 0.f);  // or slices overlap until registers spill
+        if (i < kRounds - 1) schedule_border(inverse == 0.f);  // or slices overlap until registers spill
       }
     } else {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply(sum[j >> 1][2 * n + (j & 1)], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+      for (int j = 0; j < kTiles; ++j) multiply(sum[j >> 1][column + (j & 1)], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
     }
-    if (n == 3) a[q].load(next + q * C::kFragmentBytes);
+    if (n == kSlices - 1) a[q].load(next + q * C::kFragmentBytes);
   }
 #pragma unroll
   for (int q = kCount; q < kInterval; ++q) a[q].load(next + q * C::kFragmentBytes);
 }
 
+// Intervals kIndex to kEnd - 1 from the stage's k-step `first` on, at which a cycle of phases begins. w: their weights; after: those
+// that follow.
+template <int kIndex, int kEnd>
+LC_DEVICE void multiply_intervals(Sums& sum, Fragment (&a)[kInterval], uint32_t rows, int first, float inverse, const uint8_t* w, const uint8_t* after) {
+  if constexpr (kIndex < kEnd) {
+    const uint8_t* next = kIndex == kEnd - 1 ? after : w + (kIndex + 1) * kInterval * C::kFragmentBytes;
+    multiply_interval<kInterval, kIndex * kInterval>(sum, a, rows, first + kIndex * kInterval, inverse, next);
+    multiply_intervals<kIndex + 1, kEnd>(sum, a, rows, first, inverse, w, after);
+  }
+}
+
 // All k-steps of a stage of kTaps taps. w: this stage's weights (in a already); after: the next one's.
 template <int kTaps>
-LC_DEVICE void multiply_stage(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, float inverse, const uint8_t* w, const uint8_t* after) {
+LC_DEVICE void multiply_stage(Sums& sum, Fragment (&a)[kInterval], uint32_t rows, float inverse, const uint8_t* w, const uint8_t* after) {
   constexpr int kSteps = kTaps * C::kTapSteps, kWhole = kSteps / kInterval, kRest = kSteps % kInterval;
+  if constexpr (C::kPhases > 1) {  // a sum's phase must be a constant: whole cycles of phases are unrolled
+    constexpr int kCycleSteps = C::kPeriod * C::kTapSteps, kCycle = kCycleSteps / gcd_of(kCycleSteps, kInterval);  // in intervals
+    constexpr int kLast = kWhole / kCycle * kCycle;
+#pragma unroll 1
+    for (int i = 0; i < kLast; i += kCycle) {
+      const uint8_t* next = w + kCycle * kInterval * C::kFragmentBytes;
+      multiply_intervals<0, kCycle>(sum, a, rows, i * kInterval, inverse, w, kWhole == kLast && kRest == 0 && i == kLast - kCycle ? after : next);
+      w = next;
+    }
+    const uint8_t* rest = w + (kWhole - kLast) * kInterval * C::kFragmentBytes;
+    multiply_intervals<0, kWhole - kLast>(sum, a, rows, kLast * kInterval, inverse, w, kRest == 0 ? after : rest);
+    if constexpr (kRest > 0) multiply_interval<kRest, (kWhole - kLast) * kInterval>(sum, a, rows, kWhole * kInterval, inverse, after);
+    return;
+  }
   constexpr int kUnroll = !C::kSplit && kWhole <= 2 ? 2 : 1;
   int whole = kWhole;
   if (C::kSplit && kRest > 0) forget_origin(whole);
 #pragma unroll kUnroll
   for (int i = 0; i < whole; ++i) {
     w += kInterval * C::kFragmentBytes;
-    multiply_interval<kInterval>(sum, a, rows, i * kInterval, inverse, kRest == 0 && i == kWhole - 1 ? after : w);
+    multiply_interval<kInterval, 0>(sum, a, rows, i * kInterval, inverse, kRest == 0 && i == kWhole - 1 ? after : w);
   }
-  if constexpr (kRest > 0) multiply_interval<kRest>(sum, a, rows, kWhole * kInterval, inverse, after);
+  if constexpr (kRest > 0) multiply_interval<kRest, 0>(sum, a, rows, kWhole * kInterval, inverse, after);
 }
 
 // Packs `stage`, of which piece 0 is in registers, for everyone; returns 1 / its scale.
@@ -3403,7 +3768,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
       other.smallest = load_shared_u32(shared + C::kSharedExtremes + i * 8 + 4);
       extremes.merge(other);
     }
-    const SlotScale slot(extremes);
+    const SlotScale slot(extremes, least_exponent(C::kInChannels * static_cast<int64_t>(kKernel / C::kPeriod)));
     scale = slot.scale;
     inverse = slot.inverse;
     if (!slot.representable && threadIdx.x == 0) {
@@ -3429,43 +3794,48 @@ template <class E> LC_DEVICE void stage_pair(uint32_t at, float a, float b, E) {
 
 // Scale, bias, residual, activation, y. Fragments hold 2 columns of 8 rows; through `staging`, the warp's own piece of shared
 // memory, they become whole rows: a store then writes 128 bytes of one row wherever it begins, and few sectors in halves.
-LC_DEVICE void store_tile(const Params& p, const Item& item, const float (&sum)[2][8][4], uint32_t staging, int warp, int lane) {
+LC_DEVICE void store_tile(const Params& p, const Item& item, const Sums& sum, uint32_t staging, int warp, int lane) {
+  constexpr int kPhases = C::kPhases;
   const int g = lane >> 2, c = lane & 3;
-  const int64_t t_warp = static_cast<int64_t>(item.tile) * C::kStep + warp % C::kWarpsTime * 64;
-  const int columns = static_cast<int>(max(static_cast<int64_t>(0), min(p.out_length - t_warp, static_cast<int64_t>(64))));
+  const int64_t t_warp = static_cast<int64_t>(item.tile) * C::kStep + warp % C::kWarpsTime * C::kWarpColumns;
+  const int columns = static_cast<int>(max(static_cast<int64_t>(0), min(p.out_length - t_warp, static_cast<int64_t>(C::kWarpColumns))));
 #pragma unroll
-  for (int m = 0; m < 2; ++m)
+  for (int m = 0; m < kRowBlocks; ++m)
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int out0 = item.sweep * C::kOutTile + warp / C::kWarpsTime * 32 + m * 16 + h * 8;
+      const int out0 = item.sweep * C::kOutTile + warp / C::kWarpsTime * C::kWarpRows + m * 16 + h * 8;
       const int64_t channel0 = item.group * static_cast<int64_t>(kOutChannels) + out0;
       const bool exists = out0 + g < kOutChannels;
       const float bias = 0 && exists ? to_float(p.bias[channel0 + g]) : 0.f;
       const float inverse = C::kSplit && exists ? p.weight_inverse[channel0 + g] : 1.f;
       const Element* residual =
-          0 ? p.residual + item.batch * p.residual_batch + (channel0 + g) * p.residual_channel + t_warp + 2 * c : nullptr;
-      const int here = exists ? columns - 2 * c : 0;  // columns from this lane's first one on
+          0 ? p.residual + item.batch * p.residual_batch + (channel0 + g) * p.residual_channel + t_warp + 2 * c * kPhases : nullptr;
+      const int here = exists ? columns - 2 * c * kPhases : 0;  // columns from this lane's first one on
       __syncwarp();
 #pragma unroll
-      for (int n = 0; n < 8; ++n) {
+      for (int pair = 0; pair < 2 * kSlices * kPhases; ++pair) {  // a lane's 2 steps of all phases are 2 * kPhases neighbours
+        const int n = pair / kPhases, e = pair % kPhases * 2;
         float v[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          v[i] = fmaf(sum[m][n][2 * h + i], inverse, bias);
-          if (0 && n * 8 + i < here) v[i] += to_float(residual[n * 8 + i]);
+          v[i] = fmaf(sum[m][(e + i) % kPhases * (2 * kSlices) + n][2 * h + (e + i) / kPhases], inverse, bias);
+          if (0 && n * 8 * kPhases + e + i < here) v[i] += to_float(residual[n * 8 * kPhases + e + i]);
           v[i] = activate<kActivation>(v[i], p.negative_slope);
         }
-        const uint32_t at = staging + (g * C::kStagingPitch + (n * 8 + 2 * c) * C::kBytes / 4) * 4;
+        const uint32_t at = staging + (g * C::kStagingPitch + ((n * 8 + 2 * c) * kPhases + e) * C::kBytes / 4) * 4;
         stage_pair(at, v[0], v[1], Element{});
       }
       __syncwarp();
       Element* row = p.y + item.batch * p.y_batch + channel0 * p.y_channel + t_warp;
-      constexpr int kLaneWords = C::kRowWords / 32, kWordColumns = 4 / C::kBytes;
+      constexpr int kLaneWords = ceil_div(C::kRowWords, 32), kWordColumns = 4 / C::kBytes;
+      constexpr bool kWholeRows = C::kRowWords % 32 == 0;
       const bool words = ((reinterpret_cast<uint64_t>(row) | p.y_channel * C::kBytes) & 3) == 0;  // rows begin on words
       uint32_t word[8 * kLaneWords];
 #pragma unroll
-      for (int i = 0; i < 8 * kLaneWords; ++i)
-        word[i] = load_shared_u32(staging + (i / kLaneWords * C::kStagingPitch + i % kLaneWords * 32 + lane) * 4);
+      for (int i = 0; i < 8 * kLaneWords; ++i) {
+        const int place = i % kLaneWords * 32 + lane;
+        word[i] = load_shared_u32(staging + (i / kLaneWords * C::kStagingPitch + (kWholeRows ? place : min(place, C::kRowWords - 1))) * 4);
+      }
 #pragma unroll
       for (int i = 0; i < 8 * kLaneWords; ++i) {
         const int r = i / kLaneWords, column = (i % kLaneWords * 32 + lane) * kWordColumns;
@@ -3490,7 +3860,7 @@ __global__ void __launch_bounds__(kThreads, 2) longconv_dense_fprop_sm80(const _
 #pragma unroll
   for (int q = 0; q < kInterval; ++q) a[q].load(w + q * C::kFragmentBytes);
   uint32_t buffer = shared;
-  float sum[2][8][4] = {};
+  Sums sum = {};
 #pragma unroll 1
   while (true) {
     forget_origin(lane);  // rows and offsets of packing are a few instructions: not worth registers across the products
@@ -3501,7 +3871,7 @@ __global__ void __launch_bounds__(kThreads, 2) longconv_dense_fprop_sm80(const _
     const uint8_t* after = w + (last_taps ? C::kLastTaps : C::kTaps) * C::kTapSteps * C::kFragmentBytes;
     if (next.stage == 0) after = next.weights(p, warp, lane);
     // ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1): the row that this lane names.
-    const uint32_t rows = buffer + ((lane >> 3 & 1) * C::kChunkRows + warp % C::kWarpsTime * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
+    const uint32_t rows = buffer + ((lane >> 3 & 1) * C::kChunkRows + warp % C::kWarpsTime * C::kWarpSteps + (lane >> 4) * 8 + (lane & 7)) * 16;
     if (C::kLastTaps == C::kTaps || !last_taps) multiply_stage<C::kTaps>(sum, a, rows, inverse, w, after);
     else multiply_stage<C::kLastTaps>(sum, a, rows, inverse, w, after);
     w = after;
@@ -3512,7 +3882,7 @@ __global__ void __launch_bounds__(kThreads, 2) longconv_dense_fprop_sm80(const _
       store_tile(p, schedule.item(next.index + schedule.step), sum, shared + C::kSharedStaging + w_here * C::kStagingBytes, w_here, lane);
       if (!next.valid()) break;
 #pragma unroll
-      for (int j = 0; j < 64; ++j) sum[j >> 5][j >> 2 & 7][j & 3] = 0.f;
+      for (int j = 0; j < static_cast<int>(sizeof(sum) / 4); ++j) (&sum[0][0][0])[j] = 0.f;
     }
     if (kBuffers == 2) buffer = buffer == shared ? shared + C::kStageBytes : shared;
   }
@@ -3598,7 +3968,7 @@ void point(Pointer& pointer, const void* memory) {
 
 #if CUDART_VERSION >= 12000
 // float32 in TF32 on Hopper: dense_fprop_sm90.
-// Its configuration: m1 n128 ways2 chunks2 slots4 raw2 taps3 w24 wstep1 stationary1 resident0 full0 rows4 packers4 cluster1.
+// Its configuration: m1 n256 ways2 chunks2 slots3 raw1 taps3 w24 wstep1 stationary1 resident0 full0 rows0 packers4 cluster1.
 void forward_tf32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_tf32;
   namespace conv = conv1d::dense_fprop_sm90_tf32;
@@ -3624,14 +3994,14 @@ void forward_tf32_sm90a(const Call& call) {
   p.batch = static_cast<int>(call.batch), p.groups = 1;
   point(p.weights, memory + kWeightOffset);
   constexpr Shape kConvShape = {
-      0, /*tile_steps=*/120, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/217600};
+      0, /*tile_steps=*/248, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/223664};
   launch(conv::longconv_dense_fprop_sm90, p, kConvShape, call);
 }
 #endif
 
 #if CUDART_VERSION >= 12000
 // fp32 on Hopper: dense_fprop_split_sm90.
-// Its configuration: ways2 slots2 raw2 taps3 interval3 w4 stationary1 resident0 full0 packers3 cluster1 team1.
+// Its configuration: ways2 slots4 raw1 taps3 interval3 w2 stationary0 resident0 full0 packers3 cluster1 team0 rows0.
 void forward_fp32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_fp32;
   namespace conv = conv1d::dense_fprop_split_sm90_fp32;
@@ -3665,7 +4035,7 @@ void forward_fp32_sm90a(const Call& call) {
   point(p.weight_inverse, memory + kInverseOffset);
   point(p.redo, memory + kPackedBytes);
   constexpr Shape kConvShape = {
-      0, /*tile_steps=*/120, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/216960};
+      0, /*tile_steps=*/120, /*items_per_tile=*/1, /*blocks_per_sm=*/1, /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/226008};
   launch(conv::longconv_dense_fprop_split_sm90, p, kConvShape, call);
   // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
   repair::Params r{};
@@ -3812,7 +4182,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_ae3ccd27a399",
+        name="longconv_conv1d_22e8d228cd30",
         cpp_sources=declaration,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward"],

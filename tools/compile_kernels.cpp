@@ -7,8 +7,8 @@
 ///
 /// --configs compiles the first n configs of each kernel and problem, as its estimate orders them (0, the default:
 /// all).
-/// --save keeps the machine code, one file for each case (a disassembler reads them; equal code before and after a change
-/// of the source shows that nothing but the source changed).
+/// --save keeps the machine code, one file for each case (a disassembler reads them; equal code before and after a
+/// change of the source shows that nothing but the source changed).
 /// --file compiles a source outside kernels/ too (it may include kernel files). Without --problem a list is used that
 /// reaches every kernel family. Each compilation runs in a child process with a timeout: a compiler that crashes or
 /// hangs fails one case, with its name, and not the run. Exit status 1: a kernel does not compile, spills registers or
@@ -64,11 +64,17 @@ const char* const kTypes[] = {"f32", "f32 tf32", "bf16", "f16", "f64"};
 
 std::vector<std::string> default_problems() {
   std::vector<std::string> problems;
+  // Phases of every number, fewer taps than phases, tap groups of phases, what padding modes add.
+  for (const char* shape : {"n8 c128->256 l524288 k16 s8", "n4 c96->64 l65536 k4 s2 p1 reflect residual",
+                            "n4 c64->64 l65537 k20 s16 d3 p20", "n2 c48->48 l65536 k7 s6 d4",
+                            "n2 c128->128 l65536 k2 s5", "n2 c64->64 l65536 k9 s2 d1001 p4000"}) {
+    for (const char* type : kTypes) problems.push_back("dgrad " + std::string(shape) + " " + type);
+  }
   for (const char* pass : {"fprop", "dgrad", "wgrad"}) {
     for (const char* shape : kShapes) {
-      const bool epilogue = std::strstr(shape, "relu") != nullptr || std::strstr(shape, "gelu") != nullptr ||
-                            std::strstr(shape, "bias") != nullptr;
-      if (epilogue && std::strcmp(pass, "fprop") != 0) continue;
+      const bool activation = std::strstr(shape, "elu") != nullptr, bias = std::strstr(shape, "bias") != nullptr;
+      if (activation && std::strcmp(pass, "fprop") != 0) continue;
+      if (bias && std::strcmp(pass, "dgrad") == 0) continue;
       for (const char* type : kTypes) problems.push_back(std::string(pass) + " " + shape + " " + type);
     }
   }

@@ -27,6 +27,7 @@ struct ConvProblem {
   PadMode pad_mode = PadMode::zeros;
   Activation activation = Activation::none;  ///< fprop only
   bool has_bias = false;         ///< fprop, dgrad: added to the result; wgrad: the bias gradient is computed too
+  bool f32_result = false;       ///< wgrad of bf16 and f16: the gradients are f32, not the operands' dtype
   bool has_residual = false;     ///< fprop, dgrad: a tensor shaped as the result is added; may be the result itself
   double negative_slope = 0.01;  ///< leaky_relu only; printed (and compared) only there
 
@@ -47,6 +48,8 @@ struct ConvProblem {
   std::int64_t out_length() const { return (length_samples + pad_left + pad_right - window_samples()) / stride + 1; }
   std::int64_t in_channels_per_group() const { return in_channels / groups; }
   std::int64_t out_channels_per_group() const { return out_channels / groups; }
+  /// Element type of what the pass writes.
+  DType result_dtype() const { return f32_result ? DType::f32 : dtype; }
   bool is_depthwise() const { return in_channels == groups; }
   /// Elements of the bias: channels of y, in dgrad (whose result is x) of x.
   std::int64_t bias_channels() const { return pass == Pass::dgrad ? in_channels : out_channels; }
@@ -65,8 +68,8 @@ struct ConvProblem {
   /// One line; defaults are left out ("g1", "p0", "zeros", "fp32").
   std::string to_string() const;
   /// Reads to_string()'s form; words in any order, `nN cI->O lL kK sS dD gG pP | p(L,R)`, dtype, padding mode,
-  /// "tf32", "bias", "residual", activation name, "leaky_relu(0.2)". Missing words take the defaults above; the pass
-  /// word may be left out (fprop). Throws Error{invalid_value} naming the word that was not understood.
+  /// "tf32", "bias", "f32_result", "residual", activation name, "leaky_relu(0.2)". Missing words take the defaults
+  /// above; the pass word may be left out (fprop). Throws Error{invalid_value} naming the word that was not understood.
   /// Does not validate().
   static ConvProblem parse(std::string_view text);
 

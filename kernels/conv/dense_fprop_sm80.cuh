@@ -3,12 +3,14 @@
 //
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
+// And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have sums of their own (tile/phases.cuh).
+//
 // Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of channels, one tap group)
 // into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset and
 // ldmatrix yields B fragments; 8 rows of 16 bytes are 128 contiguous bytes: no bank conflicts at any offset.
 //
-//   kWarps warps: kWarpsOut x kWarpsTime, a warp computes 32 channels x 64 steps. Small blocks, several of them on a
-//   multiprocessor: one packs or stores while the others multiply.
+//   kWarps warps: kWarpsOut x kWarpsTime, a warp computes 16*kRowBlocks channels x 16*kSlices steps of each phase (one phase: 32 x
+//   64). Small blocks, several of them on a multiprocessor: one packs or stores while the others multiply.
 //
 // The stages of all of a block's tiles form one sequence, each round of which
 //   issues the loads of the next stage into registers (stage_registers.cuh),
@@ -44,9 +46,9 @@ using MmaType = tf32;
 #endif
 
 // --- configuration
-constexpr int kInterval = LC_INTERVAL, kBuffers = LC_BUFFERS;
+constexpr int kInterval = LC_INTERVAL, kBuffers = LC_BUFFERS, kRowBlocks = LC_ROW_BLOCKS, kSlices = LC_SLICES;
 
-struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
+struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, LC_STRIDE, LC_DILATION, LC_TAPS, kKernel> {
 #if LC_ELEMENT == 1
   using Element = bf16;
 #elif LC_ELEMENT == 2
@@ -60,13 +62,16 @@ struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
   static constexpr int kWarps = LC_WARPS, kWarpsOut = LC_WARPS_OUT, kWarpsTime = kWarps / kWarpsOut;
   static constexpr int kStageChunks = LC_STAGE_CHUNKS, kPrefetch = LC_PREFETCH;
   static constexpr int kBytes = sizeof(Element), kChunk = LC_ELEMENT == 0 ? 4 : 8, kStageChannels = kStageChunks * kChunk;
-  static constexpr int kOutTile = 32 * kWarpsOut, kStep = 64 * kWarpsTime, kPasses = ceil_div(kOutChannels, kOutTile);
-  static constexpr int kPlaneRows = plane_rows(kStep + (kTaps - 1) * kDilation / kStride, kStride);
-  static constexpr int kRawNeeded = (kStep - 1) * kStride + (kTaps - 1) * kDilation + 1;
+  static constexpr int kWarpRows = 16 * kRowBlocks, kOutTile = kWarpRows * kWarpsOut, kPasses = ceil_div(kOutChannels, kOutTile);
+  static constexpr int kWarpSteps = 16 * kSlices, kSteps = kWarpSteps * kWarpsTime;  // of a phase
+  static constexpr int kWarpColumns = kWarpSteps * kPhases, kStep = kSteps * kPhases;
+  static constexpr int64_t kInputStep = static_cast<int64_t>(kSteps) * kStride;
+  static constexpr int kPlaneRows = plane_rows(kSteps + kTapRows, kStride);
+  static constexpr int kRawNeeded = kPhases > 1 ? kSteps + kTapRows : (kSteps - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSplitBytes = kStageChunks * kChunkRows * 16;
   static constexpr int kStageBytes = kSplitBytes * (kSplit ? 2 : 1);
   static constexpr int kSharedExtremes = kBuffers * kStageBytes;
-  static constexpr int kRowWords = 16 * kBytes, kStagingPitch = kRowWords + 2 * kBytes;  // of 64 columns of y; no bank conflicts
+  static constexpr int kRowWords = kWarpColumns * kBytes / 4, kStagingPitch = kRowWords + 2 * kBytes;  // 64 columns of one phase: no bank conflicts
   static constexpr int kSharedStaging = kSharedExtremes + (kSplit ? kWarps * 8 : 0), kStagingBytes = 8 * kStagingPitch * 4;
   static constexpr int kSharedBytes = kSharedStaging + kWarps * kStagingBytes;
   static constexpr int kChannelBlocks = ceil_div(kInChannels, kStageChannels), kTapGroups = ceil_div(kKernel, kTaps);
@@ -106,25 +111,25 @@ struct Position {
     }
   }
   LC_DEVICE ChunkWindow<Element> window(const Params& p, int warp) const {
-    const int block = stage / C::kTapGroups, tap = stage % C::kTapGroups * C::kTaps;
+    const int block = stage / C::kTapGroups;
     const int channel = block * C::kStageChannels + warp % C::kStageChunks * C::kChunk;
     return {p.x + item.batch * p.x_batch + (item.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
-            static_cast<int64_t>(item.tile) * C::kStep * C::kStride - p.pad_left + static_cast<int64_t>(tap) * C::kDilation,
+            item.tile * C::kInputStep - p.pad_left + stage % C::kTapGroups * C::kGroupStep,
             C::kInChannels - channel};
   }
   // This lane's part of the first fragment that the item consumes.
   LC_DEVICE const uint8_t* weights(const Params& p, int warp, int lane) const {
-    const int block16 = item.group * (C::kPasses * C::kOutTile / 16) + (item.pass * C::kOutTile + warp / C::kWarpsTime * 32) / 16;
+    const int block16 = item.group * (C::kPasses * C::kOutTile / 16) + (item.pass * C::kOutTile + warp / C::kWarpsTime * C::kWarpRows) / 16;
     return p.weights + block16 * C::kBlockBytes + lane * 16;
   }
 };
 
-// The weights of a warp's 2 x 16 output channels for one k-step.
+// The weights of a warp's output channels for one k-step.
 struct Fragment {
-  uint32_t hi[2][4], lo[C::kSplit ? 2 : 1][4];
+  uint32_t hi[kRowBlocks][4], lo[C::kSplit ? kRowBlocks : 1][4];
   LC_DEVICE void load(const uint8_t* w) {
 #pragma unroll
-    for (int m = 0; m < 2; ++m) {
+    for (int m = 0; m < kRowBlocks; ++m) {
       load_global_v4(hi[m], w + m * C::kBlockBytes);
       if constexpr (C::kSplit) load_global_v4(lo[m], w + m * C::kBlockBytes + 512);
     }
@@ -140,10 +145,14 @@ LC_DEVICE void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint
   multiply(d, a, b, MmaType{});
 }
 
+// A warp's sums: [16 channels][phase and 8 of its steps].
+using Sums = float[kRowBlocks][C::kPhases * 2 * kSlices][4];
+
 // kCount k-steps from the stage's k-step `first` on, with a[0] .. a[kCount - 1]; leaves the next interval's weights in a.
-// rows: shared address of this lane's row for tap 0 of the stage. inverse: 1 / scale of the stage.
-template <int kCount>
-LC_DEVICE void multiply_interval(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, int first, float inverse, const uint8_t* next) {
+// rows: shared address of this lane's row for tap 0 of the stage. inverse: 1 / scale of the stage. kPlace: a k-step whose taps have
+// the phases of those from `first` on.
+template <int kCount, int kPlace>
+LC_DEVICE void multiply_interval(Sums& sum, Fragment (&a)[kInterval], uint32_t rows, int first, float inverse, const uint8_t* next) {
   uint32_t at[kCount];
 #pragma unroll
   for (int q = 0; q < kCount; ++q) {
@@ -151,58 +160,85 @@ LC_DEVICE void multiply_interval(float (&sum)[2][8][4], Fragment (&a)[kInterval]
     at[q] = rows + (C::tap_row(tap, C::kPlaneRows) + s * 2 * C::kChunkRows) * 16;
   }
   // The order of (slice n of 16 steps, k-step q): with the split a slice's k-steps together, else a k-step's slices.
-  constexpr int kRounds = 4 * kCount;
-  float part[2][2][4], cross[2][2][4];
+  constexpr int kRounds = kSlices * kCount, kTiles = 2 * kRowBlocks;  // tiles of 16 channels x 8 steps
+  float part[kRowBlocks][2][4], cross[kRowBlocks][2][4];
 #pragma unroll
   for (int i = 0; i < kRounds; ++i) {
-    const int n = C::kSplit ? i / kCount : i % 4, q = C::kSplit ? i % kCount : i / 4;
+    const int n = C::kSplit ? i / kCount : i % kSlices, q = C::kSplit ? i % kCount : i / kSlices;
+    const int column = (C::phase((kPlace + q) / C::kTapSteps) * kSlices + n) * 2;
+    const bool begins = q == 0 || C::kPhases > 1, ends = q == kCount - 1 || C::kPhases > 1;  // of part and cross: sums of one phase
     uint32_t x[C::kSplit ? 2 : 1][4];
     load_matrix_x4(x[0], at[q] + n * 256);
     if constexpr (C::kSplit) load_matrix_x4(x[1], at[q] + n * 256 + C::kSplitBytes);
     if constexpr (C::kSplit) {
-      if (q == 0) {
+      if (begins) {
 #pragma unroll
-        for (int j = 0; j < 16; ++j) part[j >> 3][j >> 2 & 1][j & 3] = cross[j >> 3][j >> 2 & 1][j & 3] = 0.f;
+        for (int j = 0; j < 4 * kTiles; ++j) part[j >> 3][j >> 2 & 1][j & 3] = cross[j >> 3][j >> 2 & 1][j & 3] = 0.f;
       }
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply(cross[j >> 1][j & 1], a[q].hi[j >> 1], x[1][2 * (j & 1)], x[1][2 * (j & 1) + 1]);
+      for (int j = 0; j < kTiles; ++j) multiply(cross[j >> 1][j & 1], a[q].hi[j >> 1], x[1][2 * (j & 1)], x[1][2 * (j & 1) + 1]);
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply(part[j >> 1][j & 1], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+      for (int j = 0; j < kTiles; ++j) multiply(part[j >> 1][j & 1], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply(cross[j >> 1][j & 1], a[q].lo[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
-      if (q == kCount - 1) {
+      for (int j = 0; j < kTiles; ++j) multiply(cross[j >> 1][j & 1], a[q].lo[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+      if (ends) {
 #pragma unroll
-        for (int j = 0; j < 16; ++j) {
+        for (int j = 0; j < 4 * kTiles; ++j) {
           const int m = j >> 3, h = j >> 2 & 1, e = j & 3;
-          float& total = sum[m][2 * n + h][e];
+          float& total = sum[m][column + h][e];
           total = fmaf(cross[m][h][e], inverse * (1.f / 2048.f), total);
           total = fmaf(part[m][h][e], inverse, total);
         }
-        if (n < 3) schedule_border(inverse == 0.f);  // or slices overlap until registers spill
+        if (i < kRounds - 1) schedule_border(inverse == 0.f);  // or slices overlap until registers spill
       }
     } else {
 #pragma unroll
-      for (int j = 0; j < 4; ++j) multiply(sum[j >> 1][2 * n + (j & 1)], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
+      for (int j = 0; j < kTiles; ++j) multiply(sum[j >> 1][column + (j & 1)], a[q].hi[j >> 1], x[0][2 * (j & 1)], x[0][2 * (j & 1) + 1]);
     }
-    if (n == 3) a[q].load(next + q * C::kFragmentBytes);
+    if (n == kSlices - 1) a[q].load(next + q * C::kFragmentBytes);
   }
 #pragma unroll
   for (int q = kCount; q < kInterval; ++q) a[q].load(next + q * C::kFragmentBytes);
 }
 
+// Intervals kIndex to kEnd - 1 from the stage's k-step `first` on, at which a cycle of phases begins. w: their weights; after: those
+// that follow.
+template <int kIndex, int kEnd>
+LC_DEVICE void multiply_intervals(Sums& sum, Fragment (&a)[kInterval], uint32_t rows, int first, float inverse, const uint8_t* w, const uint8_t* after) {
+  if constexpr (kIndex < kEnd) {
+    const uint8_t* next = kIndex == kEnd - 1 ? after : w + (kIndex + 1) * kInterval * C::kFragmentBytes;
+    multiply_interval<kInterval, kIndex * kInterval>(sum, a, rows, first + kIndex * kInterval, inverse, next);
+    multiply_intervals<kIndex + 1, kEnd>(sum, a, rows, first, inverse, w, after);
+  }
+}
+
 // All k-steps of a stage of kTaps taps. w: this stage's weights (in a already); after: the next one's.
 template <int kTaps>
-LC_DEVICE void multiply_stage(float (&sum)[2][8][4], Fragment (&a)[kInterval], uint32_t rows, float inverse, const uint8_t* w, const uint8_t* after) {
+LC_DEVICE void multiply_stage(Sums& sum, Fragment (&a)[kInterval], uint32_t rows, float inverse, const uint8_t* w, const uint8_t* after) {
   constexpr int kSteps = kTaps * C::kTapSteps, kWhole = kSteps / kInterval, kRest = kSteps % kInterval;
+  if constexpr (C::kPhases > 1) {  // a sum's phase must be a constant: whole cycles of phases are unrolled
+    constexpr int kCycleSteps = C::kPeriod * C::kTapSteps, kCycle = kCycleSteps / gcd_of(kCycleSteps, kInterval);  // in intervals
+    constexpr int kLast = kWhole / kCycle * kCycle;
+#pragma unroll 1
+    for (int i = 0; i < kLast; i += kCycle) {
+      const uint8_t* next = w + kCycle * kInterval * C::kFragmentBytes;
+      multiply_intervals<0, kCycle>(sum, a, rows, i * kInterval, inverse, w, kWhole == kLast && kRest == 0 && i == kLast - kCycle ? after : next);
+      w = next;
+    }
+    const uint8_t* rest = w + (kWhole - kLast) * kInterval * C::kFragmentBytes;
+    multiply_intervals<0, kWhole - kLast>(sum, a, rows, kLast * kInterval, inverse, w, kRest == 0 ? after : rest);
+    if constexpr (kRest > 0) multiply_interval<kRest, (kWhole - kLast) * kInterval>(sum, a, rows, kWhole * kInterval, inverse, after);
+    return;
+  }
   constexpr int kUnroll = !C::kSplit && kWhole <= 2 ? 2 : 1;
   int whole = kWhole;
   if (C::kSplit && kRest > 0) forget_origin(whole);
 #pragma unroll kUnroll
   for (int i = 0; i < whole; ++i) {
     w += kInterval * C::kFragmentBytes;
-    multiply_interval<kInterval>(sum, a, rows, i * kInterval, inverse, kRest == 0 && i == kWhole - 1 ? after : w);
+    multiply_interval<kInterval, 0>(sum, a, rows, i * kInterval, inverse, kRest == 0 && i == kWhole - 1 ? after : w);
   }
-  if constexpr (kRest > 0) multiply_interval<kRest>(sum, a, rows, kWhole * kInterval, inverse, after);
+  if constexpr (kRest > 0) multiply_interval<kRest, 0>(sum, a, rows, kWhole * kInterval, inverse, after);
 }
 
 // Packs `stage`, of which piece 0 is in registers, for everyone; returns 1 / its scale.
@@ -228,7 +264,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
       other.smallest = load_shared_u32(shared + C::kSharedExtremes + i * 8 + 4);
       extremes.merge(other);
     }
-    const SlotScale slot(extremes);
+    const SlotScale slot(extremes, least_exponent(C::kInChannels * static_cast<int64_t>(kKernel / C::kPeriod)));
     scale = slot.scale;
     inverse = slot.inverse;
     if (!slot.representable && threadIdx.x == 0) {
@@ -254,43 +290,48 @@ template <class E> LC_DEVICE void stage_pair(uint32_t at, float a, float b, E) {
 
 // Scale, bias, residual, activation, y. Fragments hold 2 columns of 8 rows; through `staging`, the warp's own piece of shared
 // memory, they become whole rows: a store then writes 128 bytes of one row wherever it begins, and few sectors in halves.
-LC_DEVICE void store_tile(const Params& p, const Item& item, const float (&sum)[2][8][4], uint32_t staging, int warp, int lane) {
+LC_DEVICE void store_tile(const Params& p, const Item& item, const Sums& sum, uint32_t staging, int warp, int lane) {
+  constexpr int kPhases = C::kPhases;
   const int g = lane >> 2, c = lane & 3;
-  const int64_t t_warp = static_cast<int64_t>(item.tile) * C::kStep + warp % C::kWarpsTime * 64;
-  const int columns = static_cast<int>(max(static_cast<int64_t>(0), min(p.out_length - t_warp, static_cast<int64_t>(64))));
+  const int64_t t_warp = static_cast<int64_t>(item.tile) * C::kStep + warp % C::kWarpsTime * C::kWarpColumns;
+  const int columns = static_cast<int>(max(static_cast<int64_t>(0), min(p.out_length - t_warp, static_cast<int64_t>(C::kWarpColumns))));
 #pragma unroll
-  for (int m = 0; m < 2; ++m)
+  for (int m = 0; m < kRowBlocks; ++m)
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int out0 = item.pass * C::kOutTile + warp / C::kWarpsTime * 32 + m * 16 + h * 8;
+      const int out0 = item.pass * C::kOutTile + warp / C::kWarpsTime * C::kWarpRows + m * 16 + h * 8;
       const int64_t channel0 = item.group * static_cast<int64_t>(kOutChannels) + out0;
       const bool exists = out0 + g < kOutChannels;
       const float bias = LC_BIAS && exists ? to_float(p.bias[channel0 + g]) : 0.f;
       const float inverse = C::kSplit && exists ? p.weight_inverse[channel0 + g] : 1.f;
       const Element* residual =
-          LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + (channel0 + g) * p.residual_channel + t_warp + 2 * c : nullptr;
-      const int here = exists ? columns - 2 * c : 0;  // columns from this lane's first one on
+          LC_RESIDUAL ? p.residual + item.batch * p.residual_batch + (channel0 + g) * p.residual_channel + t_warp + 2 * c * kPhases : nullptr;
+      const int here = exists ? columns - 2 * c * kPhases : 0;  // columns from this lane's first one on
       __syncwarp();
 #pragma unroll
-      for (int n = 0; n < 8; ++n) {
+      for (int pair = 0; pair < 2 * kSlices * kPhases; ++pair) {  // a lane's 2 steps of all phases are 2 * kPhases neighbours
+        const int n = pair / kPhases, e = pair % kPhases * 2;
         float v[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          v[i] = fmaf(sum[m][n][2 * h + i], inverse, bias);
-          if (LC_RESIDUAL && n * 8 + i < here) v[i] += to_float(residual[n * 8 + i]);
+          v[i] = fmaf(sum[m][(e + i) % kPhases * (2 * kSlices) + n][2 * h + (e + i) / kPhases], inverse, bias);
+          if (LC_RESIDUAL && n * 8 * kPhases + e + i < here) v[i] += to_float(residual[n * 8 * kPhases + e + i]);
           v[i] = activate<kActivation>(v[i], p.negative_slope);
         }
-        const uint32_t at = staging + (g * C::kStagingPitch + (n * 8 + 2 * c) * C::kBytes / 4) * 4;
+        const uint32_t at = staging + (g * C::kStagingPitch + ((n * 8 + 2 * c) * kPhases + e) * C::kBytes / 4) * 4;
         stage_pair(at, v[0], v[1], Element{});
       }
       __syncwarp();
       Element* row = p.y + item.batch * p.y_batch + channel0 * p.y_channel + t_warp;
-      constexpr int kLaneWords = C::kRowWords / 32, kWordColumns = 4 / C::kBytes;
+      constexpr int kLaneWords = ceil_div(C::kRowWords, 32), kWordColumns = 4 / C::kBytes;
+      constexpr bool kWholeRows = C::kRowWords % 32 == 0;
       const bool words = ((reinterpret_cast<uint64_t>(row) | p.y_channel * C::kBytes) & 3) == 0;  // rows begin on words
       uint32_t word[8 * kLaneWords];
 #pragma unroll
-      for (int i = 0; i < 8 * kLaneWords; ++i)
-        word[i] = load_shared_u32(staging + (i / kLaneWords * C::kStagingPitch + i % kLaneWords * 32 + lane) * 4);
+      for (int i = 0; i < 8 * kLaneWords; ++i) {
+        const int place = i % kLaneWords * 32 + lane;
+        word[i] = load_shared_u32(staging + (i / kLaneWords * C::kStagingPitch + (kWholeRows ? place : min(place, C::kRowWords - 1))) * 4);
+      }
 #pragma unroll
       for (int i = 0; i < 8 * kLaneWords; ++i) {
         const int r = i / kLaneWords, column = (i % kLaneWords * 32 + lane) * kWordColumns;
@@ -314,7 +355,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, LC_BLOCKS_PER_SM) longcon
 #pragma unroll
   for (int q = 0; q < kInterval; ++q) a[q].load(w + q * C::kFragmentBytes);
   uint32_t buffer = shared;
-  float sum[2][8][4] = {};
+  Sums sum = {};
 #pragma unroll 1
   while (true) {
     forget_origin(lane);  // rows and offsets of packing are a few instructions: not worth registers across the products
@@ -325,7 +366,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, LC_BLOCKS_PER_SM) longcon
     const uint8_t* after = w + (last_taps ? C::kLastTaps : C::kTaps) * C::kTapSteps * C::kFragmentBytes;
     if (next.stage == 0) after = next.weights(p, warp, lane);
     // ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1): the row that this lane names.
-    const uint32_t rows = buffer + ((lane >> 3 & 1) * C::kChunkRows + warp % C::kWarpsTime * 64 + (lane >> 4) * 8 + (lane & 7)) * 16;
+    const uint32_t rows = buffer + ((lane >> 3 & 1) * C::kChunkRows + warp % C::kWarpsTime * C::kWarpSteps + (lane >> 4) * 8 + (lane & 7)) * 16;
     if (C::kLastTaps == C::kTaps || !last_taps) multiply_stage<C::kTaps>(sum, a, rows, inverse, w, after);
     else multiply_stage<C::kLastTaps>(sum, a, rows, inverse, w, after);
     w = after;
@@ -336,7 +377,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, LC_BLOCKS_PER_SM) longcon
       store_tile(p, schedule.item(next.index + schedule.step), sum, shared + C::kSharedStaging + w_here * C::kStagingBytes, w_here, lane);
       if (!next.valid()) break;
 #pragma unroll
-      for (int j = 0; j < 64; ++j) sum[j >> 5][j >> 2 & 7][j & 3] = 0.f;
+      for (int j = 0; j < static_cast<int>(sizeof(sum) / 4); ++j) (&sum[0][0][0])[j] = 0.f;
     }
     if (kBuffers == 2) buffer = buffer == shared ? shared + C::kStageBytes : shared;
   }

@@ -3,6 +3,8 @@
 //
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
+// And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have accumulators of their own (tile/phases.cuh).
+//
 // As matrices, for one tile of time: D[o, t] += W_k[o, i] * X_k[t, i]^T, where X_k is the tile's packed signal read
 // from row offset (k*dilation)/stride of polyphase plane (k*dilation) mod stride. A tap is only an address.
 //
@@ -11,10 +13,10 @@
 //                               per packer              [chunk of channels][plane][row] x 16 B  \
 //   packed weights   --bulk-------------------------->  W ring  [o][k-step]                      wgmma --> acc --stage--> bulk
 //
-// Roles (384 threads, one persistent block per multiprocessor):
-//   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns each: over output channels (kChannelWays 2) or time (1)
-//   warps 8-10  packers; each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
-//   warp 11     loads packed weights; where all of them stay in shared memory, it is the fourth packer after that
+// Roles (384 or 512 threads, one persistent block per multiprocessor):
+//   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns (of each phase) each: over output channels (kChannelWays 2) or time (1)
+//   warps 8-10  packers (or 8-14); each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
+//   last warp   loads packed weights; where all of them stay in shared memory, it may be the fourth packer after that
 // In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
 // one window. Barriers: slot full (kChunks packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
@@ -56,13 +58,13 @@ constexpr Pack kPack = static_cast<Pack>(LC_PACK);
 
 struct StorePolicy {
   using Element = ::Element;
-  static constexpr int kColumns = kN, kStageRows = LC_STAGE_ROWS;
+  static constexpr int kColumns = kN, kPhases = LC_PHASES, kStageRows = LC_STAGE_ROWS;
   static constexpr Store kStore = ::kStore;
 };
 using Rows = RowStore<StorePolicy>;
 
 // Everything that follows from the problem and the configuration; the tile movers read it.
-struct C : Polyphase<kStride, LC_DILATION, LC_TAPS> {
+struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKernel> {
   using Element = ::Element;
   static constexpr int kInChannels = ::kInChannels, kOutChannels = ::kOutChannels;
   static constexpr Pad kPad = ::kPad;
@@ -74,9 +76,10 @@ struct C : Polyphase<kStride, LC_DILATION, LC_TAPS> {
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk, kUnitsPerSlot = kChunks, kPackersPerSlot = kChunks;
-  static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;  // time steps that a block computes
+  static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
-  static constexpr int kPlaneRows = plane_rows(kSpan + (kTaps - 1) * kDilation / kStride, kStride);
+  static constexpr int64_t kInputStep = static_cast<int64_t>(Rows::kPhaseStep * kTimeWays) * kStride;
+  static constexpr int kPlaneRows = plane_rows(kSpan + kTapRows, kStride);
   static constexpr int kRawNeeded = kStride == 1 ? kPlaneRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   // + kChunk - 1: a row may begin anywhere in its first 16 bytes. Odd multiple of 16 bytes: ldmatrix without conflicts.
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + kChunk - 1) * kBytes, 16) | 1) * 16;
@@ -104,13 +107,16 @@ struct C : Polyphase<kStride, LC_DILATION, LC_TAPS> {
 static_assert(C::kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
 static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
-static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
+static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-static_assert(C::kSlots >= 2, "slots are released one group late; a packer, at most 4 chunks ahead, is never two uses of a slot ahead");
+static_assert(C::kSlots >= 2 && C::kSlots * kChunks >= C::kPackers, "slots are released one group late; a packer is never two uses of a slot ahead");
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
-constexpr int kThreads = 384, kMmaRegisters = 200, kPackerRegisters = 104;
-static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
+// 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
+constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
+constexpr int kMmaRegisters = kThreads == 512 ? 160 : 200, kPackerRegisters = kThreads == 512 ? 96 : 104;
+static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
+static_assert(kThreads == 384 || kN <= 128, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
 using Params = FpropParams<Element>;
 using Raw = RawRing<C, Params>;
@@ -172,11 +178,11 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
-  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
+  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kPhaseStep * 16, C::kChunkRows * 16, 128);
   const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
-  float acc[kMBlocks][kN / 2];
+  float acc[kMBlocks][C::kPhases][kN / 2];
 
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
@@ -189,7 +195,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
           if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
         }
       };
-      int accumulate = 0;
+      int accumulate[C::kPeriod] = {};
 #pragma unroll 1
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
@@ -197,10 +203,12 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
           if (pass == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
           const int taps = C::kTapGroups == 1 ? kKernel : min(C::kTaps, kKernel - group * C::kTaps);
 #pragma unroll 1
-          for (int k = 0; k < taps; ++k) {
-            const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4) + C::tap_row(k, C::kPlaneRows);
+          for (int k0 = 0; k0 < taps; k0 += C::kPeriod) {
 #pragma unroll
-            for (int s = 0; s < C::kTapStages; ++s) {
+            for (int stage = 0; stage < C::kPeriod * C::kTapStages; ++stage) {  // taps of different phases
+              const int i = stage / C::kTapStages, s = stage % C::kTapStages;
+              if (C::kPeriod > 1 && k0 + i >= taps) break;
+              const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4) + C::tap_row(k0 + i, C::kPlaneRows);
               barrier_wait(full + 8 * ws, w_phase);
               const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
               wgmma_fence();
@@ -208,9 +216,9 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
               for (int q = 0; q < kWSteps; ++q) {
 #pragma unroll
                 for (int m = 0; m < kMBlocks; ++m)
-                  wgmma<MmaType, kN>(acc[m], a + q * (C::kStepBytes / 16) + m * 64,
-                                               b + (s * kWSteps + q) * (2 * C::kChunkRows), accumulate);
-                accumulate = 1;
+                  wgmma<MmaType, kN>(acc[m][C::phase(i)], a + q * (C::kStepBytes / 16) + m * 64,
+                                               b + (s * kWSteps + q) * (2 * C::kChunkRows), accumulate[i]);
+                accumulate[i] = 1;
               }
               wgmma_commit();
               wgmma_wait<1>();
@@ -228,7 +236,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       release();
 #pragma unroll
       for (int m = 0; m < kMBlocks; ++m) {
-        keep_registers(acc[m]);
+        settle_phases<C>(acc[m]);
         const int channel0 = ((C::kResident ? pass : item.pass) * kChannelWays + ring) * kRingRows + m * 64 + warp * 16;
         finish_rows<C, Rows>(acc[m], p, item, channel0, way, stage_out, lane);
       }
@@ -246,7 +254,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_s
   const Schedule<C> schedule(p);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
-    if (warp == 11) {
+    if (warp == kWeightWarp) {
       if (lane == 0) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);

@@ -1,21 +1,22 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Dense forward convolution on Hopper in fp32, on the f16 tensor cores: pack once (see dense_fprop_sm90.cuh for the data
-// path), each operand split into two f16 planes with power-of-two scales (tile/split_f16.cuh):
+// Dense forward convolution, or its data gradient, on Hopper in fp32, on the f16 tensor cores: pack once (see dense_fprop_sm90.cuh
+// for the data path), each operand split into two f16 planes with power-of-two scales (tile/split_f16.cuh):
 //
 //   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi) + O(2^-22 |w x|)        three products instead of one
 //
-// Tensor cores truncate when they accumulate, so no chain is long: every interval (16 channels x kInterval taps) starts
-// from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
+// Tensor cores truncate when they accumulate, so no chain is long: every interval (16 channels x kInterval taps; where that is
+// one tap, kMerge slots of equal scale) starts from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
 // FADD). The cross products are 2^-11 smaller; they have accumulators of their own, added when the slot scale
 // changes and at the end. Error: docs/design/numerics.md.
 //
-//   slot: [hi ch 0-7][hi ch 8-15][lo 0-7][lo 8-15] x [plane][row] x 16 B, written by one packer warp (two passes over its
-//   raw rows: extremes, then split), with its inverse scale beside it.
+//   slot: [hi ch 0-7][hi ch 8-15][lo 0-7][lo 8-15] x [plane][row] x 16 B, with its inverse scale beside it. A slot's scale
+//   follows from its extremes, which are known when all of it has been read: packers split by the scale that the same
+//   channels had in the tile before, find the extremes on the way, and split again where that was not the scale.
 //   W stage: kInterval taps x [hi 0-7][hi 8-15][lo 0-7][lo 8-15] x [64 o] x 16 B; w is scaled per output channel to
 //   max|w| in [2^13, 2^14) by pack_weights.cuh, whose inverse the epilogue multiplies.
 //
 // A tile with a slot that f16 cannot carry sets its bit in `redo`; the direct kernel then computes those tiles in f32.
-// Roles as in dense_fprop_sm90.cuh, 64 x 128 accumulators: acc + cross + sum = 192 registers.
+// Roles as in dense_fprop_sm90.cuh, 64 x 128 accumulators (of all phases together): acc + cross + sum = 192 registers.
 #include "ptx/wgmma.cuh"
 #include "tile/block_barriers.cuh"
 #include "tile/finish_rows.cuh"
@@ -24,17 +25,17 @@
 #include "tile/split_f16.cuh"
 #include "tile/weight_ring.cuh"
 
-constexpr int kN = 128, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
+constexpr int kN = LC_COLUMNS, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
 constexpr int kChannelWays = LC_CHANNEL_WAYS, kTimeWays = 2 / kChannelWays, kInterval = LC_INTERVAL;
 
 struct StorePolicy {
   using Element = float;
-  static constexpr int kColumns = kN, kStageRows = LC_STAGE_ROWS;
+  static constexpr int kColumns = kN, kPhases = LC_PHASES, kStageRows = LC_STAGE_ROWS;
   static constexpr Store kStore = static_cast<Store>(LC_STORE);
 };
 using Rows = RowStore<StorePolicy>;
 
-struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
+struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, LC_STRIDE, LC_DILATION, LC_TAPS, kKernel> {
   using Element = float;
   static constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
   static constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
@@ -47,10 +48,11 @@ struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
   // fewer raw stages cover the latency of memory where windows are long.
   static constexpr int kTeam = LC_TEAM ? kPackers : 1, kUnitStep = kPackers / kTeam, kRawBuffers = kRawStages * kUnitStep;
   static constexpr int kBytes = 4, kUnitChannels = 16, kUnitsPerSlot = 1, kPackersPerSlot = kTeam, kSlotChannels = 16;
-  static constexpr int kSpan = Rows::kStep * (kTimeWays - 1) + kN;
+  static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;
   static constexpr int kStep = Rows::kStep * kTimeWays;
-  static constexpr int kPlaneRows = plane_rows(kSpan + (kTaps - 1) * kDilation / kStride, kStride);
-  static constexpr int kRawNeeded = (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
+  static constexpr int64_t kInputStep = static_cast<int64_t>(Rows::kPhaseStep * kTimeWays) * kStride;
+  static constexpr int kPlaneRows = plane_rows(kSpan + kTapRows, kStride);
+  static constexpr int kRawNeeded = kPhases > 1 ? kSpan + kTapRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + 3) * kBytes, 16) | 1) * 16;
   static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch;
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * 4;
@@ -81,16 +83,20 @@ struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
   static constexpr int kSharedOut = kSharedRaw + kRawBuffers * kRawBytes;
   static constexpr int kSharedScales = kSharedOut + 8 * Rows::kStageBytes;  // inverse scale of each slot
   static constexpr int kSharedExchange = kSharedScales + round_up(kSlots * 4, 16);  // a team's extremes
-  static constexpr int kSharedBarriers = kSharedExchange + (kTeam > 1 ? 16 * kTeam : 0);
+  // Each packer's memory of the scales of an item's slots (of the first kExpected, then around again).
+  static constexpr int kExpected = min_of(kItemSlots, 64), kSharedExpected = kSharedExchange + (kTeam > 1 ? 16 * kTeam : 0);
+  static constexpr int kSharedBarriers = round_up(kSharedExpected + kPackers * kExpected * 4, 8);
   static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
 };
 static_assert(C::kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
 static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
+static_assert(kInterval % C::kPeriod == 0, "an interval begins with the same phase as the others");
 static_assert(C::kSlots >= C::kUnitStep && C::kSlots >= 2, "a packer is never two uses of a slot ahead");
 static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
+constexpr int kMerge = kInterval == 1 ? 3 : 1;  // intervals that are promoted together: chains of 48 products either way
 constexpr uint32_t kTeamBarrier = 1;
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
@@ -134,7 +140,7 @@ struct GatherReader {
 };
 
 // A packer's share of a slot: parts (32 positions, half of the channels), alone all of them, in a team every kTeam-th. Loads
-// run a part ahead of the arithmetic; where the number of parts is odd, the last is done twice.
+// run a part ahead of the arithmetic.
 struct Share {
   static constexpr int kParts = 2 * PackOrder<C>::kSteps;
   int first, last;
@@ -145,14 +151,15 @@ struct Share {
   template <bool kMask, class Reader, class Use> LC_DEVICE void visit(const Reader& reader, int lane, const Use& use) const {
     float a[8], b[8];
     read<kMask>(reader, first, lane, a);
+    int part = first;
 #pragma unroll 1
-    for (int part = first; part <= last; part += 2 * C::kTeam) {
-      const int next = min(part + C::kTeam, last);
-      read<kMask>(reader, next, lane, b);
+    for (; part < last; part += 2 * C::kTeam) {
+      read<kMask>(reader, part + C::kTeam, lane, b);
       use(part, a);
       read<kMask>(reader, min(part + 2 * C::kTeam, last), lane, a);
-      use(next, b);
+      use(part + C::kTeam, b);
     }
+    if (part == last) use(part, a);
   }
 
  private:
@@ -161,13 +168,6 @@ struct Share {
   }
 };
 
-struct FindExtremes {
-  Extremes& x;
-  LC_DEVICE void operator()(int, const float (&v)[8]) const {
-#pragma unroll
-    for (int j = 0; j < 8; ++j) x.add(v[j]);
-  }
-};
 struct StoreSplit {
   uint32_t dst;
   float scale;
@@ -181,12 +181,22 @@ struct StoreSplit {
     store_shared_v4(to + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
   }
 };
+struct StoreSplitFindExtremes {
+  StoreSplit store;
+  Extremes& extremes;
+  LC_DEVICE void operator()(int part, const float (&v)[8]) const {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) extremes.add(v[j]);
+    store(part, v);
+  }
+};
 
-// `exchange`: where a team's packers leave their extremes; two places, used in turn, so that one barrier suffices.
+// `expected`: the scale that is tried first. `exchange`: where a team's packers leave their extremes; two places, used in
+// turn, so that one barrier suffices.
 template <bool kMask, class Reader>
-LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, uint32_t dst, uint32_t exchange, int packer, int lane) {
+LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, float expected, uint32_t dst, uint32_t exchange, int packer, int lane) {
   Extremes extremes;
-  share.visit<kMask>(reader, lane, FindExtremes{extremes});
+  share.visit<kMask>(reader, lane, StoreSplitFindExtremes{{dst, expected, lane}, extremes});
   extremes.reduce_warp();
   if (C::kTeam > 1) {
     if (lane == 0) store_shared_v2(exchange + 8 * packer, extremes.largest, __uint_as_float(extremes.smallest));
@@ -195,8 +205,8 @@ LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, uint32_
     for (int i = 0; i < C::kTeam; ++i)
       extremes.merge({load_shared_f32(exchange + 8 * i), load_shared_u32(exchange + 8 * i + 4)});
   }
-  const SlotScale scale(extremes);
-  share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
+  const SlotScale scale(extremes, least_exponent(C::kInChannels * static_cast<int64_t>(kKernel / C::kPeriod)));
+  if (scale.scale != expected) share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
   return scale;
 }
 
@@ -215,6 +225,9 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
   if (C::kTeam == 1) ring.fill();
   const Share share(packer);
+  const uint32_t expected = shared + C::kSharedExpected + packer * (C::kExpected * 4);
+  for (int i = lane; i < C::kExpected; i += 32) store_shared_u32(expected + 4 * i, __float_as_uint(1.f));
+  __syncwarp();
   int unit = C::kTeam == 1 ? packer : 0, slot_base = 0, stage = 0, phase = 0;
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
@@ -226,10 +239,12 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       const bool edge = Raw::crosses_edge(w.first, p.length);
       barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
       if (!C::kGather) barrier_wait(ring.full + 8 * stage, phase);
+      const uint32_t expected_at = expected + 4 * (unit % C::kExpected);
+      const float expected_scale = load_shared_f32(expected_at);
       SlotScale scale;
       if (C::kGather || (C::kPad >= Pad::reflect && edge)) {
         const GatherReader reader{w.row, p.x_channel, p.x_time, w.first, p.length, w.channels};
-        scale = pack_split<false>(reader, share, dst, exchange, packer, lane);
+        scale = pack_split<false>(reader, share, expected_scale, dst, exchange, packer, lane);
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
         if (!C::kWholeSlots && w.channels < 16) clear_missing(raw, w.channels, packer, lane);
@@ -241,12 +256,13 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         // Beyond the end of the row lies whatever the stage held before: it must not enter the extremes.
         const int begin = Raw::valid_begin(w.first), end = Raw::valid_end(w.first, p.length);
         if (begin > 0 || end < C::kRawNeeded)
-          scale = pack_split<true>(SlotReader<false>{raw, shift, begin, end}, share, dst, exchange, packer, lane);
+          scale = pack_split<true>(SlotReader<false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
         else if (uniform)
-          scale = pack_split<false>(SlotReader<true>{raw, shift, begin, end}, share, dst, exchange, packer, lane);
+          scale = pack_split<false>(SlotReader<true>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
         else
-          scale = pack_split<false>(SlotReader<false>{raw, shift, begin, end}, share, dst, exchange, packer, lane);
+          scale = pack_split<false>(SlotReader<false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
       }
+      if (lane == 0) store_shared_u32(expected_at, __float_as_uint(scale.scale));
       if (lane == 0 && (C::kTeam == 1 || packer == 0)) {
         store_shared_u32(shared + C::kSharedScales + 4 * s, __float_as_uint(scale.inverse));
         if (!scale.representable) {
@@ -269,51 +285,64 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-// One interval, to its end: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi. The number of taps is a constant: ptxas
-// serialises wgmma that a run-time condition guards.
+// Accumulators of all phases.
+using Sums = float[C::kPhases][kN / 2];
+
+// One interval, to its end: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi, which is added to sum. The number of taps is a
+// constant: ptxas serialises wgmma that a run-time condition guards. The first kPeriod taps are of different phases.
 template <int kCount>
-LC_DEVICE void multiply_taps(float (&acc)[kN / 2], float (&cross)[kN / 2], uint64_t a, uint64_t bx, int tap, int& accumulate_cross) {
+LC_DEVICE void multiply_taps(Sums& acc, Sums& cross, uint64_t a, uint64_t bx, int tap, int accumulate, int accumulate_cross) {
   constexpr uint64_t kLoX = 2 * C::kChunkRows, kLoW = 128;  // descriptor steps from a hi plane to its lo plane
   wgmma_fence();
 #pragma unroll
   for (int q = 0; q < kCount; ++q) {
     const uint64_t aq = a + q * (C::kTapBytes / 16), b = bx + C::tap_row(tap + q, C::kPlaneRows);
-    wgmma<f16, kN>(cross, aq, b + kLoX, accumulate_cross);
-    wgmma<f16, kN>(cross, aq + kLoW, b, 1);
-    accumulate_cross = 1;
+    wgmma<f16, kN>(cross[C::phase(q)], aq, b + kLoX, q < C::kPeriod ? accumulate_cross : 1);
+    wgmma<f16, kN>(cross[C::phase(q)], aq + kLoW, b, 1);
   }
 #pragma unroll
   for (int q = 0; q < kCount; ++q)
-    wgmma<f16, kN>(acc, a + q * (C::kTapBytes / 16), bx + C::tap_row(tap + q, C::kPlaneRows), q != 0);
+    wgmma<f16, kN>(acc[C::phase(q)], a + q * (C::kTapBytes / 16), bx + C::tap_row(tap + q, C::kPlaneRows),
+                   kMerge > 1 ? accumulate | (q >= C::kPeriod) : q >= C::kPeriod);
   wgmma_commit();
   wgmma_wait<0>();
-  keep_registers(acc);
-  keep_registers(cross);
+#pragma unroll
+  for (int q = 0; q < min_of(kCount, C::kPeriod); ++q) {
+    keep_registers(acc[C::phase(q)]);
+    keep_registers(cross[C::phase(q)]);
+  }
+}
+
+// sum += acc * factor, for the phases of the first `taps` taps.
+LC_DEVICE void promote(Sums& sum, const Sums& acc, float factor, int taps) {
+#pragma unroll
+  for (int q = 0; q < C::kPeriod; ++q) {
+    if (q == 0 || q < taps) {
+#pragma unroll
+      for (int i = 0; i < kN / 2; ++i) sum[C::phase(q)][i] = fmaf(acc[C::phase(q)][i], factor, sum[C::phase(q)][i]);
+    }
+  }
 }
 
 LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
-  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kStep * 16, C::kChunkRows * 16, 128);
+  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kPhaseStep * 16, C::kChunkRows * 16, 128);
   const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
-  float acc[kN / 2], cross[kN / 2], sum[kN / 2];
+  Sums acc, cross, sum;
 
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
 #pragma unroll 1
     for (int pass = 0; pass < Schedule<C>::kPassesPerItem; ++pass) {
 #pragma unroll
-      for (int i = 0; i < kN / 2; ++i) sum[i] = 0.f;
+      for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] = 0.f;
       float inverse = 0.f;  // of the slots in `cross`
       int accumulate_cross = 0;
-      auto promote_cross = [&] {
-        const float factor = inverse * (1.f / 2048.f);
-#pragma unroll
-        for (int i = 0; i < kN / 2; ++i) sum[i] = fmaf(cross[i], factor, sum[i]);
-      };
+      int chain = 0;  // intervals in `acc` that have not been promoted
 #pragma unroll 1
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
@@ -321,9 +350,11 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
           if (pass == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
           const float slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
           if (slot_inverse != inverse) {
-            if (accumulate_cross) promote_cross();
+            if (kMerge > 1 && chain) promote(sum, acc, inverse, C::kPeriod);
+            if (accumulate_cross) promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
             accumulate_cross = 0;
             inverse = slot_inverse;
+            chain = 0;
           }
           const uint64_t bx = b0 + ((slot * C::kSlotBytes) >> 4);
           const int group_taps = C::kTapGroups == 1 || group == C::kTapGroups - 1 ? C::kLastTaps : C::kTaps;
@@ -332,21 +363,25 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
             barrier_wait(full + 8 * ws, w_phase);
             const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
             const int taps = min(kInterval, group_taps - k0);
-            if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, k0, accumulate_cross);
-            else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, k0, accumulate_cross);
-            else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, k0, accumulate_cross);
+            if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, k0, chain, accumulate_cross);
+            else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, k0, chain, accumulate_cross);
+            else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, k0, chain, accumulate_cross);
+            accumulate_cross = 1;
             if (lane == 0) {
               if (!C::kStationary) barriers.release_weights(ring, ws);
               if (k0 + taps == group_taps && pass == Schedule<C>::kPassesPerItem - 1) barrier_arrive(barriers.slot_empty + 8 * slot);
             }
-#pragma unroll
-            for (int i = 0; i < kN / 2; ++i) sum[i] = fmaf(acc[i], inverse, sum[i]);
+            if (kMerge == 1 || ++chain == kMerge) {
+              promote(sum, acc, inverse, taps);
+              chain = 0;
+            }
             if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
           }
           if (++slot == C::kSlots) { slot = 0; if (!C::kResident || pass == Schedule<C>::kPassesPerItem - 1) slot_phase ^= 1; }
         }
       }
-      promote_cross();
+      if (kMerge > 1 && chain) promote(sum, acc, inverse, C::kPeriod);
+      promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
 
       const int channel0 = (C::kResident ? pass : item.pass) * (64 * kChannelWays) + ring * 64 + warp * 16;
       const int64_t row0 = static_cast<int64_t>(item.group) * kOutChannels + channel0;
@@ -354,7 +389,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       const float inverse0 = channel0 + g < kOutChannels ? p.weight_inverse[row0 + g] : 0.f;
       const float inverse1 = channel0 + g + 8 < kOutChannels ? p.weight_inverse[row0 + g + 8] : 0.f;
 #pragma unroll
-      for (int i = 0; i < kN / 2; ++i) sum[i] *= i & 2 ? inverse1 : inverse0;
+      for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] *= i & 2 ? inverse1 : inverse0;
       finish_rows<C, Rows>(sum, p, item, channel0, way, stage_out, lane);
     }
   }

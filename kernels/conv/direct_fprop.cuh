@@ -3,6 +3,9 @@
 //
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
+// And the data gradient (LC_TRANSPOSED): then x is dy, y is dx, and y comes in LC_PHASES interleaved phases (tile/phases.cuh), each a
+// convolution of its own with stride 1. A block does a tile of one phase.
+//
 // It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
 // cannot do exactly:
 //   LC_MODE 0  all outputs
@@ -17,11 +20,15 @@
 // f32 for bf16/f16/f32 (subnormals kept), f64 for f64. LC_TF32: f32 operands are rounded to TF32 first. Bound: docs/design/numerics.md.
 #include "tile/common.cuh"
 #include "tile/activation.cuh"
+#include "tile/phases.cuh"
 #include "tile/signal.cuh"
+#include "tile/visit_marked.cuh"
 
 // --- problem: LC_ELEMENT 0 f32, 1 bf16, 2 f16, 3 f64; channels are per group
 constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
-constexpr int64_t kKernel = LC_KERNEL_SIZE, kStride = LC_STRIDE, kDilation = LC_DILATION;
+constexpr int64_t kKernel = LC_KERNEL_SIZE, kStride = LC_STRIDE, kPhases = LC_PHASES;
+using Taps = Phases<kPhases, LC_DILATION, LC_PHASE_SHIFT, kKernel>;
+constexpr int64_t kTapStep = Taps::kPeriod, kDilation = Taps::kRowStep;  // from one tap of a phase to the next: in w, in x
 constexpr Pad kPad = static_cast<Pad>(LC_PAD);
 constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
 #if LC_ELEMENT == 0
@@ -47,7 +54,7 @@ constexpr int64_t kDenseWindow = (kTimeTile - 1) * kStride + (kStageTaps - 1) * 
 constexpr int64_t kTapwiseWindow = static_cast<int64_t>(kTimeTile) * kStageTaps;
 constexpr bool kTapwise = kTapwiseWindow < kDenseWindow;
 constexpr int kWindow = static_cast<int>(kTapwise ? kTapwiseWindow : kDenseWindow);
-static_assert((kWindow + kStageTaps * kOutTile) * kStageChannels * sizeof(Sum) <= 48 * 1024, "static shared memory");
+static_assert((kWindow + kStageTaps * kOutTile) * kStageChannels * sizeof(Sum) <= 47 * 1024, "static shared memory");
 
 struct Params {
   const Element* x;
@@ -62,6 +69,7 @@ struct Params {
   int64_t length, out_length, pad_left;
   int64_t redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
   int64_t redo_tiles;
+  int64_t skip_begin[2], skip_end[2];  // LC_SKIP: outputs that dgrad_padding.cuh computes
   int batch, groups;
   Sum negative_slope;
 };
@@ -83,24 +91,26 @@ __shared__ Sum shared_w[kStageChannels][kStageTaps][kOutTile];
 
 struct Tile {
   int batch, group, out0;
-  int64_t t0;
+  int64_t t0;                   // first step of the phase
+  int64_t phase;                // outputs are phase + kPhases * step
+  int64_t first_tap = 0, taps = kKernel;  // of the phase; taps may be <= 0
+  int64_t lead;                 // sample that its first tap reads for step 0
+  LC_DEVICE Tile(const Params& p, int64_t row, int out, int64_t step, int64_t in_phase)
+      : batch(static_cast<int>(row / p.groups)), group(static_cast<int>(row % p.groups)), out0(out), t0(step), phase(in_phase), lead(-p.pad_left) {
+    if (kPhases == 1) return;
+    first_tap = Taps::first_tap(phase);
+    taps = (kKernel - first_tap + kTapStep - 1) / kTapStep;
+    lead += Taps::offset(first_tap);
+  }
+  LC_DEVICE int64_t first_sample(int64_t step) const { return step * kStride + lead; }
 };
 
 // Must this tile be computed at all?
 LC_DEVICE bool wanted(const Params& p, const Tile& tile) {
-#if LC_MODE == 1
-  if (*p.flags & 2u) return true;
-  const int64_t row = (static_cast<int64_t>(tile.batch) * p.groups + tile.group) * p.redo_tiles;
-  int64_t first = (tile.t0 - p.redo_span + 1) / p.redo_step, last = (tile.t0 + kTimeTile - 1) / p.redo_step;
-  first = first < 0 ? 0 : first;
-  last = last < p.redo_tiles ? last : p.redo_tiles - 1;
-  for (int64_t i = row + first; i <= row + last; ++i)
-    if (p.redo[i >> 5] >> (i & 31) & 1u) return true;
-  return false;
-#elif LC_MODE == 2
-  const int64_t begin = tile.t0 * kStride - p.pad_left;
-  const int64_t end = (tile.t0 + kTimeTile - 1) * kStride - p.pad_left + (kKernel - 1) * kDilation;
-  return (*p.flags & 1u) && (begin < 0 || end >= p.length);
+#if LC_MODE == 2
+  const int64_t begin = tile.first_sample(tile.t0);
+  const int64_t end = begin + (kTimeTile - 1) * kStride + (tile.taps - 1) * kDilation;
+  return begin < 0 || end >= p.length;
 #else
   return true;
 #endif
@@ -109,11 +119,12 @@ LC_DEVICE bool wanted(const Params& p, const Tile& tile) {
 template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile, Sum (&total)[kThreadOut][kThreadTime]) {
   const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
   const Element* x = p.x + tile.batch * p.x_batch + tile.group * static_cast<int64_t>(kInChannels) * p.x_channel;
-  const Element* w = p.w + (tile.group * static_cast<int64_t>(kOutChannels) + tile.out0) * p.w_out;
-  const int64_t first = tile.t0 * kStride - p.pad_left;
+  const Element* w = p.w + tile.group * (LC_TRANSPOSED ? kInChannels * p.w_in : kOutChannels * p.w_out) + tile.out0 * p.w_out +
+                     tile.first_tap * p.w_tap;
+  const int64_t first = tile.first_sample(tile.t0), kernel = tile.taps;
   for (int i0 = 0; i0 < kInChannels; i0 += kStageChannels) {
-    for (int64_t k0 = 0; k0 < kKernel; k0 += kStageTaps) {
-      const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kKernel - k0));
+    for (int64_t k0 = 0; k0 < kernel; k0 += kStageTaps) {
+      const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kernel - k0));
       __syncthreads();
       for (int i = threadIdx.x; i < kStageChannels * kWindow; i += kThreads) {
         const int channel = i / kWindow, e = i % kWindow;
@@ -125,7 +136,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
         shared_w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels
-                                        ? widen(w[o * p.w_out + (i0 + channel) * p.w_in + (k0 + tap) * p.w_tap]) : Sum(0);
+                                        ? widen(w[o * p.w_out + (i0 + channel) * p.w_in + (k0 + tap) * (kTapStep * p.w_tap)]) : Sum(0);
       }
       __syncthreads();
       Sum part[kThreadOut][kThreadTime] = {};
@@ -158,40 +169,59 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
   }
 }
 
+LC_DEVICE void compute_tile(const Params& p, const Tile& tile) {
+  Sum total[kThreadOut][kThreadTime] = {};
+  const int64_t begin = tile.first_sample(tile.t0), reach = (tile.taps - 1) * kDilation;
+  const int64_t steps = (p.out_length - tile.phase + kPhases - 1) / kPhases;  // of the phase
+  const int64_t end = begin + (min(static_cast<int64_t>(kTimeTile), steps - tile.t0) - 1) * kStride + reach;
+  const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
+  // Whether weights are finite is known where they were packed; elsewhere edges are always done exactly.
+  if (edge && (p.flags == nullptr || *p.flags)) compute<true>(p, tile, total);
+  else compute<false>(p, tile, total);
+
+  const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
+#pragma unroll
+  for (int o = 0; o < kThreadOut; ++o) {
+    const int out = tile.out0 + a * kThreadOut + o;
+    const int64_t channel = tile.group * static_cast<int64_t>(kOutChannels) + out;
+#pragma unroll
+    for (int j = 0; j < kThreadTime; ++j) {
+      const int64_t step = tile.t0 + b + j * kTimeThreads, t = step * kPhases + tile.phase;
+      if (out >= kOutChannels || t >= p.out_length) continue;
+      if (LC_SKIP && ((t >= p.skip_begin[0] && t < p.skip_end[0]) || (t >= p.skip_begin[1] && t < p.skip_end[1]))) continue;
+      const int64_t first = tile.first_sample(step);
+      if (LC_MODE == 2 && first >= 0 && first + reach < p.length) continue;
+      Sum v = total[o][j];
+      if (LC_BIAS) v += to_sum(p.bias[channel * p.bias_channel]);
+      if (LC_RESIDUAL) v += to_sum(p.residual[tile.batch * p.residual_batch + channel * p.residual_channel + t * p.residual_time]);
+      v = activate<kActivation>(v, p.negative_slope);
+      narrow(v, p.y[tile.batch * p.y_batch + channel * p.y_channel + t * p.y_time]);
+    }
+  }
+}
+
 extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
-  const int64_t time_tiles = (p.out_length + kTimeTile - 1) / kTimeTile;
-  const int64_t items = time_tiles * out_tiles * p.batch * p.groups;
+#if LC_MODE == 1
+  if (!(*p.flags & 2u)) {
+    const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
+    visit_marked<kThreads>(p.redo, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
+      const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
+      const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
+      if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile);
+    });
+    return;
+  }
+#elif LC_MODE == 2
+  if (!(*p.flags & 1u)) return;
+#endif
+  const int64_t time_tiles = (p.out_length + kTimeTile * kPhases - 1) / (kTimeTile * kPhases);
+  const int64_t phases = kPhases == 1 ? 1 : min(kPhases, p.out_length);  // that have outputs
+  const int64_t items = time_tiles * out_tiles * phases * p.batch * p.groups;
   for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
-    const int64_t rest = item / out_tiles, row = rest / time_tiles;
-    const Tile tile{static_cast<int>(row / p.groups), static_cast<int>(row % p.groups),
-                    static_cast<int>(item % out_tiles) * kOutTile, rest % time_tiles * kTimeTile};
-    if (!wanted(p, tile)) continue;
-    Sum total[kThreadOut][kThreadTime] = {};
-    const int64_t begin = tile.t0 * kStride - p.pad_left;
-    const int64_t end = (min(tile.t0 + kTimeTile, p.out_length) - 1) * kStride - p.pad_left + (kKernel - 1) * kDilation;
-    const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
-    // Whether weights are finite is known where they were packed; elsewhere edges are always done exactly.
-    if (edge && (p.flags == nullptr || *p.flags)) compute<true>(p, tile, total);
-    else compute<false>(p, tile, total);
-
-    const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
-#pragma unroll
-    for (int o = 0; o < kThreadOut; ++o) {
-      const int out = tile.out0 + a * kThreadOut + o;
-      const int64_t channel = tile.group * static_cast<int64_t>(kOutChannels) + out;
-#pragma unroll
-      for (int j = 0; j < kThreadTime; ++j) {
-        const int64_t t = tile.t0 + b + j * kTimeThreads;
-        if (out >= kOutChannels || t >= p.out_length) continue;
-        const int64_t first = t * kStride - p.pad_left;
-        if (LC_MODE == 2 && first >= 0 && first + (kKernel - 1) * kDilation < p.length) continue;
-        Sum v = total[o][j];
-        if (LC_BIAS) v += to_sum(p.bias[channel * p.bias_channel]);
-        if (LC_RESIDUAL) v += to_sum(p.residual[tile.batch * p.residual_batch + channel * p.residual_channel + t * p.residual_time]);
-        v = activate<kActivation>(v, p.negative_slope);
-        narrow(v, p.y[tile.batch * p.y_batch + channel * p.y_channel + t * p.y_time]);
-      }
-    }
+    // Phases of a tile one after the other: the sectors that they share meet in the cache.
+    const int64_t rest = item / (phases * out_tiles), row = rest / time_tiles;
+    const Tile tile(p, row, static_cast<int>(item / phases % out_tiles) * kOutTile, rest % time_tiles * kTimeTile, item % phases);
+    if (wanted(p, tile)) compute_tile(p, tile);
   }
 }

@@ -1,5 +1,5 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Weights (out, in/groups, tap) in any strides -> mma.sync A fragments in the order dense_fprop_sm80.cuh consumes them:
+// Weights (out, in/groups, tap), or (in, out/groups, tap) with LC_TRANSPOSED, in any strides -> mma.sync A fragments in the order dense_fprop_sm80.cuh consumes them:
 //   [group][16 channels out][stage of LC_STAGE_CHUNKS chunks in][tap][k-step][plane][lane][4 words]
 // One block for each 16 channels out; missing channels become zeros. Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
@@ -34,7 +34,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(c
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)
-      return p.w[(static_cast<int64_t>(group) * kOutChannels + out) * p.w_out + channel * p.w_in + tap * p.w_tap];
+      return p.w[group * (LC_TRANSPOSED ? kInChannels * p.w_in : kOutChannels * p.w_out) + out * p.w_out + channel * p.w_in + tap * p.w_tap];
     return Element{};
   };
 

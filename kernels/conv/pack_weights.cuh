@@ -1,5 +1,5 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Weights (out, in/groups, tap) in any strides -> the order in which the dense forward kernels consume them, and with
+// Weights (out, in/groups, tap), or (in, out/groups, tap) with LC_TRANSPOSED, in any strides -> the order in which the dense forward kernels consume them, and with
 // the precision they multiply in. One block for each packed output channel; missing channels become zeros.
 //
 //   LC_FORMAT 0  TF32 (f32 rounded to nearest, ties away), 1 bf16, 2 f16:
@@ -39,7 +39,7 @@ struct Params {
 extern "C" __global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_constant__ Params p) {
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
-  const Element* w = p.w + (static_cast<int64_t>(group) * kOutChannels + o) * p.w_out;
+  const Element* w = p.w + group * (LC_TRANSPOSED ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;
   const int64_t count = static_cast<int64_t>(kInChannels) * kKernel;
   auto at = [&](int64_t channel, int64_t tap) -> Element {
     if (real && channel < kInChannels) return w[channel * p.w_in + tap * p.w_tap];

@@ -7,7 +7,7 @@
 ///   wgmma_wait<0>();                                // all but the latest 0 groups have ended
 ///   keep_registers(d);                              // before d is read
 ///
-/// N is 8, 16, 32, 64, 96, 128, 192 or 256. A step covers k = 16 elements of bf16 and f16, 8 of tf32: 32 bytes.
+/// N is 8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 192 or 256. A step covers k = 16 elements of bf16 and f16, 8 of tf32: 32 bytes.
 /// With g = lane / 4, c = lane % 4 and w = the warp's place in its warpgroup, d[4*j + 2*h + e] is
 /// D(16*w + 8*h + g, 8*j + 2*c + e). A from registers: the four 32-bit registers of mma.sync's m16n8k16 (tf32: m16n8k8),
 /// rows 16*w to 16*w + 15.
@@ -25,9 +25,10 @@ namespace ptx {
 /// How a tile lies in shared memory.
 enum class Swizzle : uint32_t { none = 0, bytes128 = 1, bytes64 = 2, bytes32 = 3 };
 
-/// A matrix descriptor. Without swizzle, K-major: core matrices of 8 rows x 16 bytes, each 128 bytes in one piece;
-/// `leading_bytes` from one core matrix to the next along K, `stride_bytes` along M or N. The start is a multiple of 16
-/// bytes; moving it by s bytes is adding s >> 4. All three numbers are below 2^18. Do not build one from a literal zero
+/// A matrix descriptor. Without swizzle: core matrices of 8 lines x 16 bytes, each 128 bytes in one piece. K-major: a line is
+/// a row of M or N, its 16 bytes lie along K; transposed: a line is one k, its 16 bytes are 8 rows. Either way
+/// `leading_bytes` is from one core matrix to the next along K, `stride_bytes` along M or N. The start is a multiple of 16
+/// bytes, any line of a core matrix when those along the lines follow each other; moving it by s bytes is adding s >> 4. All three numbers are below 2^18. Do not build one from a literal zero
 /// address: that crashes some compilers.
 __device__ __forceinline__ uint64_t wgmma_descriptor(uint32_t address, uint32_t leading_bytes, uint32_t stride_bytes,
                                                      Swizzle swizzle = Swizzle::none) {
@@ -107,8 +108,12 @@ struct WgmmaInstruction;
 
 LONGCONV_WGMMA(8, 4, "%4", "%5", "%6", "%7", "%8", "%9", "%10")
 LONGCONV_WGMMA(16, 8, "%8", "%9", "%10", "%11", "%12", "%13", "%14")
+LONGCONV_WGMMA(24, 12, "%12", "%13", "%14", "%15", "%16", "%17", "%18")
 LONGCONV_WGMMA(32, 16, "%16", "%17", "%18", "%19", "%20", "%21", "%22")
+LONGCONV_WGMMA(40, 20, "%20", "%21", "%22", "%23", "%24", "%25", "%26")
+LONGCONV_WGMMA(48, 24, "%24", "%25", "%26", "%27", "%28", "%29", "%30")
 LONGCONV_WGMMA(64, 32, "%32", "%33", "%34", "%35", "%36", "%37", "%38")
+LONGCONV_WGMMA(80, 40, "%40", "%41", "%42", "%43", "%44", "%45", "%46")
 LONGCONV_WGMMA(96, 48, "%48", "%49", "%50", "%51", "%52", "%53", "%54")
 LONGCONV_WGMMA(128, 64, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
 LONGCONV_WGMMA(192, 96, "%96", "%97", "%98", "%99", "%100", "%101", "%102")

@@ -12,6 +12,7 @@ using namespace longconv::ptx;
 
 LC_CONSTEXPR int ceil_div(int a, int b) { return (a + b - 1) / b; }
 LC_CONSTEXPR int round_up(int a, int b) { return ceil_div(a, b) * b; }
+LC_CONSTEXPR int max_of(int a, int b) { return a > b ? a : b; }
 LC_CONSTEXPR int min_of(int a, int b) { return a < b ? a : b; }
 LC_CONSTEXPR int gcd_of(int a, int b) { return b ? gcd_of(b, a % b) : a; }
 

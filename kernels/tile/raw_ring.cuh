@@ -15,8 +15,8 @@ template <class Element> struct Window {
   int channels;        // channels that exist, may be <= 0 or above the unit's
 };
 
-// C: Element, kUnitChannels, kUnitsPerSlot, kSlotChannels, kTapGroups, kTaps, kUnits, kInChannels, kStride, kDilation, kStep,
-// kPad, kRawNeeded, kRawPitch, kRawBytes, kRawStages, kTeam, kUnitStep, kGather, kWholeSlots.
+// C: Element, kUnitChannels, kUnitsPerSlot, kSlotChannels, kTapGroups, kGroupStep, kUnits, kInChannels, kInputStep (samples between
+// tiles), kPad, kRawNeeded, kRawPitch, kRawBytes, kRawStages, kTeam, kUnitStep, kGather, kWholeSlots.
 template <class C, class P> struct RawRing {
   using Element = typename C::Element;
   static constexpr int kBytes = sizeof(Element);
@@ -52,8 +52,7 @@ template <class C, class P> struct RawRing {
   static LC_DEVICE Window<Element> window(const P& p, const Item& at, int unit) {
     const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
     return {p.x + at.batch * p.x_batch + (at.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
-            static_cast<int64_t>(at.tile) * (static_cast<int64_t>(C::kStep) * C::kStride) - p.pad_left +
-                slot % C::kTapGroups * (static_cast<int64_t>(C::kTaps) * C::kDilation),
+            at.tile * C::kInputStep - p.pad_left + slot % C::kTapGroups * C::kGroupStep,
             C::kInChannels - channel};
   }
   // Does the window leave the signal, so that padding has to be made?
@@ -70,7 +69,7 @@ template <class C, class P> struct RawRing {
     if (C::kGather || item >= schedule.end) return;
     if (lane == 0) {
       const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
-      const int64_t from = first + slot % C::kTapGroups * (static_cast<int64_t>(C::kTaps) * C::kDilation);
+      const int64_t from = first + slot % C::kTapGroups * C::kGroupStep;
       load(base + channel * pitch + from * kBytes, from, C::kInChannels - channel, memory + stage * C::kRawBytes, full + 8 * stage);
     }
     if (++stage == C::kRawStages) stage = 0;
@@ -86,7 +85,7 @@ template <class C, class P> struct RawRing {
     if (item >= schedule.end) return;
     const Item at = schedule.item(item);
     base = reinterpret_cast<uint64_t>(p.x + at.batch * p.x_batch) + at.group * (C::kInChannels * pitch);
-    first = static_cast<int64_t>(at.tile) * (static_cast<int64_t>(C::kStep) * C::kStride) - p.pad_left;
+    first = at.tile * C::kInputStep - p.pad_left;
   }
   // An item may have fewer units than there are packers.
   LC_DEVICE void settle() {

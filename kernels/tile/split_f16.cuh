@@ -6,7 +6,8 @@
 // With |v| * 2^e < 2^15, hi and lo are finite and |v*2^e - (hi + lo*2^-11)| <= max(2^-23 |v*2^e|, 2^-36): 22 bits and a
 // sign for every |v| * 2^e >= 2^-14. e is one number for each packed slot (16 channels of one tile), a multiple of 4 so
 // that neighbouring slots mostly share it. Slots that hold what this cannot carry (Inf, NaN, |v| >= 2^112, a nonzero
-// |v| * 2^e < 2^-14 or |v| < 2^-100) are reported, and their tiles are done again by the direct f32 kernel.
+// |v| * 2^e below the least that is allowed, or |v| < 2^-100) are reported, and their tiles are done again by the direct
+// f32 kernel.
 #pragma once
 #include "ptx/shared_memory.cuh"
 #include "tile/common.cuh"
@@ -40,17 +41,22 @@ struct Extremes {
   }
 };
 
+// The least |v| * 2^e of sums of `products`, as an exponent. A value of 2^(-14-b) is off by up to 2^(-22+b) of itself, which is
+// 2^(b+2) u: within c(n) u S beside the sum's own errors where there are enough products (docs/design/numerics.md). Among
+// normally distributed samples, one in 2^24 to 2^28 is below 2^-14, and each would have a tile done twice.
+LC_CONSTEXPR int least_exponent(int64_t products) { return products >= 128 ? -18 : products >= 64 ? -16 : -14; }
+
 // The slot's scale: exponent e, multiple of 4, with largest * 2^e in [2^11, 2^15). representable: see above.
 struct SlotScale {
   float scale, inverse;
   bool representable;
   SlotScale() = default;
-  LC_DEVICE explicit SlotScale(const Extremes& x) {
+  LC_DEVICE explicit SlotScale(const Extremes& x, int least = -14) {
     const bool zero = x.largest == 0.f;
     const int exponent = static_cast<int>(__float_as_uint(x.largest) >> 23) - 127;  // floor(log2(largest)); 128: Inf, NaN
     const int e = zero ? 0 : ((14 + 1024 - exponent) & ~3) - 1024;                  // rounded down to a multiple of 4
     const bool in_range = zero || (exponent < 112 && exponent >= -100);
-    representable = in_range && (zero || x.smallest >= (static_cast<uint32_t>(max(-14 - e, -100) + 127) << 24) - 1u);
+    representable = in_range && (zero || x.smallest >= (static_cast<uint32_t>(max(least - e, -100) + 127) << 24) - 1u);
     scale = __uint_as_float(static_cast<uint32_t>((in_range ? e : 0) + 127) << 23);
     inverse = __uint_as_float(static_cast<uint32_t>((in_range ? -e : 0) + 127) << 23);
   }

@@ -271,13 +271,23 @@ Request<Int> request_dgrad(const at::Tensor& grad_y, const at::Tensor& weight, c
   return request;
 }
 
+at::ScalarType result_type(const ConvProblem& problem, at::ScalarType operands) {
+  return problem.f32_result ? at::kFloat : operands;
+}
+
 template <class Int>
 Request<Int> request_wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size, bool bias_grad,
-                           const Geometry<Int>& geometry) {
+                           const Geometry<Int>& geometry, const OptionalScalarType& grad_dtype) {
   constexpr const char* op = "longconv::wgrad";
   check_operands(op, {{"input", &x, 3}, {"grad_y", &grad_y, 3}});
   Request<Int> request;
   ConvProblem& problem = request.problem = base_problem(Pass::wgrad, op, x, geometry);
+  if (grad_dtype.has_value() && *grad_dtype != x.scalar_type()) {
+    TORCH_CHECK(*grad_dtype == at::kFloat && (problem.dtype == DType::bf16 || problem.dtype == DType::f16), op,
+                ": expected grad_dtype to be the operands' type (", x.scalar_type(),
+                "), or Float for BFloat16 and Half operands, but got ", *grad_dtype);
+    problem.f32_result = true;
+  }
   problem.has_bias = bias_grad;
   problem.in_channels = number(x, 1);
   problem.out_channels = number(grad_y, 1);
@@ -296,7 +306,7 @@ Request<Int> request_wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::i
   template Request<Int> request_dgrad<Int>(const at::Tensor&, const at::Tensor&, const OptionalTensor&,   \
                                            const OptionalTensor&, const Int&, const Geometry<Int>&);      \
   template Request<Int> request_wgrad<Int>(const at::Tensor&, const at::Tensor&, std::int64_t, bool,      \
-                                           const Geometry<Int>&);
+                                           const Geometry<Int>&, const OptionalScalarType&);
 LONGCONV_INSTANTIATE(std::int64_t)
 #if LONGCONV_TORCH_AT_LEAST(2, 0)
 LONGCONV_INSTANTIATE(c10::SymInt)

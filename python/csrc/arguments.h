@@ -80,9 +80,12 @@ Request<Int> request_fprop(const at::Tensor& x, const at::Tensor& weight, const 
 template <class Int>
 Request<Int> request_dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const OptionalTensor& bias,
                            const OptionalTensor& residual, const Int& length, const Geometry<Int>& geometry);
+/// grad_dtype: of the weight's and the bias's gradient; x's, or Float for 16-bit operands.
 template <class Int>
 Request<Int> request_wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size, bool bias_grad,
-                           const Geometry<Int>& geometry);
+                           const Geometry<Int>& geometry, const OptionalScalarType& grad_dtype);
+/// PyTorch's element type for what the pass writes; operands are of type `operands`.
+at::ScalarType result_type(const ConvProblem& problem, at::ScalarType operands);
 /// Checks `out` against a request of fprop or dgrad (device, dtype, no overlap with an input; the residual may be `out`
 /// itself, element for element), and resizes it as PyTorch's out= does. `signal`: x, in dgrad grad_y.
 void prepare_out(const Request<std::int64_t>& request, const at::Tensor& signal, const at::Tensor& weight,

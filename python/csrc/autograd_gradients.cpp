@@ -112,7 +112,8 @@ at::Tensor& dgrad_out_inplace(c10::DispatchKeySet keys, const at::Tensor& grad_y
 }
 
 /// (gw, gb) = (W(x, gy), sum of gy over batch and time). With u = dL/dgw, b = dL/dgb:
-///   dL/dx = D(gy, u), dL/dgy = F(x, u) + b.
+///   dL/dx = D(gy, u), dL/dgy = F(x, u) + b,
+/// u and b in the operands' type, where the gradients had another one.
 struct WgradBackward final : Node {
   enum Input { kX, kGradY };
 
@@ -120,8 +121,11 @@ struct WgradBackward final : Node {
     const WithoutAutocast without_autocast;
     const std::lock_guard<std::mutex> lock(mutex_);
     variable_list result(2);
-    const at::Tensor& u = grads[0];
-    const at::Tensor b = grads.size() > 1 ? grads[1] : at::Tensor();
+    const auto as_operand = [this](const at::Tensor& grad) {
+      return grad.defined() && grad.scalar_type() != operand_type ? grad.to(operand_type) : grad;
+    };
+    const at::Tensor u = as_operand(grads[0]);
+    const at::Tensor b = grads.size() > 1 ? as_operand(grads[1]) : at::Tensor();
     if (u.defined() && task_should_compute_output(kX))
       result[kX] = dgrad(grad_y.unpack(), u, none(), none(), length, geometry);
     if (task_should_compute_output(kGradY)) {
@@ -148,6 +152,7 @@ struct WgradBackward final : Node {
 
   SavedVariable x, grad_y;
   SymInt batch = 0, length = 0, out_length = 0;
+  at::ScalarType operand_type = at::kFloat;
   Geometry<SymInt> geometry;
 };
 
@@ -155,14 +160,14 @@ std::tuple<at::Tensor, at::Tensor> wgrad_autograd(c10::DispatchKeySet keys, cons
                                                   const at::Tensor& grad_y, std::int64_t kernel_size,
                                                   std::int64_t stride, SymInt pad_left, SymInt pad_right,
                                                   StringView pad_mode, std::int64_t dilation, std::int64_t groups,
-                                                  bool bias_grad, StringView precision) {
+                                                  bool bias_grad, StringView precision, OptionalScalarType grad_dtype) {
   const bool dual = is_dual(x) || is_dual(grad_y);
   const bool differentiable = wants_grad({&x, &grad_y});
   at::Tensor grad_weight, grad_bias;
   std::tie(grad_weight, grad_bias) = [&] {
     const at::AutoDispatchBelowADInplaceOrView guard;
     return wgrad_op().redispatch(keys & c10::after_autograd_keyset, x, grad_y, kernel_size, stride, pad_left, pad_right,
-                                 pad_mode, dilation, groups, bias_grad, precision);
+                                 pad_mode, dilation, groups, bias_grad, precision, grad_dtype);
   }();
   if (!dual && !differentiable) return {grad_weight, grad_bias};
 
@@ -173,6 +178,7 @@ std::tuple<at::Tensor, at::Tensor> wgrad_autograd(c10::DispatchKeySet keys, cons
     node->batch = symbolic_size(x, 0);
     node->length = symbolic_size(x, 2);
     node->out_length = symbolic_size(grad_y, 2);
+    node->operand_type = x.scalar_type();
     if (grad_y.requires_grad()) node->x = SavedVariable(x, /*is_output=*/false);
     if (x.requires_grad()) node->grad_y = SavedVariable(grad_y, /*is_output=*/false);
     torch::autograd::set_history(grad_weight, node);
@@ -181,10 +187,11 @@ std::tuple<at::Tensor, at::Tensor> wgrad_autograd(c10::DispatchKeySet keys, cons
   }
   if (dual) {
     at::Tensor weight_t, bias_t;
-    if (is_dual(x)) weight_t = std::get<0>(wgrad(tangent_of(x), primal_of(grad_y), kernel_size, false, geometry));
+    if (is_dual(x))
+      weight_t = std::get<0>(wgrad(tangent_of(x), primal_of(grad_y), kernel_size, false, geometry, grad_dtype));
     if (is_dual(grad_y)) {
       at::Tensor second;
-      std::tie(second, bias_t) = wgrad(primal_of(x), tangent_of(grad_y), kernel_size, bias_grad, geometry);
+      std::tie(second, bias_t) = wgrad(primal_of(x), tangent_of(grad_y), kernel_size, bias_grad, geometry, grad_dtype);
       weight_t = sum_of(weight_t, second);
     }
     set_tangent(grad_weight, weight_t);

@@ -45,9 +45,10 @@ inline std::optional<std::int64_t> known(std::int64_t value) { return value; }
 inline std::int64_t number(const at::Tensor& tensor, std::int64_t dim) { return tensor.size(dim); }
 #endif
 
-/// The types of a schema's `str` and `Tensor?` in kernel signatures.
+/// The types of a schema's `str`, `Tensor?` and `ScalarType?` in kernel signatures.
 using StringView = c10::string_view;
 using OptionalTensor = c10::optional<at::Tensor>;
+using OptionalScalarType = c10::optional<at::ScalarType>;
 inline std::string to_string(StringView text) { return std::string(text.data(), text.size()); }
 
 /// Autograd nodes are held by std::shared_ptr in older and by c10::intrusive_ptr in newer releases.

@@ -95,21 +95,21 @@ at::Tensor& dgrad_out_cpu(const at::Tensor& grad_y, const at::Tensor& weight, st
 std::tuple<at::Tensor, at::Tensor> wgrad_cpu(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,
                                              std::int64_t stride, std::int64_t pad_left, std::int64_t pad_right,
                                              StringView pad_mode, std::int64_t dilation, std::int64_t groups,
-                                             bool bias_grad, StringView precision) {
+                                             bool bias_grad, StringView precision, OptionalScalarType grad_dtype) {
   const auto request = request_wgrad<std::int64_t>(
       x, grad_y, kernel_size, bias_grad,
-      make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision));
+      make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision), grad_dtype);
   const ConvProblem& problem = request.problem;
-  at::Tensor grad_weight =
-      empty_on_cpu({problem.out_channels, problem.in_channels_per_group(), kernel_size}, x.scalar_type());
-  at::Tensor grad_bias = empty_on_cpu({bias_grad ? problem.out_channels : 0}, x.scalar_type());
+  const at::ScalarType type = result_type(problem, x.scalar_type());
+  at::Tensor grad_weight = empty_on_cpu({problem.out_channels, problem.in_channels_per_group(), kernel_size}, type);
+  at::Tensor grad_bias = empty_on_cpu({bias_grad ? problem.out_channels : 0}, type);
   with_torch_errors([&] {
     const auto plan = plan_on_cpu(problem);
     ConvTensors tensors;
     tensors.x = view_of(x, problem.dtype);
-    tensors.w = view_of(grad_weight, problem.dtype);
+    tensors.w = view_of(grad_weight, problem.result_dtype());
     tensors.y = view_of(grad_y, problem.dtype);
-    if (bias_grad) tensors.bias = view_of(grad_bias, problem.dtype);
+    if (bias_grad) tensors.bias = view_of(grad_bias, problem.result_dtype());
     execute_on_cpu(*plan, tensors);
   });
   return {grad_weight, grad_bias};

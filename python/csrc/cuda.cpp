@@ -1,6 +1,6 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// CUDA kernels: the forward pass; one clear refusal for what has no kernel yet. Never a silent detour through the
-/// host.
+/// CUDA kernels: forward pass and data gradient; one clear refusal for what has no kernel yet. Never a silent detour
+/// through the host.
 #include <ATen/MemoryOverlap.h>
 #include <ATen/native/Resize.h>
 #include <ATen/ops/empty.h>
@@ -74,25 +74,60 @@ at::Tensor& fprop_out_cuda(const at::Tensor& x, const at::Tensor& weight, const 
   return out;
 }
 
-void refuse(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
-  const auto count = op.schema().arguments().size();
-  c10::optional<c10::Device> device;
-  for (const c10::IValue& argument : torch::jit::last(*stack, count)) {
-    if (!argument.isTensor() || !argument.toTensor().defined()) continue;
-    const c10::Device other = argument.toTensor().device();
-    TORCH_CHECK(!device || *device == other, op.schema().name(),
-                ": expected all tensors to be on the same device, but found at least two devices, ", *device, " and ",
-                other);
-    device = other;
+void run_dgrad(Request64 request, PrecisionRequest precision, const at::Tensor& grad_y, const at::Tensor& weight,
+               const OptionalTensor& bias, const OptionalTensor& residual, const at::Tensor& grad_x) {
+  const c10::DeviceGuard guard(grad_y.device());
+  const at::Tensor bias_vector = request.problem.has_bias ? bias->contiguous() : at::Tensor();
+  at::Tensor residual_rows;
+  if (request.problem.has_residual)
+    residual_rows = residual->size(2) <= 1 || residual->stride(2) == 1 ? *residual : residual->contiguous();
+  with_torch_errors([&] {
+    ConvProblem& problem = request.problem;
+    problem.precision = precision_on_cuda(precision, problem.dtype);
+    const auto plan = plan_on_cuda(problem, grad_y.get_device());
+    ConvTensors tensors;
+    tensors.x = view_of(grad_x, problem.dtype);
+    tensors.w = view_of(weight, problem.dtype);
+    tensors.y = view_of(grad_y, problem.dtype);
+    if (problem.has_bias) tensors.bias = view_of(bias_vector, problem.dtype);
+    if (problem.has_residual) tensors.residual = view_of(residual_rows, problem.dtype);
+    execute_on_cuda(*plan, tensors, weight);
+  });
+}
+
+at::Tensor dgrad_cuda(const at::Tensor& grad_y, const at::Tensor& weight, std::int64_t length, std::int64_t stride,
+                      std::int64_t pad_left, std::int64_t pad_right, StringView pad_mode, std::int64_t dilation,
+                      std::int64_t groups, StringView precision, const OptionalTensor& bias,
+                      const OptionalTensor& residual) {
+  const auto geometry = make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision);
+  const auto request = request_dgrad<std::int64_t>(grad_y, weight, bias, residual, length, geometry);
+  at::Tensor grad_x = at::empty({request.batch, request.problem.in_channels, request.length}, grad_y.options());
+  run_dgrad(request, geometry.precision, grad_y, weight, bias, residual, grad_x);
+  return grad_x;
+}
+
+at::Tensor& dgrad_out_cuda(const at::Tensor& grad_y, const at::Tensor& weight, std::int64_t length, std::int64_t stride,
+                           std::int64_t pad_left, std::int64_t pad_right, StringView pad_mode, std::int64_t dilation,
+                           std::int64_t groups, StringView precision, const OptionalTensor& bias,
+                           const OptionalTensor& residual, at::Tensor& out) {
+  const auto geometry = make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision);
+  const auto request = request_dgrad<std::int64_t>(grad_y, weight, bias, residual, length, geometry);
+  prepare_out(request, grad_y, weight, bias, residual, out);
+  if (written_in_place(out, residual)) {
+    run_dgrad(request, geometry.precision, grad_y, weight, bias, residual, out);
+  } else {
+    at::Tensor grad_x = at::empty({request.batch, request.problem.in_channels, request.length}, grad_y.options());
+    run_dgrad(request, geometry.precision, grad_y, weight, bias, residual, grad_x);
+    out.copy_(grad_x);
   }
-  TORCH_CHECK_NOT_IMPLEMENTED(false, "longconv has no CUDA kernels for ", op.schema().name(),
-                              " yet: move the tensors to the CPU, or keep torch.nn.Conv1d for training on CUDA");
+  return out;
 }
 
 TORCH_LIBRARY_IMPL(longconv, CUDA, m) {
   m.impl("fprop", fprop_cuda);
   m.impl("fprop.out", fprop_out_cuda);
-  for (const char* op : {"dgrad", "wgrad"}) m.impl(op, torch::CppFunction::makeFromBoxedFunction<&refuse>());
+  m.impl("dgrad", dgrad_cuda);
+  m.impl("dgrad.out", dgrad_out_cuda);
 }
 
 }  // namespace

@@ -45,6 +45,14 @@ void force(StringView kernel, std::int64_t candidate) {
   ++shared.generation;
 }
 
+/// By the names of the kernels: "dense_fprop_sm80".
+bool does_another_pass(const std::string& kernel, Pass pass) {
+  for (const Pass other : {Pass::fprop, Pass::dgrad, Pass::wgrad}) {
+    if (other != pass && kernel.find(name(other)) != std::string::npos) return true;
+  }
+  return false;
+}
+
 std::int64_t compile_cuda_plan(StringView problem, StringView device, StringView kernel, std::int64_t candidate) {
   return with_torch_errors([&] {
     const Plan plan = nth_plan(ConvProblem::parse({problem.data(), problem.size()}),
@@ -78,6 +86,8 @@ Plan cuda_plan(const ConvProblem& problem, const Device& device) {
     const std::lock_guard<std::mutex> lock(shared.mutex);
     forced = shared.forced;
   }
+  // A kernel of one pass leaves the others to the planner.
+  if (does_another_pass(forced.kernel, problem.pass)) forced = {};
   return nth_plan(problem, device, forced.kernel, forced.candidate);
 }
 

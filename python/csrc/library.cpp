@@ -81,9 +81,10 @@ TORCH_LIBRARY(longconv, m) {
   m.def("fprop_problem(" LONGCONV_FPROP_ARGUMENTS ") -> str");
   m.def("dgrad(" LONGCONV_DGRAD_ARGUMENTS ") -> Tensor" LONGCONV_TAGS);
   m.def("dgrad.out(" LONGCONV_DGRAD_ARGUMENTS ", *, Tensor(a!) out) -> Tensor(a!)" LONGCONV_TAGS);
-  m.def("wgrad(Tensor x, Tensor grad_y, int kernel_size, int stride, " LONGCONV_SYMINT " pad_left, " LONGCONV_SYMINT
-        " pad_right, str pad_mode, int dilation, int groups, bool bias_grad, str precision) -> (Tensor, "
-        "Tensor)" LONGCONV_TAGS);
+  m.def(
+      "wgrad(Tensor x, Tensor grad_y, int kernel_size, int stride, " LONGCONV_SYMINT " pad_left, " LONGCONV_SYMINT
+      " pad_right, str pad_mode, int dilation, int groups, bool bias_grad, str precision, ScalarType? grad_dtype=None) "
+      "-> (Tensor, Tensor)" LONGCONV_TAGS);
   m.def("conv_transpose1d(" LONGCONV_TRANSPOSED_ARGUMENTS ") -> Tensor" LONGCONV_TAGS);
   m.def("conv_transpose1d.out(" LONGCONV_TRANSPOSED_ARGUMENTS ", *, Tensor(a!) out) -> Tensor(a!)" LONGCONV_TAGS);
   m.def("plan(str problem, int threads, str device='cpu') -> str", plan);
@@ -134,10 +135,11 @@ at::Tensor dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const Optio
 }
 
 std::tuple<at::Tensor, at::Tensor> wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,
-                                         bool bias_grad, const Geometry<SymInt>& geometry) {
+                                         bool bias_grad, const Geometry<SymInt>& geometry,
+                                         const OptionalScalarType& grad_dtype) {
   return wgrad_op().call(x, grad_y, kernel_size, geometry.stride, geometry.pad_left, geometry.pad_right,
                          name_of(geometry.pad_mode), geometry.dilation, geometry.groups, bias_grad,
-                         name_of(geometry.precision));
+                         name_of(geometry.precision), grad_dtype);
 }
 
 }  // namespace longconv::torch_binding

@@ -15,8 +15,8 @@
 namespace longconv::torch_binding {
 namespace {
 
-at::Tensor empty_like_options(const std::vector<SymInt>& sizes, const at::Tensor& like) {
-  const auto options = at::TensorOptions().dtype(like.scalar_type()).device(like.device());
+at::Tensor empty_on(c10::Device device, at::ScalarType type, const std::vector<SymInt>& sizes) {
+  const auto options = at::TensorOptions().dtype(type).device(device);
 #if LONGCONV_TORCH_AT_LEAST(2, 0)
   return at::empty_symint(sizes, options);
 #else
@@ -43,7 +43,7 @@ at::Tensor fprop_meta(const at::Tensor& x, const at::Tensor& weight, const Optio
       request_fprop<SymInt>(x, weight, bias, residual,
                             make_geometry<SymInt>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision),
                             {parse_activation(activation), negative_slope});
-  return empty_like_options({request.batch, request.problem.out_channels, request.out_length}, x);
+  return empty_on(x.device(), x.scalar_type(), {request.batch, request.problem.out_channels, request.out_length});
 }
 
 at::Tensor& fprop_out_meta(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
@@ -64,7 +64,7 @@ at::Tensor dgrad_meta(const at::Tensor& grad_y, const at::Tensor& weight, SymInt
   const auto request =
       request_dgrad<SymInt>(grad_y, weight, bias, residual, length,
                             make_geometry<SymInt>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision));
-  return empty_like_options({request.batch, request.problem.in_channels, request.length}, grad_y);
+  return empty_on(grad_y.device(), grad_y.scalar_type(), {request.batch, request.problem.in_channels, request.length});
 }
 
 at::Tensor& dgrad_out_meta(const at::Tensor& grad_y, const at::Tensor& weight, SymInt length, std::int64_t stride,
@@ -80,13 +80,15 @@ at::Tensor& dgrad_out_meta(const at::Tensor& grad_y, const at::Tensor& weight, S
 std::tuple<at::Tensor, at::Tensor> wgrad_meta(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,
                                               std::int64_t stride, SymInt pad_left, SymInt pad_right,
                                               StringView pad_mode, std::int64_t dilation, std::int64_t groups,
-                                              bool bias_grad, StringView precision) {
+                                              bool bias_grad, StringView precision, OptionalScalarType grad_dtype) {
   const ConvProblem problem =
       request_wgrad<SymInt>(x, grad_y, kernel_size, bias_grad,
-                            make_geometry<SymInt>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision))
+                            make_geometry<SymInt>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision),
+                            grad_dtype)
           .problem;
-  return {empty_like_options({problem.out_channels, problem.in_channels_per_group(), kernel_size}, x),
-          empty_like_options({bias_grad ? problem.out_channels : 0}, x)};
+  const at::ScalarType type = result_type(problem, x.scalar_type());
+  return {empty_on(x.device(), type, {problem.out_channels, problem.in_channels_per_group(), kernel_size}),
+          empty_on(x.device(), type, {bias_grad ? problem.out_channels : 0})};
 }
 
 TORCH_LIBRARY_IMPL(longconv, Meta, m) {

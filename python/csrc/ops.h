@@ -34,7 +34,7 @@ using WgradSignature = std::tuple<at::Tensor, at::Tensor>(const at::Tensor& x, c
                                                           std::int64_t kernel_size, std::int64_t stride,
                                                           SymInt pad_left, SymInt pad_right, StringView pad_mode,
                                                           std::int64_t dilation, std::int64_t groups, bool bias_grad,
-                                                          StringView precision);
+                                                          StringView precision, OptionalScalarType grad_dtype);
 
 const c10::TypedOperatorHandle<FpropSignature>& fprop_op();
 const c10::TypedOperatorHandle<FpropOutSignature>& fprop_out_op();
@@ -48,6 +48,7 @@ at::Tensor fprop(const at::Tensor& x, const at::Tensor& weight, const OptionalTe
 at::Tensor dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const OptionalTensor& bias,
                  const OptionalTensor& residual, const SymInt& length, const Geometry<SymInt>& geometry);
 std::tuple<at::Tensor, at::Tensor> wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,
-                                         bool bias_grad, const Geometry<SymInt>& geometry);
+                                         bool bias_grad, const Geometry<SymInt>& geometry,
+                                         const OptionalScalarType& grad_dtype = {});
 
 }  // namespace longconv::torch_binding

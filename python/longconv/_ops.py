@@ -266,6 +266,7 @@ def _wgrad_vmap(
     groups: int,
     bias_grad: bool,
     precision: str,
+    grad_dtype: torch.dtype | None = None,
 ) -> tuple[tuple[Tensor, Tensor], tuple[Dim, Dim]]:
     size = info.batch_size
     x_dim, grad_y_dim = in_dims[:2]
@@ -274,18 +275,18 @@ def _wgrad_vmap(
     if grad_y_dim is None:  # B joins the input channels
         assert x_dim is not None
         x = _into_grouped_channels(x, x_dim, 1, groups)
-        grad_weight, grad_bias = wgrad(x, grad_y, *geometry, groups, bias_grad, precision)
+        grad_weight, grad_bias = wgrad(x, grad_y, *geometry, groups, bias_grad, precision, grad_dtype)
         return (_split(grad_weight, 1, size, -1), grad_bias), (1, None)
     if x_dim is None:  # B joins the output channels
         grad_y = _into_grouped_channels(grad_y, grad_y_dim, 1, groups)
-        grad_weight, grad_bias = wgrad(x, grad_y, *geometry, groups, bias_grad, precision)
+        grad_weight, grad_bias = wgrad(x, grad_y, *geometry, groups, bias_grad, precision, grad_dtype)
         grad_weight = _from_grouped_channels(grad_weight, 0, size, groups)
         if bias_grad:
             return (grad_weight, _from_grouped_channels(grad_bias, 0, size, groups)), (0, 0)
         return (grad_weight, grad_bias), (0, None)
     # B joins the groups
     x, grad_y = _into_channels(x, x_dim, size), _into_channels(grad_y, grad_y_dim, size)
-    grad_weight, grad_bias = wgrad(x, grad_y, *geometry, size * groups, bias_grad, precision)
+    grad_weight, grad_bias = wgrad(x, grad_y, *geometry, size * groups, bias_grad, precision, grad_dtype)
     grad_weight = _split(grad_weight, 0, size, -1)
     return (grad_weight, _split(grad_bias, 0, size, -1) if bias_grad else grad_bias), (0, 0 if bias_grad else None)
 

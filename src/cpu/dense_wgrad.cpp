@@ -302,10 +302,10 @@ class DenseWgradLaunch {
     FinishRow<T> finish;
     finish.sums = scratch.result;
     finish.out = scratch.rounded;
-    finish.dtype = p_.dtype;
+    finish.dtype = p_.result_dtype();
     ScatterRows scatter;
     scatter.rows = scratch.rounded;
-    scatter.dtype = p_.dtype;
+    scatter.dtype = p_.result_dtype();
     for (std::int64_t o = 0; o < block.outputs; ++o) {
       const double* const from = sums + o / b_.width * b_.width * b_.inputs * b_.taps + o % b_.width;
       for (std::int64_t j = 0; j < products; ++j) scratch.result[j] = static_cast<T>(from[j * b_.width]);
@@ -317,7 +317,7 @@ class DenseWgradLaunch {
       scatter.row_pitch = block.taps;
       scatter.channels = block.inputs;
       scatter.count = block.taps;
-      scatter.out = static_cast<char*>(w.data) + at * size_bytes(p_.dtype);
+      scatter.out = static_cast<char*>(w.data) + at * size_bytes(p_.result_dtype());
       scatter.channel_stride = w.strides[1];
       scatter.sample_stride = w.strides[2];
       isa_.scatter_rows(scatter);
@@ -328,7 +328,7 @@ class DenseWgradLaunch {
     real_.finish_row(finish);
     scatter.channels = 1;
     scatter.count = block.outputs;
-    scatter.out = static_cast<char*>(t_.bias.data) + first_channel * t_.bias.strides[0] * size_bytes(p_.dtype);
+    scatter.out = static_cast<char*>(t_.bias.data) + first_channel * t_.bias.strides[0] * size_bytes(p_.result_dtype());
     scatter.sample_stride = t_.bias.strides[0];
     isa_.scatter_rows(scatter);
   }

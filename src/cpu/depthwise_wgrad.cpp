@@ -262,14 +262,14 @@ class DepthwiseWgradLaunch {
     FinishRow<T> finish;
     finish.sums = scratch.result;
     finish.out = scratch.rounded;
-    finish.dtype = p_.dtype;
+    finish.dtype = p_.result_dtype();
     finish.count = count;
     real_.finish_row(finish);
     ScatterRows scatter;
     scatter.rows = scratch.rounded;
-    scatter.dtype = p_.dtype;
+    scatter.dtype = p_.result_dtype();
     scatter.count = count;
-    scatter.out = static_cast<char*>(to.data) + at * size_bytes(p_.dtype);
+    scatter.out = static_cast<char*>(to.data) + at * size_bytes(p_.result_dtype());
     scatter.sample_stride = stride;
     isa_.scatter_rows(scatter);
   }

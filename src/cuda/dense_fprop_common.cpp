@@ -2,10 +2,16 @@
 #include "cuda/dense_fprop_common.h"
 
 #include <algorithm>
+#include <iterator>
+#include <string>
+#include <utility>
+
+#include "cuda/dgrad_padding.h"
 
 namespace longconv::cuda {
 
-PackGeometry::PackGeometry(std::int64_t span, std::int64_t taps, std::int64_t stride, std::int64_t dilation) {
+PackGeometry::PackGeometry(std::int64_t span, std::int64_t taps, std::int64_t time_stride, std::int64_t dilation)
+    : stride(time_stride) {
   const std::int64_t residue_step = std::gcd(dilation % stride != 0 ? dilation % stride : stride, stride);
   const bool all_residues = taps >= stride / residue_step;
   planes = all_residues ? stride / residue_step : taps;
@@ -15,29 +21,65 @@ PackGeometry::PackGeometry(std::int64_t span, std::int64_t taps, std::int64_t st
   raw_needed = (span - 1) * stride + (taps - 1) * dilation + 1;
 }
 
-bool gathers(const ConvProblem& problem) { return problem.stride >= 16; }
-bool gathers(const ConvProblem& problem, const TensorView& x) {
+PackGeometry::PackGeometry(std::int64_t span, std::int64_t taps, const PolyphaseProblem& problem)
+    : PackGeometry(span, taps, problem.stride, problem.dilation) {
+  if (problem.phases == 1) return;
+  planes = 1;
+  raw_needed = span + problem.offset_span(taps);
+  plane_rows = round_up(raw_needed, 8);
+}
+
+std::int64_t phase_columns(const PolyphaseProblem& problem, std::int64_t most) {
+  for (const std::int64_t columns : {256, 128, 80, 64, 48, 40, 32, 24, 16, 8}) {
+    if (columns * problem.phases <= most) return columns;
+  }
+  return 0;
+}
+
+std::int64_t phase_step(const PolyphaseProblem& problem, std::int64_t columns, bool full) {
+  const std::int64_t sector = 32 / size_bytes(problem.dtype);
+  if (full) return columns;
+  return columns - (problem.phases == 1 ? sector : ceil_div(sector - 1, problem.phases));
+}
+
+std::int64_t store_code(const PolyphaseProblem& problem, bool full, bool aligned, std::int64_t stage_rows) {
+  enum Store : std::int64_t { kWindows, kEnds, kDirect, kWhole, kSectors };
+  if (!full) return stage_rows == 0 ? kSectors : kWindows;
+  if (!aligned) return kEnds;
+  return problem.phases == 1 ? kDirect : kWhole;
+}
+
+std::vector<std::int64_t> tap_groups(const PolyphaseProblem& problem, std::initializer_list<std::int64_t> sizes) {
+  const std::int64_t taps = problem.kernel_size, period = problem.period();
+  std::vector<std::int64_t> groups{taps};
+  for (const std::int64_t size : sizes) {
+    const std::int64_t even = round_up(ceil_div(taps, ceil_div(taps, std::max(size, period))), period);
+    if (even < groups.back()) groups.push_back(even);
+  }
+  return groups;
+}
+
+bool gathers(const PolyphaseProblem& problem) { return problem.stride >= 16; }
+bool gathers(const PolyphaseProblem& problem, const TensorView& x) {
   return gathers(problem) || (x.sizes[2] > 1 && x.strides[2] != 1);
 }
 
-int pad_code(const ConvProblem& problem) {
-  if (problem.pad_left == 0 && problem.pad_right == 0) return 0;
-  return 1 + static_cast<int>(problem.pad_mode);
-}
-
-std::vector<Define> problem_defines(const ConvProblem& problem) {
+std::vector<Define> problem_defines(const PolyphaseProblem& problem) {
   return {{"LC_IN_CHANNELS", problem.in_channels_per_group()},
           {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
           {"LC_KERNEL_SIZE", problem.kernel_size},
           {"LC_STRIDE", problem.stride},
           {"LC_DILATION", problem.dilation},
-          {"LC_PAD", std::int64_t{pad_code(problem)}},
+          {"LC_PHASES", problem.phases},
+          {"LC_PHASE_SHIFT", problem.phase_shift},
+          {"LC_TRANSPOSED", std::int64_t{problem.is_dgrad}},
+          {"LC_PAD", std::int64_t{problem.pad_code}},
           {"LC_ACTIVATION", static_cast<std::int64_t>(problem.activation)},
           {"LC_BIAS", std::int64_t{problem.has_bias}},
           {"LC_RESIDUAL", std::int64_t{problem.has_residual}}};
 }
 
-FpropParams make_params(const ConvProblem& problem, const ConvTensors& tensors) {
+FpropParams make_params(const PolyphaseProblem& problem, const ConvTensors& tensors) {
   FpropParams p{};
   p.x = tensors.x.data;
   p.y = tensors.y.data;
@@ -61,19 +103,21 @@ FpropParams make_params(const ConvProblem& problem, const ConvTensors& tensors) 
   return p;
 }
 
-Support supports_dense(const ConvProblem& problem, const Device& device) {
+Support supports_dense(const ConvProblem& asked, Pass pass, const Device& device) {
   if (device.kind != Device::Kind::cuda) return Support::no("a CUDA kernel");
-  if (problem.pass != Pass::fprop) return Support::no("does fprop only");
-  if (is_complex(problem.dtype) || problem.dtype == DType::i64) {
-    return Support::no("has no kernel for " + std::string(name(problem.dtype)));
+  if (asked.pass != pass) return Support::no("does " + std::string(name(pass)) + " only");
+  if (is_complex(asked.dtype) || asked.dtype == DType::i64) {
+    return Support::no("has no kernel for " + std::string(name(asked.dtype)));
   }
+  if (std::string why = no_bias_in_dgrad_padding(asked); !why.empty()) return Support::no(std::move(why));
+  const PolyphaseProblem problem(asked);
   constexpr std::int64_t kMaxInt = 0x7fffffff;
   // Items are tiles of at least 64 outputs of one (batch, group), times passes over output channels.
   const double items = static_cast<double>(problem.batch) * static_cast<double>(problem.groups) *
                        (static_cast<double>(problem.out_length()) / 64 + 1) *
                        (static_cast<double>(problem.out_channels_per_group()) / 32 + 1);
   if (items > static_cast<double>(kMaxInt)) return Support::no("more than 2^31 tiles");
-  if (problem.kernel_size > (1 << 20) || problem.stride > (1 << 20) || problem.dilation > (1 << 26)) {
+  if (asked.kernel_size > (1 << 20) || asked.stride > (1 << 20) || asked.dilation > (1 << 26)) {
     return Support::no("kernel size or stride above 2^20, or dilation above 2^26");
   }
   if (problem.in_channels_per_group() > (1 << 24) || problem.out_channels_per_group() > (1 << 24)) {
@@ -82,11 +126,12 @@ Support supports_dense(const ConvProblem& problem, const Device& device) {
   return Support::yes();
 }
 
-void check_layout(const ConvProblem& problem, const ConvTensors& tensors, bool repairs) {
+void check_layout(const PolyphaseProblem& problem, const ConvTensors& tensors, bool repairs) {
+  const std::string result = problem.is_dgrad ? "x" : "y";
   const auto time_stride_is_1 = [&](const TensorView& view) { return view.sizes[2] == 1 || view.strides[2] == 1; };
   if (!time_stride_is_1(tensors.y)) {
     throw Error(ErrorCode::not_supported,
-                "y: expected time stride 1 for this kernel, but got " + std::to_string(tensors.y.strides[2]));
+                result + ": expected time stride 1 for this kernel, but got " + std::to_string(tensors.y.strides[2]));
   }
   if (problem.has_bias && tensors.bias.sizes[0] > 1 && tensors.bias.strides[0] != 1) {
     throw Error(ErrorCode::not_supported,
@@ -97,7 +142,8 @@ void check_layout(const ConvProblem& problem, const ConvTensors& tensors, bool r
                                               std::to_string(tensors.residual.strides[2]));
   }
   if (repairs && problem.has_residual && tensors.residual.data == tensors.y.data) {
-    throw Error(ErrorCode::not_supported, "residual: expected memory other than y's for this kernel");
+    throw Error(ErrorCode::not_supported,
+                "residual: expected memory other than that of " + result + " for this kernel");
   }
 }
 
@@ -121,6 +167,13 @@ std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::
       configs.push_back(config);
   }
   return configs;
+}
+
+void keep_quickest(std::vector<std::pair<double, Config>>& tried, std::size_t count,
+                   std::vector<std::pair<double, Config>>& found) {
+  std::stable_sort(tried.begin(), tried.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  tried.resize(std::min(tried.size(), count));
+  std::move(tried.begin(), tried.end(), std::back_inserter(found));
 }
 
 Rates::Rates(const Device& device) {

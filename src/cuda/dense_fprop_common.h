@@ -1,6 +1,6 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// What the dense forward launchers share: the parameters of kernels/tile/schedule.cuh, the geometry of packed rows
-/// (kernels/tile/pack_order.cuh), and the repair passes by kernels/conv/direct_fprop.cuh.
+/// What the dense launchers of fprop and dgrad share: the parameters of kernels/tile/schedule.cuh, the geometry of
+/// packed rows (kernels/tile/pack_order.cuh), and the repair passes by kernels/conv/direct_fprop.cuh.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cuda/cuda_kernel.h"
+#include "cuda/polyphase_problem.h"
 #include "longconv/error.h"
 
 namespace longconv::cuda {
@@ -31,32 +32,51 @@ struct FpropParams {
 
 /// As PackOrder's geometry: rows of packed time for one tap group, by residue of the stride.
 struct PackGeometry {
-  std::int64_t planes, plane_rows, raw_needed;
+  std::int64_t planes, plane_rows, raw_needed, stride;
   PackGeometry(std::int64_t span, std::int64_t taps, std::int64_t stride, std::int64_t dilation);
+  PackGeometry(std::int64_t span, std::int64_t taps, const PolyphaseProblem& problem);
   std::int64_t chunk_rows() const { return planes * plane_rows; }
+  /// PackOrder::kSteps, of 32 rows.
+  std::int64_t steps() const {
+    return stride > 1 && planes == stride ? ceil_div(raw_needed, 32) : ceil_div(plane_rows, 32) * planes;
+  }
 };
+
+/// Columns of a phase's accumulators: the widest tile of wgmma of which all phases together have at most `most`; 0:
+/// none.
+std::int64_t phase_columns(const PolyphaseProblem& problem, std::int64_t most);
+/// RowStore::kPhaseStep in kernels/tile/store_rows.cuh. full: tiles advance by their whole width.
+std::int64_t phase_step(const PolyphaseProblem& problem, std::int64_t columns, bool full);
+/// What wgmma with so few columns keeps of its rate: both operands come from shared memory.
+inline double narrow_rate(std::int64_t columns) {
+  const auto n = static_cast<double>(columns);
+  return n >= 64 ? 1.0 : 2 * n / (64 + n);
+}
+/// Store of kernels/tile/store_rows.cuh. aligned: the output's rows begin on 16-byte boundaries.
+std::int64_t store_code(const PolyphaseProblem& problem, bool full, bool aligned, std::int64_t stage_rows);
+/// Taps that a group may have, most first: all, or an even part of them, of whole periods, of about each
+/// of `sizes`.
+std::vector<std::int64_t> tap_groups(const PolyphaseProblem& problem, std::initializer_list<std::int64_t> sizes);
 
 /// Shared memory that a block may opt in to on Hopper.
 constexpr std::int64_t kHopperSharedBytes = 232448;
 
 /// Hopper's packers gather element by element what bulk copies of whole rows would not serve: strides so large that a
 /// raw window would be mostly samples nobody needs, and signals whose time stride is not 1. Without `x`: a dense one.
-bool gathers(const ConvProblem& problem);
-bool gathers(const ConvProblem& problem, const TensorView& x);
+bool gathers(const PolyphaseProblem& problem);
+bool gathers(const PolyphaseProblem& problem, const TensorView& x);
 
-/// Pad as the kernels number it: none (no padding at all), zeros, reflect, replicate, circular.
-int pad_code(const ConvProblem& problem);
-/// LC_IN_CHANNELS ... LC_RESIDUAL: the definitions every forward kernel takes.
-std::vector<Define> problem_defines(const ConvProblem& problem);
-/// Pointers, strides and sizes of a launch.
-FpropParams make_params(const ConvProblem& problem, const ConvTensors& tensors);
+/// LC_IN_CHANNELS ... LC_RESIDUAL: the definitions every kernel of these passes takes.
+std::vector<Define> problem_defines(const PolyphaseProblem& problem);
+/// Pointers, strides and sizes of a launch. `tensors`: of polyphase_tensors().
+FpropParams make_params(const PolyphaseProblem& problem, const ConvTensors& tensors);
 
-/// The reasons that every dense forward kernel shares: fprop on CUDA, a real floating dtype, sizes that an item index
-/// and a compile-time constant can hold.
-Support supports_dense(const ConvProblem& problem, const Device& device);
+/// The reasons that every dense kernel of a pass shares: the pass, on CUDA, a real floating dtype, sizes that an item
+/// index and a compile-time constant can hold.
+Support supports_dense(const ConvProblem& problem, Pass pass, const Device& device);
 /// Throws Error for layouts that only the direct kernel writes: an output whose time stride is not 1, a residual that
 /// is the output itself where a repair pass would add it twice.
-void check_layout(const ConvProblem& problem, const ConvTensors& tensors, bool repairs);
+void check_layout(const PolyphaseProblem& problem, const ConvTensors& tensors, bool repairs);
 
 /// Blocks of a persistent Hopper kernel (Schedule in kernels/tile/schedule.cuh): one for each multiprocessor, or fewer
 /// where there is less work; whole clusters.
@@ -66,11 +86,18 @@ LaunchShape persistent_shape(std::int64_t tiles, std::int64_t items_per_tile, st
 /// The first `count` configs that differ, quickest first. `found`: expected seconds and config.
 std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::size_t count);
 
+/// Adds the `count` quickest of `tried` to `found`.
+void keep_quickest(std::vector<std::pair<double, Config>>& tried, std::size_t count,
+                   std::vector<std::pair<double, Config>>& found);
+
 /// Peak rates that estimates use, from the device's plain values; calibrated on an H100 (docs/design/gpu-engine.md).
 struct Rates {
   double bytes_per_second, tensor_flops_per_second;  // 16-bit, dense; TF32 half of it
   explicit Rates(const Device& device);
 };
+
+/// What a launch costs beyond its work: a clear, the packing of weights, the kernel and its repairs.
+constexpr double kLaunchSeconds = 10e-6;
 
 /// A repair by the direct kernel of what a tensor-core kernel cannot do exactly.
 struct Repair {
@@ -79,8 +106,10 @@ struct Repair {
   const void* flags = nullptr;
   std::int64_t redo_step = 1, redo_span = 1, redo_tiles = 1;
 };
-KernelSpec direct_spec(const ConvProblem& problem, int mode);
-void launch_direct(Compiler& compiler, const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
-                   void* stream, const Repair& repair);
+KernelSpec direct_spec(const PolyphaseProblem& problem, int mode);
+/// LC_ELEMENT of kernels/conv/direct_fprop.cuh.
+std::int64_t direct_element_code(DType dtype);
+void launch_direct(Compiler& compiler, const PolyphaseProblem& problem, const Device& device,
+                   const ConvTensors& tensors, void* stream, const Repair& repair);
 
 }  // namespace longconv::cuda

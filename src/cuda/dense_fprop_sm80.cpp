@@ -1,9 +1,11 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Launcher of kernels/conv/dense_fprop_sm80.cuh: bf16, f16, TF32 and fp32 on every tensor-core GPU from sm_80 on.
+// Launcher of kernels/conv/dense_fprop_sm80.cuh, as dense_fprop_sm80 and dense_dgrad_sm80: bf16, f16, TF32 and fp32 on
+// every tensor-core GPU from sm_80 on.
 #include <algorithm>
 #include <cmath>
 
 #include "cuda/dense_fprop_common.h"
+#include "cuda/dgrad_padding.h"
 #include "cuda/layer_launch.h"
 #include "cuda/packed_weights.h"
 #include "plan/registry.h"
@@ -34,49 +36,73 @@ struct Tile {
   }
 };
 
-bool splits(const ConvProblem& problem) { return problem.dtype == DType::f32 && problem.precision == Precision::fp32; }
+bool splits(const PolyphaseProblem& problem) {
+  return problem.dtype == DType::f32 && problem.precision == Precision::fp32;
+}
 
-std::int64_t element_code(const ConvProblem& problem) {
+std::int64_t element_code(const PolyphaseProblem& problem) {
   return splits(problem) ? 4 : problem.dtype == DType::f32 ? 0 : problem.dtype == DType::bf16 ? 1 : 2;
 }
 
+/// What of a warp's tile follows from the phases. Accumulators are 16 registers for each slice of 16 steps of a phase
+/// and 32 channels: one phase has 64.
+struct WarpTile {
+  std::int64_t row_blocks, slices;  ///< LC_ROW_BLOCKS, LC_SLICES; slices 0: too many phases
+  explicit WarpTile(const PolyphaseProblem& p) : row_blocks(2), slices(std::max<std::int64_t>(1, 4 / p.phases)) {
+    if (16 * p.phases * slices > 96) row_blocks = 1;
+    if (8 * p.phases > (splits(p) ? 96 : 128)) slices = 0;
+  }
+};
+
 /// Mirrors struct C of the kernel.
 struct Geometry {
-  std::int64_t planes_of_split, chunk, step, out_tile, channel_blocks, tap_groups, passes, stage_bytes, shared_bytes;
+  WarpTile warp;
+  std::int64_t planes_of_split, chunk, steps, step, out_tile, channel_blocks, tap_groups, passes, stage_bytes,
+      shared_bytes;
   std::int64_t pack_steps, units;  ///< PackOrder::kSteps, StageRegisters::kUnits
   PackGeometry pack;
-  Geometry(const ConvProblem& p, const Tile& t)
-      : planes_of_split(splits(p) ? 2 : 1),
+  Geometry(const PolyphaseProblem& p, const Tile& t)
+      : warp(p),
+        planes_of_split(splits(p) ? 2 : 1),
         chunk(element_code(p) == 0 ? 4 : 8),
-        step(64 * (t.warps / t.warps_out)),
-        out_tile(32 * t.warps_out),
+        steps(16 * warp.slices * (t.warps / t.warps_out)),
+        step(steps * p.phases),
+        out_tile(16 * warp.row_blocks * t.warps_out),
         channel_blocks(ceil_div(p.in_channels_per_group(), t.stage_chunks * chunk)),
         tap_groups(ceil_div(p.kernel_size, t.taps)),
         passes(ceil_div(p.out_channels_per_group(), out_tile)),
-        pack(step, t.taps, p.stride, p.dilation) {
+        pack(steps, t.taps, p) {
     stage_bytes = t.stage_chunks * pack.chunk_rows() * 16 * planes_of_split;
-    shared_bytes = t.buffers * stage_bytes + t.warps * ((splits(p) ? 8 : 0) + 8 * 18 * size_bytes(p.dtype) * 4);
-    pack_steps = p.stride > 1 && pack.planes == p.stride ? ceil_div(pack.raw_needed, 32)
-                                                         : ceil_div(pack.plane_rows, 32) * pack.planes;
+    shared_bytes = t.buffers * stage_bytes + t.warps * ((splits(p) ? 8 : 0) + 8 * staging_pitch(p) * 4);
+    pack_steps = pack.steps();
     units = ceil_div(pack_steps, t.warps / t.stage_chunks);
+  }
+  /// Words.
+  std::int64_t staging_pitch(const PolyphaseProblem& p) const {
+    return (4 * warp.slices * p.phases + 2) * size_bytes(p.dtype);
   }
   std::int64_t padded_rows() const { return passes * out_tile; }
   std::int64_t fragment_bytes() const { return 512 * planes_of_split; }
 };
 
-class DenseFpropSm80 final : public CudaKernel {
+class DenseSm80 final : public CudaKernel {
  public:
-  std::string_view name() const override { return "dense_fprop_sm80"; }
+  explicit DenseSm80(Pass pass) : pass_(pass) {}
+  std::string_view name() const override { return pass_ == Pass::dgrad ? "dense_dgrad_sm80" : "dense_fprop_sm80"; }
 
   Support supports(const ConvProblem& problem, const Device& device) const override {
-    Support support = supports_dense(problem, device);
+    Support support = supports_dense(problem, pass_, device);
     if (!support.ok) return support;
     if (device.compute_capability < 80) return Support::no("needs compute capability 8.0 or newer");
     if (problem.dtype == DType::f64) return Support::no("multiplies fp32, TF32, bf16 and f16 only");
+    if (WarpTile(PolyphaseProblem(problem)).slices == 0)
+      return Support::no("holds accumulators for 16 phases of dx, in fp32 for 12: the stride is larger");
+    if (configs(problem, device).empty()) return Support::no("no tile of this problem fits shared memory");
     return Support::yes();
   }
 
-  std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
+  std::vector<Config> configs(const ConvProblem& asked, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     std::vector<std::pair<double, Config>> found;
     const std::int64_t k = problem.kernel_size, out = problem.out_channels_per_group();
     for (const std::int64_t warps : {4, 8})
@@ -87,16 +113,19 @@ class DenseFpropSm80 final : public CudaKernel {
           for (const std::int64_t most : {k, std::int64_t{32}, std::int64_t{16}, std::int64_t{8}, std::int64_t{4},
                                           std::int64_t{2}, std::int64_t{1}}) {
             if (most > k) continue;
-            Tile t{warps, warps_out, chunks, ceil_div(k, ceil_div(k, most))};
+            // Groups of equal size, of whole periods.
+            const std::int64_t taps = round_up(ceil_div(k, ceil_div(k, most)), problem.period());
+            Tile t{warps, warps_out, chunks, std::min(taps, k)};
             if (complete(problem, device, t))
-              found.emplace_back(estimate(problem, t.config(), device).seconds, t.config());
+              found.emplace_back(estimate(asked, t.config(), device).seconds, t.config());
           }
         }
       }
     return quickest(std::move(found), 8);
   }
 
-  Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
+  Estimate estimate(const ConvProblem& asked, const Config& config, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t);
     const Rates rates(device);
@@ -111,7 +140,7 @@ class DenseFpropSm80 final : public CudaKernel {
     e.bytes = tiles * x_tile * (1 + (passes - 1) / 3) +
               static_cast<double>(problem.batch * problem.out_channels) *
                   static_cast<double>(problem.out_length() * size_bytes(problem.dtype));
-    e.flops = (splits(problem) ? 6 : 2) * tiles * static_cast<double>(g.step * g.padded_rows()) *
+    e.flops = (splits(problem) ? 6 : 2) * tiles * static_cast<double>(g.steps * g.padded_rows()) *
               static_cast<double>(g.channel_blocks * t.stage_chunks * g.chunk * problem.kernel_size);
     const double memory = e.bytes / rates.bytes_per_second;
     // Hopper's and newer tensor cores give mma.sync about 0.6 of what their own instructions reach.
@@ -135,30 +164,34 @@ class DenseFpropSm80 final : public CudaKernel {
     const double apart = t.blocks_per_sm > 1 ? 0.2 : 0.4;  // of what does not overlap
     e.seconds = (longest + apart * (memory + multiply + traffic + pack - longest) + exposed / 2) *
                     (std::ceil(rounds) / rounds) +
-                4e-6;
-    // Not measured on Hopper, where kernels of its own are: these go first unless the difference is plain.
-    if (device.compute_capability == 90) e.seconds *= 1.3;
+                kLaunchSeconds;
+    // On an H100 the parts overlap less than that, and weights an interval ahead come too late if it is one k-step.
+    if (device.compute_capability == 90) e.seconds *= t.interval == 1 ? 1.8 : 1.3;
     return e;
   }
 
-  std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return layout(problem, Tile::read(config)).workspace_bytes();
+  std::int64_t workspace_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
+    return layout(PolyphaseProblem(asked), Tile::read(config)).workspace_bytes();
   }
-  std::int64_t packed_weights_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return layout(problem, Tile::read(config)).packed_bytes();
+  std::int64_t packed_weights_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
+    return layout(PolyphaseProblem(asked), Tile::read(config)).packed_bytes();
   }
-  std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
+  std::vector<KernelSpec> specs(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, t)};
     if (splits(problem)) specs.push_back(direct_spec(problem, 1));
-    if (pad_code(problem) == 1) specs.push_back(direct_spec(problem, 2));
+    if (problem.pad_code == 1) specs.push_back(direct_spec(problem, 2));
+    add_dgrad_padding_spec(problem, specs);
     return specs;
   }
 
-  void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
+  void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
               const LaunchContext& context) const override {
-    const bool zero_padding = pad_code(problem) == 1;
-    check_layout(problem, tensors, splits(problem) || zero_padding);
+    const PolyphaseProblem problem(asked);
+    const ConvTensors tensors = polyphase_tensors(problem, given);
+    const bool zero_padding = problem.pad_code == 1;
+    check_layout(problem, tensors, splits(problem) || zero_padding || !PaddingGradient(asked).empty());
     Compiler& compiler = compiler_of(context);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t);
@@ -179,14 +212,16 @@ class DenseFpropSm80 final : public CudaKernel {
                                           device.sm_count * t.blocks_per_sm);
     shape.threads = static_cast<int>(32 * t.warps);
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
-    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
+    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &asked), shape, context.stream, p);
     if (splits(problem))
       launch_direct(compiler, problem, device, tensors, context.stream,
                     {1, memory.state, memory.packed, g.step, g.step, tiles_per_row});
     if (zero_padding) launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed});
+    launch_dgrad_padding(compiler, problem, device, tensors, context.stream);
   }
 
-  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+  LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t);
     LayerLaunch layer;
@@ -199,8 +234,10 @@ class DenseFpropSm80 final : public CudaKernel {
   }
 
  private:
+  const Pass pass_;
+
   /// Fills in what follows from a tile's shape. False: it does not fit.
-  static bool complete(const ConvProblem& problem, const Device& device, Tile& t) {
+  static bool complete(const PolyphaseProblem& problem, const Device& device, Tile& t) {
     const std::int64_t limit =
         std::min<std::int64_t>(device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : 98304, 98304);
     // What all blocks of a multiprocessor take; the rest is left to the first-level cache, for the weights.
@@ -221,7 +258,7 @@ class DenseFpropSm80 final : public CudaKernel {
     t.buffers = !splits(problem) && t.blocks_per_sm * (g.shared_bytes + g.stage_bytes + 1024) <= budget ? 2 : 1;
     return true;
   }
-  static PackedLayout layout(const ConvProblem& problem, const Tile& t) {
+  static PackedLayout layout(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t);
     PackedLayout layout;
     layout.inverse_bytes = splits(problem) ? problem.out_channels * 4 : 0;
@@ -231,7 +268,7 @@ class DenseFpropSm80 final : public CudaKernel {
     layout.redo_tiles = splits(problem) ? problem.batch * problem.groups * ceil_div(problem.out_length(), g.step) : 0;
     return layout;
   }
-  static KernelSpec pack_spec(const ConvProblem& problem, const Tile& t) {
+  static KernelSpec pack_spec(const PolyphaseProblem& problem, const Tile& t) {
     KernelSpec spec;
     spec.file = "conv/pack_fragments.cuh";
     spec.entry = "longconv_pack_fragments";
@@ -240,17 +277,19 @@ class DenseFpropSm80 final : public CudaKernel {
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},
                     {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
                     {"LC_KERNEL_SIZE", problem.kernel_size},
+                    {"LC_TRANSPOSED", std::int64_t{problem.is_dgrad}},
                     {"LC_STAGE_CHUNKS", t.stage_chunks},
                     {"LC_PADDED_OUT_CHANNELS", Geometry(problem, t).padded_rows()}};
     return spec;
   }
-  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t) {
+  static KernelSpec main_spec(const PolyphaseProblem& problem, const Tile& t) {
     KernelSpec spec;
     spec.file = "conv/dense_fprop_sm80.cuh";
     spec.entry = "longconv_dense_fprop_sm80";
     spec.defines = problem_defines(problem);
     for (const Define& define :
          {Define{"LC_ELEMENT", element_code(problem)}, Define{"LC_WARPS", t.warps}, Define{"LC_WARPS_OUT", t.warps_out},
+          Define{"LC_ROW_BLOCKS", WarpTile(problem).row_blocks}, Define{"LC_SLICES", WarpTile(problem).slices},
           Define{"LC_STAGE_CHUNKS", t.stage_chunks}, Define{"LC_TAPS", t.taps}, Define{"LC_INTERVAL", t.interval},
           Define{"LC_PREFETCH", t.prefetch}, Define{"LC_BUFFERS", t.buffers},
           Define{"LC_BLOCKS_PER_SM", t.blocks_per_sm}}) {
@@ -268,7 +307,11 @@ class DenseFpropSm80 final : public CudaKernel {
 }  // namespace cuda
 
 const Kernel& dense_fprop_sm80() {
-  static const cuda::DenseFpropSm80 kernel;
+  static const cuda::DenseSm80 kernel(Pass::fprop);
+  return kernel;
+}
+const Kernel& dense_dgrad_sm80() {
+  static const cuda::DenseSm80 kernel(Pass::dgrad);
   return kernel;
 }
 

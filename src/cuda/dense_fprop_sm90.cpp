@@ -1,9 +1,11 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Launcher of kernels/conv/dense_fprop_sm90.cuh: TF32, bf16 and f16 on Hopper.
+// Launcher of kernels/conv/dense_fprop_sm90.cuh, as dense_fprop_sm90 and dense_dgrad_sm90: TF32, bf16 and f16 on
+// Hopper.
 #include <algorithm>
-#include <cmath>
 
 #include "cuda/dense_fprop_common.h"
+#include "cuda/dgrad_padding.h"
+#include "cuda/hopper_estimate.h"
 #include "cuda/layer_launch.h"
 #include "cuda/packed_weights.h"
 #include "plan/registry.h"
@@ -12,16 +14,15 @@ namespace longconv {
 namespace cuda {
 namespace {
 
-constexpr std::int64_t kThreads = 384;
-enum Store : std::int64_t { kWindows = 0, kEnds = 1, kDirect = 2 };
 enum Pack : std::int64_t { kAny = 0, kTransposed = 1, kGather = 2 };
 
 /// The kernel's LC_ configuration; `full` chooses between tiles that advance by their whole width (ends or direct, by
-/// the output's alignment) and sector-aligned windows.
+/// the output's alignment) and sector-aligned windows, which `stage_rows` 0 stores straight from registers.
 struct Tile {
   std::int64_t m_blocks, columns, channel_ways, chunks, slots, raw_stages, taps, w_stages, w_steps, stationary,
       resident, full, stage_rows, packers, cluster;
 
+  std::int64_t threads() const { return packers == 7 ? 512 : 384; }
   static Tile read(const Config& c) {
     return {c.get("m"),        c.get("n"),    c.get("ways"), c.get("chunks"),  c.get("slots"),
             c.get("raw"),      c.get("taps"), c.get("w"),    c.get("wstep"),   c.get("stationary"),
@@ -48,32 +49,38 @@ struct Tile {
 
 /// What follows from a problem and a tile; mirrors struct C of the kernel.
 struct Geometry {
-  std::int64_t element_bytes, chunk, column_step, span, step, channel_blocks, tap_groups, passes, pass_stages,
-      shared_bytes;
+  std::int64_t element_bytes, chunk, row_step;  ///< row_step: packed rows from one warpgroup's time to the other's
+  std::int64_t span, step, channel_blocks, tap_groups, passes, pass_stages, raw_bytes,
+      shared_bytes;  ///< span in packed rows
   PackGeometry pack;
   bool fits = false;
 
-  Geometry(const ConvProblem& p, const Tile& t, bool gather)
+  Geometry(const PolyphaseProblem& p, const Tile& t, bool gather)
       : element_bytes(size_bytes(p.dtype)),
         chunk(16 / element_bytes),
-        column_step(t.full ? t.columns : t.columns - 32 / element_bytes),
-        span(column_step * (2 / t.channel_ways - 1) + t.columns),
-        step(column_step * (2 / t.channel_ways)),
+        row_step(phase_step(p, t.columns, t.full)),
+        span(row_step * (2 / t.channel_ways - 1) + t.columns),
+        step(p.phases * row_step * (2 / t.channel_ways)),
         channel_blocks(ceil_div(p.in_channels_per_group(), t.chunks * chunk)),
         tap_groups(ceil_div(p.kernel_size, t.taps)),
         passes(ceil_div(p.out_channels_per_group(), 64 * t.m_blocks * t.channel_ways)),
         pass_stages(channel_blocks * p.kernel_size * (t.chunks / 2 / t.w_steps)),
-        pack(span, t.taps, p.stride, p.dilation) {
+        pack(span, t.taps, p) {
     const std::int64_t raw_needed = p.stride == 1 ? pack.plane_rows : pack.raw_needed;
     const std::int64_t pitch = (ceil_div((raw_needed + chunk - 1) * element_bytes, 16) | 1) * 16;
-    const std::int64_t raw_bytes = gather ? 0 : chunk * pitch;
-    const std::int64_t stage_out = t.stage_rows * (t.columns * element_bytes + (element_bytes == 2 ? 16 : 32));
+    raw_bytes = gather ? 0 : chunk * pitch;
+    const std::int64_t stage_out =
+        t.stage_rows * (p.phases * t.columns * element_bytes + (element_bytes == 2 ? 16 : 32));
     shared_bytes = t.slots * pack.chunk_rows() * 16 * t.chunks +
                    t.channel_ways * t.w_stages * t.w_steps * 2048 * t.m_blocks + t.packers * t.raw_stages * raw_bytes +
                    8 * stage_out + 8 * (2 * t.slots + t.packers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
     // 14 bits of a descriptor's leading dimension, in units of 16 bytes.
     fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.chunks % (2 * t.w_steps) == 0 &&
-           t.slots >= 2 && (t.packers == 3 || t.stationary) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
+           (t.stage_rows > 0 || (p.phases == 1 && (t.full || element_bytes == 4))) && t.slots >= 2 &&
+           t.slots * t.chunks >= t.packers && t.columns > 0 &&
+           (t.packers == 3 || (t.packers == 4 && t.stationary) ||
+            (t.packers == 7 && t.columns <= 128 && t.m_blocks * p.phases * t.columns <= 256)) &&
+           (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
   }
@@ -81,12 +88,13 @@ struct Geometry {
   std::int64_t padded_rows(const Tile& t) const { return passes * ring_rows(t) * t.channel_ways; }
 };
 
-class DenseFpropSm90 final : public CudaKernel {
+class DenseSm90 final : public CudaKernel {
  public:
-  std::string_view name() const override { return "dense_fprop_sm90"; }
+  explicit DenseSm90(Pass pass) : pass_(pass) {}
+  std::string_view name() const override { return pass_ == Pass::dgrad ? "dense_dgrad_sm90" : "dense_fprop_sm90"; }
 
   Support supports(const ConvProblem& problem, const Device& device) const override {
-    Support support = supports_dense(problem, device);
+    Support support = supports_dense(problem, pass_, device);
     if (!support.ok) return support;
     if (device.compute_capability != 90) return Support::no("needs compute capability 9.0 (Hopper)");
     const bool tf32 = problem.dtype == DType::f32 && problem.precision == Precision::tf32;
@@ -96,75 +104,65 @@ class DenseFpropSm90 final : public CudaKernel {
     return Support::yes();
   }
 
-  std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
+  std::vector<Config> configs(const ConvProblem& asked, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     std::vector<std::pair<double, Config>> found;
     const std::int64_t bytes = size_bytes(problem.dtype), chunk = 16 / bytes, out = problem.out_channels_per_group();
-    const std::int64_t all_chunks = round_up(ceil_div(problem.in_channels_per_group(), chunk), 2),
-                       k = problem.kernel_size;
-    const bool gather = gathers(problem);
-    for (const auto& [m, n] : {std::pair<std::int64_t, std::int64_t>{1, 256}, {1, 128}, {2, 128}}) {
-      if (m == 2 && out <= 128) continue;
-      for (const std::int64_t taps : {k, std::int64_t{32}, std::int64_t{16}, std::int64_t{8}, std::int64_t{4},
-                                      std::int64_t{2}, std::int64_t{1}}) {
-        if (taps > k) continue;
-        for (const std::int64_t chunks : {8, 6, 4, 2}) {
+    const std::int64_t all_chunks = round_up(ceil_div(problem.in_channels_per_group(), chunk), 2);
+    const bool gather = gathers(problem), aligned = problem.phases == 1 && problem.out_length() * bytes % 16 == 0;
+    using Pair = std::pair<std::int64_t, std::int64_t>;
+    for (const auto& [m, most] : {Pair{1, 256}, {1, 128}, {2, 128}}) {
+      const std::int64_t n = phase_columns(problem, most);
+      if ((m == 2 && out <= 128) || n == 0) continue;
+      for (const std::int64_t taps : tap_groups(problem, {32, 16, 8, 6, 4, 3, 2, 1})) {
+        for (const auto& [chunks, w_steps] : {Pair{8, 4}, {8, 2}, {4, 2}, {2, 1}}) {
           if (chunks > all_chunks && chunks != 2) continue;
           for (const std::int64_t resident : {0, 1})
-            for (const std::int64_t stationary : {0, 1})
-              for (const std::int64_t full : {0, 1})
-                for (const std::int64_t more : {0, 1}) {  // a fourth packer, or weights shared by two blocks
-                  Tile t{m,
-                         n,
-                         out <= 64 ? 1 : 2,
-                         chunks,
-                         2,
-                         1,
-                         taps,
-                         2,
-                         chunks % 8 == 0   ? 4
-                         : chunks % 4 == 0 ? 2
-                                           : 1,
-                         stationary,
-                         resident,
-                         full,
-                         bytes == 2 ? 8 : 4,
-                         stationary && more ? 4 : 3,
-                         !stationary && more ? 2 : 1};
-                  add_best_fit(problem, device, t, gather, found);
-                }
+            for (const auto& [full, rows] : stores(problem, aligned))
+              for (const auto& [stationary, packers] : {Pair{0, 3}, {0, 7}, {1, 3}, {1, 4}, {1, 7}}) {
+                if (packers == 7 && chunks > 4) continue;  // they would finish a slot in two unequal rounds
+                const Tile t{m,       n,          out <= 64 ? 1 : 2, chunks, 2,    1,       taps, 2,
+                             w_steps, stationary, resident,          full,   rows, packers, 1};
+                add_best_fit(problem, device, t, gather, found);
+              }
         }
       }
     }
     return quickest(std::move(found), 12);
   }
 
-  Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
+  Estimate estimate(const ConvProblem& asked, const Config& config, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     const bool gather = gathers(problem);
     const Geometry g(problem, t, gather);
     return estimate(problem, t, g, gather, device);
   }
 
-  std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return layout(problem, Tile::read(config)).workspace_bytes();
+  std::int64_t workspace_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
+    return layout(PolyphaseProblem(asked), Tile::read(config)).workspace_bytes();
   }
-  std::int64_t packed_weights_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return layout(problem, Tile::read(config)).packed_bytes();
+  std::int64_t packed_weights_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
+    return layout(PolyphaseProblem(asked), Tile::read(config)).packed_bytes();
   }
 
-  std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
+  std::vector<KernelSpec> specs(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     const std::int64_t out_bytes = problem.out_length() * size_bytes(problem.dtype);
     std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, t, gathers(problem), out_bytes % 16 == 0)};
     if (needs_repair(problem)) specs.push_back(direct_spec(problem, 2));
+    add_dgrad_padding_spec(problem, specs);
     return specs;
   }
 
-  void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
+  void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
               const LaunchContext& context) const override {
-    check_layout(problem, tensors, needs_repair(problem));
+    const PolyphaseProblem problem(asked);
+    const ConvTensors tensors = polyphase_tensors(problem, given);
+    check_layout(problem, tensors, needs_repair(problem) || !PaddingGradient(asked).empty());
     Compiler& compiler = compiler_of(context);
-    const Tile t = Tile::read(config);
+    Tile t = Tile::read(config);
     const PackedLayout where = layout(problem, t);
     const PackedMemory memory(where, context);
     prepare_packed(compiler, problem, device, tensors.w, where, memory, context.stream,
@@ -175,24 +173,27 @@ class DenseFpropSm90 final : public CudaKernel {
     const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 &&
                          aligned16(tensors.y.strides[0]) && aligned16(tensors.y.strides[1]) &&
                          aligned16(problem.out_length());
+    if (!aligned) t = with_staging(problem, t, gather);
     FpropParams p = make_params(problem, tensors);
     p.weights = memory.packed + where.weight_offset();
     const KernelSpec spec = main_spec(problem, t, gather, aligned);
     const Geometry g(problem, t, gather);
     const std::int64_t tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);
     LaunchShape shape = persistent_shape(tiles, t.resident ? 1 : g.passes, t.cluster, device);
-    shape.threads = static_cast<int>(kThreads);
+    shape.threads = static_cast<int>(t.threads());
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
-    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
+    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &asked), shape, context.stream, p);
     if (needs_repair(problem)) {
       Repair repair;
       repair.mode = 2;
       repair.flags = memory.packed;
       launch_direct(compiler, problem, device, tensors, context.stream, repair);
     }
+    launch_dgrad_padding(compiler, problem, device, tensors, context.stream);
   }
 
-  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+  LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t, gathers(problem));
     const std::int64_t aligned = 16 / g.element_bytes;
@@ -200,7 +201,7 @@ class DenseFpropSm90 final : public CudaKernel {
     LayerLaunch layer;
     layer.pack = LayerStep{pack_spec(problem, t), 128, problem.groups * g.padded_rows(t)};
     layer.main = {main_spec(problem, t, gathers(problem), direct_store),
-                  kThreads,
+                  t.threads(),
                   0,
                   g.step,
                   t.resident ? 1 : g.passes,
@@ -211,21 +212,24 @@ class DenseFpropSm90 final : public CudaKernel {
   }
 
  private:
-  /// Zero padding is multiplied as zeros; where a weight is Inf or NaN, edges are done again without.
-  static bool needs_repair(const ConvProblem& problem) { return pad_code(problem) == 1; }
+  const Pass pass_;
 
-  static PackedLayout layout(const ConvProblem& problem, const Tile& t) {
+  /// Zero padding is multiplied as zeros; where a weight is Inf or NaN, edges are done again without.
+  static bool needs_repair(const PolyphaseProblem& problem) { return problem.pad_code == 1; }
+
+  static PackedLayout layout(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t, false);
     PackedLayout layout;
+    layout.reads_flags = needs_repair(problem);
     layout.weight_bytes = problem.groups * g.padded_rows(t) * g.channel_blocks * t.chunks * problem.kernel_size * 16;
     return layout;
   }
 
-  static std::int64_t element_code(const ConvProblem& problem) {
+  static std::int64_t element_code(const PolyphaseProblem& problem) {
     return problem.dtype == DType::f32 ? 0 : problem.dtype == DType::bf16 ? 1 : 2;
   }
 
-  static KernelSpec pack_spec(const ConvProblem& problem, const Tile& t) {
+  static KernelSpec pack_spec(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t, false);
     KernelSpec spec;
     spec.file = "conv/pack_weights.cuh";
@@ -235,13 +239,14 @@ class DenseFpropSm90 final : public CudaKernel {
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},
                     {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
                     {"LC_KERNEL_SIZE", problem.kernel_size},
+                    {"LC_TRANSPOSED", std::int64_t{problem.is_dgrad}},
                     {"LC_RING_ROWS", g.ring_rows(t)},
                     {"LC_BLOCK_CHUNKS", t.chunks},
                     {"LC_PADDED_OUT_CHANNELS", g.padded_rows(t)}};
     return spec;
   }
 
-  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, bool gather, bool aligned_output) {
+  static KernelSpec main_spec(const PolyphaseProblem& problem, const Tile& t, bool gather, bool aligned_output) {
     KernelSpec spec;
     spec.file = "conv/dense_fprop_sm90.cuh";
     spec.entry = "longconv_dense_fprop_sm90";
@@ -249,7 +254,7 @@ class DenseFpropSm90 final : public CudaKernel {
     const std::int64_t pack = gather                                                  ? kGather
                               : problem.stride == 1 && size_bytes(problem.dtype) == 2 ? kTransposed
                                                                                       : kAny;
-    const std::int64_t store = !t.full ? kWindows : aligned_output ? kDirect : kEnds;
+    const std::int64_t store = store_code(problem, t.full, aligned_output, t.stage_rows);
     for (const Define& define :
          {Define{"LC_ELEMENT", element_code(problem)}, Define{"LC_M_BLOCKS", t.m_blocks},
           Define{"LC_COLUMNS", t.columns}, Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_CHUNKS", t.chunks},
@@ -265,8 +270,38 @@ class DenseFpropSm90 final : public CudaKernel {
     return spec;
   }
 
-  /// The deepest rings that fit: slots, raw stages and weight stages in the order in which they were seen to matter.
-  static void add_best_fit(const ConvProblem& problem, const Device& device, Tile t, bool gather,
+  /// How rows may leave: (full, stage_rows).
+  static std::vector<std::pair<std::int64_t, std::int64_t>> stores(const PolyphaseProblem& problem, bool aligned) {
+    const std::int64_t rows = size_bytes(problem.dtype) == 2 ? 8 : 4;
+    if (problem.phases > 1) return {{0, rows}, {1, rows}};
+    if (rows == 8) return {{0, rows}, {1, aligned ? 0 : rows}};
+    return {{0, rows}, {0, 0}, {1, aligned ? 0 : rows}};
+  }
+
+  /// For rows that turn out not to begin on 16 bytes, a tile that stores directly gives some of its rings' memory to
+  /// staging; weights are packed alike.
+  static Tile with_staging(const PolyphaseProblem& problem, Tile t, bool gather) {
+    if (t.stage_rows > 0 || !t.full) return t;
+    t.stage_rows = 4;
+    while (!Geometry(problem, t, gather).fits) {
+      if (t.raw_stages > 1) {
+        --t.raw_stages;
+      } else if (!t.stationary && t.w_stages > 2) {
+        --t.w_stages;
+      } else if (t.resident) {
+        t.resident = 0;
+        t.slots = 4;
+      } else if (t.slots > 2) {
+        --t.slots;
+      } else {
+        break;
+      }
+    }
+    return t;
+  }
+
+  /// Adds the tile with the two depths of rings that cost least: deeper ones than the first gain nothing.
+  static void add_best_fit(const PolyphaseProblem& problem, const Device& device, Tile t, bool gather,
                            std::vector<std::pair<double, Config>>& found) {
     const Geometry base(problem, t, gather);
     if (t.resident) {
@@ -278,80 +313,43 @@ class DenseFpropSm90 final : public CudaKernel {
       if (t.w_stages * t.w_steps * t.m_blocks > 48) return;
     }
     const std::int64_t w_unit = t.w_steps * t.m_blocks;  // 2 KB each
-    for (const auto& [slots, raw, w_depth, rows] : {std::array<std::int64_t, 4>{4, 3, 16, 8},
-                                                    {3, 3, 16, 8},
-                                                    {3, 3, 16, 4},
-                                                    {3, 2, 16, 4},
-                                                    {2, 4, 16, 8},
-                                                    {3, 2, 12, 4},
-                                                    {2, 2, 16, 4},
-                                                    {2, 2, 12, 4},
-                                                    {3, 2, 8, 4},
-                                                    {3, 1, 12, 4},
-                                                    {2, 1, 12, 4},
-                                                    {2, 1, 8, 4},
-                                                    {2, 1, 4, 4}}) {
-      Tile fit = t;
-      if (!t.resident) fit.slots = t.chunks == 2 ? slots + 1 : slots;
-      fit.raw_stages = raw;
-      fit.stage_rows = std::min<std::int64_t>(rows, size_bytes(problem.dtype) == 2 ? 8 : 4);
-      if (!t.stationary) fit.w_stages = std::max<std::int64_t>(2, w_depth / w_unit);
-      const Geometry g(problem, fit, gather);
-      if (!g.fits) continue;
-      found.emplace_back(estimate(problem, fit, g, gather, device).seconds, fit.config());
-      return;
+    std::vector<std::pair<double, Config>> tried;
+    using Depths = std::pair<std::int64_t, std::int64_t>;
+    for (const auto& [slots, raw] : {Depths{6, 3}, {4, 3}, {3, 3}, {4, 2}, {3, 2}, {2, 2}, {4, 1}, {3, 1}, {2, 1}}) {
+      if (slots == 6 && t.chunks > 2) continue;
+      for (const std::int64_t w_depth : {24, 16, 12, 8, 6, 4}) {
+        Tile fit = t;
+        if (!t.resident) fit.slots = slots;
+        fit.raw_stages = raw;
+        if (!t.stationary) fit.w_stages = std::max<std::int64_t>(2, w_depth / w_unit);
+        const Geometry g(problem, fit, gather);
+        if (!g.fits || !Geometry(problem, with_staging(problem, fit, gather), gather).fits) continue;
+        tried.emplace_back(estimate(problem, fit, g, gather, device).seconds, fit.config());
+        break;
+      }
     }
+    keep_quickest(tried, 2, found);
   }
 
-  /// Cost model, fitted to an H100 (docs/design/gpu-engine.md): the longest of moving bytes, multiplying and packing,
-  /// plus a part of the others for what does not overlap.
-  static Estimate estimate(const ConvProblem& problem, const Tile& t, const Geometry& g, bool gather,
+  static Estimate estimate(const PolyphaseProblem& problem, const Tile& t, const Geometry& g, bool gather,
                            const Device& device) {
-    const Rates rates(device);
-    const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
-    const double tiles = static_cast<double>(problem.batch * problem.groups) *
-                         static_cast<double>(ceil_div(problem.out_length(), g.step));
-    const double waves = std::ceil(tiles * static_cast<double>(t.resident ? 1 : g.passes) / device.sm_count) /
-                         (tiles * static_cast<double>(t.resident ? 1 : g.passes) / device.sm_count);
-    const double passes = static_cast<double>(g.passes), x_passes = t.resident ? 1 : passes;
-    Estimate e;
-    const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) *
-                          static_cast<double>(g.pack.raw_needed) * static_cast<double>(g.element_bytes);
-    const double x_bytes = static_cast<double>(problem.batch * problem.in_channels) *
-                           static_cast<double>(problem.length_samples) * static_cast<double>(g.element_bytes);
-    const double y_bytes = static_cast<double>(problem.batch * problem.out_channels) *
-                           static_cast<double>(problem.out_length()) * static_cast<double>(g.element_bytes);
-    // Windows that overlap and second reads of x come from L2 for the most part. Tiles that end inside a sector write
-    // it in two halves.
-    const bool ragged = t.full && problem.out_length() * g.element_bytes % 32 != 0;
-    e.bytes = x_bytes * (1 + (x_passes - 1) / 3) + y_bytes * (ragged ? 1.12 : 1.0);
-    e.flops = 2 * tiles * static_cast<double>(g.span) * static_cast<double>(g.padded_rows(t)) *
+    HopperWork w = hopper_work(problem, t, g);
+    w.groups = static_cast<double>(g.pass_stages);
+    w.product_cycles = static_cast<double>(t.w_steps * t.m_blocks * t.columns) * 1.07 / narrow_rate(t.columns);
+    w.group_latency = 245;
+    w.flops = 2 * w.tiles * static_cast<double>(g.span * g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * t.chunks * g.chunk * problem.kernel_size);
-    const double rate = rates.tensor_flops_per_second * (problem.dtype == DType::f32 ? 0.5 : 1.0) *
-                        (t.columns == 256  ? 1.0
-                         : t.m_blocks == 2 ? 0.9
-                                           : 0.7);
-    const double memory = e.bytes / rates.bytes_per_second * 1.05;
-    const double multiply =
-        e.flops / rate + (t.w_stages * t.w_steps * t.m_blocks < 12 && !t.stationary ? 0.1 : 0.0) * e.flops / rate;
-    // Weights and repeated reads of x come from L2, which delivers about half as much again as memory.
-    const double w_bytes =
-        t.stationary
-            ? 0
-            : tiles / static_cast<double>(t.cluster) *
-                  static_cast<double>(g.padded_rows(t) * g.channel_blocks * t.chunks * 16 * problem.kernel_size);
-    const double l2 = (tiles * x_tile * x_passes + w_bytes) / (1.6 * rates.bytes_per_second);
-    // Cycles of one packer for 32 rows of a chunk.
-    const bool pairs = problem.stride == 2 || problem.stride == 4 || problem.stride == 8;
-    const double cycles = gather ? 400 : g.element_bytes == 4 ? 60 : problem.stride == 1 ? 40 : pairs ? 65 : 110;
-    const double rows = static_cast<double>(g.pack.chunk_rows()) / 32 + 12 / static_cast<double>(t.raw_stages);
-    const double pack = tiles * x_passes * static_cast<double>(g.channel_blocks * g.tap_groups * t.chunks) * rows *
-                        cycles / (clock * static_cast<double>(device.sm_count * t.packers));
-    const double longest = std::max({memory, multiply, pack, l2});
-    e.seconds = (longest + 0.12 * (memory + multiply + pack + l2 - longest)) * waves + 4e-6;
-    if (t.slots < 3 && !t.resident) e.seconds *= 1.04;
-    if (t.raw_stages < 2) e.seconds *= 1.03;
-    return e;
+    w.blocks = t.m_blocks;
+    w.columns = problem.phases * t.columns;
+    w.units = static_cast<double>(g.channel_blocks * g.tap_groups * t.chunks);
+    // One packer, one chunk; many packers wait for each other's turns at shared memory.
+    w.unit_cycles = (860 + static_cast<double>(g.pack.steps()) * (gather ? 400 : 95)) * (t.packers == 7 ? 1.35 : 1);
+    w.packers = t.packers;
+    w.raw_bytes = g.raw_bytes;
+    if (!t.stationary)
+      w.weight_bytes = static_cast<double>(g.pass_stages * t.channel_ways * t.w_steps * t.m_blocks) * 2048;
+    w.ring_bytes = t.channel_ways * t.w_stages * t.w_steps * t.m_blocks * 2048;
+    return hopper_estimate(w, device);
   }
 };
 
@@ -359,7 +357,11 @@ class DenseFpropSm90 final : public CudaKernel {
 }  // namespace cuda
 
 const Kernel& dense_fprop_sm90() {
-  static const cuda::DenseFpropSm90 kernel;
+  static const cuda::DenseSm90 kernel(Pass::fprop);
+  return kernel;
+}
+const Kernel& dense_dgrad_sm90() {
+  static const cuda::DenseSm90 kernel(Pass::dgrad);
   return kernel;
 }
 

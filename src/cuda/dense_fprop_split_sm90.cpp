@@ -1,9 +1,11 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Launcher of kernels/conv/dense_fprop_split_sm90.cuh: fp32 on Hopper's f16 tensor cores.
+// Launcher of kernels/conv/dense_fprop_split_sm90.cuh, as dense_fprop_split_sm90 and dense_dgrad_split_sm90: fp32 on
+// Hopper's f16 tensor cores.
 #include <algorithm>
-#include <cmath>
 
 #include "cuda/dense_fprop_common.h"
+#include "cuda/dgrad_padding.h"
+#include "cuda/hopper_estimate.h"
 #include "cuda/layer_launch.h"
 #include "cuda/packed_weights.h"
 #include "plan/registry.h"
@@ -12,15 +14,16 @@ namespace longconv {
 namespace cuda {
 namespace {
 
-constexpr std::int64_t kThreads = 384, kColumns = 128, kTapBytes = 4096;
+constexpr std::int64_t kThreads = 384, kMostColumns = 128, kTapBytes = 4096;
 
 struct Tile {
   std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full, packers, cluster,
-      team;
+      team, stage_rows;
 
   static Tile read(const Config& c) {
-    return {c.get("ways"),       c.get("slots"),    c.get("raw"),  c.get("taps"),    c.get("interval"), c.get("w"),
-            c.get("stationary"), c.get("resident"), c.get("full"), c.get("packers"), c.get("cluster"),  c.get("team")};
+    return {c.get("ways"),    c.get("slots"),      c.get("raw"),      c.get("taps"), c.get("interval"),
+            c.get("w"),       c.get("stationary"), c.get("resident"), c.get("full"), c.get("packers"),
+            c.get("cluster"), c.get("team"),       c.get("rows")};
   }
   Config config() const {
     return Config{{{"ways", channel_ways},
@@ -34,47 +37,57 @@ struct Tile {
                    {"full", full},
                    {"packers", packers},
                    {"cluster", cluster},
-                   {"team", team}}};
+                   {"team", team},
+                   {"rows", stage_rows}}};
   }
 };
 
 /// Mirrors struct C of the kernel.
 struct Geometry {
-  std::int64_t column_step, span, step, channel_blocks, tap_groups, passes, pass_stages, shared_bytes;
+  std::int64_t columns, row_step, span, out_span, step, channel_blocks, tap_groups, passes, pass_stages, raw_bytes,
+      shared_bytes;
   PackGeometry pack;
   bool fits = false;
 
-  Geometry(const ConvProblem& p, const Tile& t, bool gather)
-      : column_step(t.full ? kColumns : kColumns - 8),
-        span(column_step * (2 / t.channel_ways - 1) + kColumns),
-        step(column_step * (2 / t.channel_ways)),
+  Geometry(const PolyphaseProblem& p, const Tile& t, bool gather)
+      : columns(phase_columns(p, kMostColumns)),
+        row_step(phase_step(p, columns, t.full)),
+        span(row_step * (2 / t.channel_ways - 1) + columns),
+        out_span(p.phases * span),
+        step(p.phases * row_step * (2 / t.channel_ways)),
         channel_blocks(ceil_div(p.in_channels_per_group(), 16)),
         tap_groups(ceil_div(p.kernel_size, t.taps)),
         passes(ceil_div(p.out_channels_per_group(), 64 * t.channel_ways)),
-        pack(span, t.taps, p.stride, p.dilation) {
+        pack(span, t.taps, p) {
     const std::int64_t last_taps = p.kernel_size - (tap_groups - 1) * t.taps;
     pass_stages = channel_blocks * ((tap_groups - 1) * ceil_div(t.taps, t.interval) + ceil_div(last_taps, t.interval));
     const std::int64_t pitch = (ceil_div((pack.raw_needed + 3) * 4, 16) | 1) * 16;
-    const std::int64_t raw_bytes = gather ? 0 : 16 * pitch;
+    raw_bytes = gather ? 0 : 16 * pitch;
     const std::int64_t raw_buffers = t.raw_stages * (t.team ? 1 : t.packers);
+    const std::int64_t expected = std::min<std::int64_t>(channel_blocks * tap_groups, 64);
     shared_bytes = t.slots * pack.chunk_rows() * 64 + t.channel_ways * t.w_stages * t.interval * kTapBytes +
-                   raw_buffers * raw_bytes + 8 * 4 * (kColumns * 4 + 32) + round_up(t.slots * 4, 16) +
-                   (t.team ? 16 * t.packers : 0) +
+                   raw_buffers * raw_bytes + 8 * t.stage_rows * (p.phases * columns * 4 + 32) +
+                   round_up(t.slots * 4, 16) + round_up((t.team ? 16 * t.packers : 0) + 4 * t.packers * expected, 8) +
                    8 * (2 * t.slots + (t.team ? 2 : 1) * raw_buffers + 2 * t.channel_ways * t.w_stages);
-    fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= (t.team ? 2 : t.packers) &&
-           (t.packers == 3 || (t.stationary && !t.team)) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
+    fits = columns > 0 && t.interval % p.period() == 0 && (t.stage_rows > 0 || p.phases == 1) &&
+           shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= (t.team ? 2 : t.packers) &&
+           (t.packers == 3 || (t.packers == 4 && t.stationary && !t.team)) &&
+           (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
   }
   std::int64_t padded_rows(const Tile& t) const { return passes * 64 * t.channel_ways; }
 };
 
-class DenseFpropSplitSm90 final : public CudaKernel {
+class DenseSplitSm90 final : public CudaKernel {
  public:
-  std::string_view name() const override { return "dense_fprop_split_sm90"; }
+  explicit DenseSplitSm90(Pass pass) : pass_(pass) {}
+  std::string_view name() const override {
+    return pass_ == Pass::dgrad ? "dense_dgrad_split_sm90" : "dense_fprop_split_sm90";
+  }
 
   Support supports(const ConvProblem& problem, const Device& device) const override {
-    Support support = supports_dense(problem, device);
+    Support support = supports_dense(problem, pass_, device);
     if (!support.ok) return support;
     if (device.compute_capability != 90) return Support::no("needs compute capability 9.0 (Hopper)");
     if (problem.dtype != DType::f32 || problem.precision != Precision::fp32) return Support::no("multiplies fp32 only");
@@ -82,59 +95,53 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     return Support::yes();
   }
 
-  std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
+  std::vector<Config> configs(const ConvProblem& asked, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     std::vector<std::pair<double, Config>> found;
-    const std::int64_t k = problem.kernel_size;
-    for (const std::int64_t taps :
-         {k, std::int64_t{16}, std::int64_t{8}, std::int64_t{4}, std::int64_t{2}, std::int64_t{1}}) {
-      if (taps > k) continue;
+    using Pair = std::pair<std::int64_t, std::int64_t>;
+    const std::int64_t ways = problem.out_channels_per_group() <= 64 ? 1 : 2;
+    const bool one_phase = problem.phases == 1, aligned = one_phase && problem.out_length() % 4 == 0;
+    for (const std::int64_t taps : tap_groups(problem, {32, 16, 8, 6, 4, 3, 2, 1}))
       for (const std::int64_t resident : {0, 1})
-        for (const std::int64_t stationary : {0, 1})
-          for (const std::int64_t full : {0, 1})
-            for (const std::int64_t more : {0, 1})  // a fourth packer, or weights shared by two blocks
-              for (const std::int64_t team : {0, 1}) {
-                Tile t{problem.out_channels_per_group() <= 64 ? 1 : 2,
-                       3,
-                       1,
-                       taps,
-                       std::min<std::int64_t>(taps, 3),
-                       2,
-                       stationary,
-                       resident,
-                       full,
-                       stationary && more ? 4 : 3,
-                       !stationary && more ? 2 : 1,
-                       team};
-                add_best_fit(problem, device, t, found);
-              }
-    }
+        for (const auto& [full, rows] : {Pair{0, one_phase ? 0 : 4}, {1, aligned ? 0 : 4}})
+          for (const std::int64_t team : {0, 1})
+            for (const auto& [stationary, packers] : {Pair{0, 3}, {1, 3}, {1, 4}}) {
+              const Tile t{ways,    3, 1,    taps, interval_of(problem, taps), 2, stationary, resident, full,
+                           packers, 1, team, rows};
+              add_best_fit(problem, device, t, found);
+            }
     return quickest(std::move(found), 8);
   }
 
-  Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
+  Estimate estimate(const ConvProblem& asked, const Config& config, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     return estimate(problem, t, Geometry(problem, t, gathers(problem)), device);
   }
-  std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return layout(problem, Tile::read(config)).workspace_bytes();
+  std::int64_t workspace_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
+    return layout(PolyphaseProblem(asked), Tile::read(config)).workspace_bytes();
   }
-  std::int64_t packed_weights_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return layout(problem, Tile::read(config)).packed_bytes();
+  std::int64_t packed_weights_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
+    return layout(PolyphaseProblem(asked), Tile::read(config)).packed_bytes();
   }
-  std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
+  std::vector<KernelSpec> specs(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     std::vector<KernelSpec> specs{pack_spec(problem, t),
                                   main_spec(problem, t, gathers(problem), problem.out_length() % 4 == 0),
                                   direct_spec(problem, 1)};
-    if (pad_code(problem) == 1) specs.push_back(direct_spec(problem, 2));
+    if (problem.pad_code == 1) specs.push_back(direct_spec(problem, 2));
+    add_dgrad_padding_spec(problem, specs);
     return specs;
   }
 
-  void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
+  void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
               const LaunchContext& context) const override {
+    const PolyphaseProblem problem(asked);
+    const ConvTensors tensors = polyphase_tensors(problem, given);
     check_layout(problem, tensors, true);
     Compiler& compiler = compiler_of(context);
-    const Tile t = Tile::read(config);
+    Tile t = Tile::read(config);
     const PackedLayout where = layout(problem, t);
     const PackedMemory memory(where, context);
     prepare_packed(compiler, problem, device, tensors.w, where, memory, context.stream,
@@ -143,6 +150,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     const bool gather = gathers(problem, tensors.x);
     const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 && tensors.y.strides[0] % 4 == 0 &&
                          tensors.y.strides[1] % 4 == 0 && problem.out_length() % 4 == 0;
+    if (!aligned) t = with_staging(problem, t, gather);
     struct SplitParams : FpropParams {
       const void* inverse;
       void* redo;
@@ -156,14 +164,16 @@ class DenseFpropSplitSm90 final : public CudaKernel {
         persistent_shape(problem.batch * problem.groups * tiles_per_row, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(kThreads);
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
-    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
+    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &asked), shape, context.stream, p);
     launch_direct(compiler, problem, device, tensors, context.stream,
-                  {1, memory.state, memory.packed, g.step, g.span, tiles_per_row});
-    if (pad_code(problem) == 1)
+                  {1, memory.state, memory.packed, g.step, g.out_span, tiles_per_row});
+    if (problem.pad_code == 1)
       launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed});
+    launch_dgrad_padding(compiler, problem, device, tensors, context.stream);
   }
 
-  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+  LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t, gathers(problem));
     const bool direct_store = t.full && problem.out_length() % 4 == 0;
@@ -177,13 +187,21 @@ class DenseFpropSplitSm90 final : public CudaKernel {
                   t.cluster};
     layer.repair = direct_step(problem, 1);
     layer.packed = layout(problem, t);
-    layer.redo_span = g.span;
+    layer.redo_span = g.out_span;
     layer.out_length_multiple = direct_store ? 4 : 1;
     return layer;
   }
 
  private:
-  static PackedLayout layout(const ConvProblem& problem, const Tile& t) {
+  const Pass pass_;
+
+  /// Taps of an interval: a chain of products has at most 3 of one phase.
+  static std::int64_t interval_of(const PolyphaseProblem& problem, std::int64_t taps) {
+    const std::int64_t period = problem.period();
+    return period * std::max<std::int64_t>(1, std::min({taps / period, std::int64_t{3}, 6 / period}));
+  }
+
+  static PackedLayout layout(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t, false);
     PackedLayout layout;
     layout.inverse_bytes = problem.out_channels * 4;
@@ -191,7 +209,7 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     layout.redo_tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);
     return layout;
   }
-  static KernelSpec pack_spec(const ConvProblem& problem, const Tile& t) {
+  static KernelSpec pack_spec(const PolyphaseProblem& problem, const Tile& t) {
     KernelSpec spec;
     spec.file = "conv/pack_weights.cuh";
     spec.entry = "longconv_pack_weights";
@@ -200,12 +218,13 @@ class DenseFpropSplitSm90 final : public CudaKernel {
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},
                     {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
                     {"LC_KERNEL_SIZE", problem.kernel_size},
+                    {"LC_TRANSPOSED", std::int64_t{problem.is_dgrad}},
                     {"LC_RING_ROWS", std::int64_t{64}},
                     {"LC_BLOCK_CHUNKS", std::int64_t{2}},
                     {"LC_PADDED_OUT_CHANNELS", Geometry(problem, t, false).padded_rows(t)}};
     return spec;
   }
-  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, bool gather, bool aligned_output) {
+  static KernelSpec main_spec(const PolyphaseProblem& problem, const Tile& t, bool gather, bool aligned_output) {
     KernelSpec spec;
     spec.file = "conv/dense_fprop_split_sm90.cuh";
     spec.entry = "longconv_dense_fprop_split_sm90";
@@ -215,10 +234,9 @@ class DenseFpropSplitSm90 final : public CudaKernel {
           Define{"LC_TAPS", t.taps}, Define{"LC_INTERVAL", t.interval}, Define{"LC_W_STAGES", t.w_stages},
           Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers},
           Define{"LC_CLUSTER", t.cluster}, Define{"LC_TEAM", t.team},
-          Define{"LC_STORE", std::int64_t{!t.full          ? 0
-                                          : aligned_output ? 2
-                                                           : 1}},
-          Define{"LC_PACK", std::int64_t{gather ? 2 : 0}}, Define{"LC_STAGE_ROWS", std::int64_t{4}}}) {
+          Define{"LC_COLUMNS", Geometry(problem, t, gather).columns},
+          Define{"LC_STORE", store_code(problem, t.full, aligned_output, t.stage_rows)},
+          Define{"LC_PACK", std::int64_t{gather ? 2 : 0}}, Define{"LC_STAGE_ROWS", t.stage_rows}}) {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;
@@ -227,7 +245,28 @@ class DenseFpropSplitSm90 final : public CudaKernel {
     return spec;
   }
 
-  static void add_best_fit(const ConvProblem& problem, const Device& device, Tile t,
+  /// As in dense_fprop_sm90.cpp.
+  static Tile with_staging(const PolyphaseProblem& problem, Tile t, bool gather) {
+    if (t.stage_rows > 0 || !t.full) return t;
+    t.stage_rows = 4;
+    while (!Geometry(problem, t, gather).fits) {
+      if (t.raw_stages > 1) {
+        --t.raw_stages;
+      } else if (!t.stationary && t.w_stages > 2) {
+        --t.w_stages;
+      } else if (t.resident) {
+        t.resident = 0;
+        t.slots = 4;
+      } else if (t.slots > 2) {
+        --t.slots;
+      } else {
+        break;
+      }
+    }
+    return t;
+  }
+
+  static void add_best_fit(const PolyphaseProblem& problem, const Device& device, Tile t,
                            std::vector<std::pair<double, Config>>& found) {
     const bool gather = gathers(problem);
     const Geometry base(problem, t, gather);
@@ -236,57 +275,57 @@ class DenseFpropSplitSm90 final : public CudaKernel {
       if (base.passes == 1 || t.slots > 32) return;
     }
     if (t.stationary) t.w_stages = base.pass_stages;
-    using Depths = std::array<std::int64_t, 3>;  // slots, raw stages, weight stages
-    static constexpr Depths kAlone[] = {{4, 2, 4}, {4, 2, 2}, {4, 1, 2}, {3, 2, 4}, {3, 2, 2}, {3, 1, 4}, {3, 1, 2}};
-    static constexpr Depths kTogether[] = {{4, 4, 4}, {4, 4, 2}, {3, 4, 2}, {2, 4, 2}, {3, 3, 2}, {2, 3, 2}, {2, 2, 2}};
-    for (const auto& [slots, raw, w] : t.team ? kTogether : kAlone) {
-      Tile fit = t;
-      if (!t.resident) fit.slots = slots;
-      fit.raw_stages = raw;
-      if (!t.stationary) fit.w_stages = w;
-      const Geometry g(problem, fit, gather);
-      if (!g.fits) continue;
-      found.emplace_back(estimate(problem, fit, g, device).seconds, fit.config());
-      return;
+    std::vector<std::pair<double, Config>> tried;
+    using Depths = std::pair<std::int64_t, std::int64_t>;
+    for (const auto& [slots, raw] : {Depths{10, 1},
+                                     {6, 3},
+                                     {4, 4},
+                                     {4, 3},
+                                     {3, 3},
+                                     {4, 2},
+                                     {3, 2},
+                                     {2, 4},
+                                     {2, 3},
+                                     {2, 2},
+                                     {4, 1},
+                                     {3, 1},
+                                     {2, 1}}) {
+      for (const std::int64_t w : {4, 3, 2}) {
+        Tile fit = t;
+        if (!t.resident) fit.slots = slots;
+        fit.raw_stages = raw;
+        if (!t.stationary) fit.w_stages = w * std::max<std::int64_t>(1, 3 / t.interval);
+        const Geometry g(problem, fit, gather);
+        if (!g.fits || !Geometry(problem, with_staging(problem, fit, gather), gather).fits) continue;
+        tried.emplace_back(estimate(problem, fit, g, device).seconds, fit.config());
+        break;
+      }
     }
+    keep_quickest(tried, 2, found);
   }
 
-  /// As in dense_fprop_sm90.cpp; three products, and two passes of the packer.
-  static Estimate estimate(const ConvProblem& problem, const Tile& t, const Geometry& g, const Device& device) {
-    const Rates rates(device);
-    const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
-    const double tiles = static_cast<double>(problem.batch * problem.groups) *
-                         static_cast<double>(ceil_div(problem.out_length(), g.step));
-    const double passes = static_cast<double>(g.passes), x_passes = t.resident ? 1 : passes;
-    const double items = tiles * (t.resident ? 1 : passes) / device.sm_count, waves = std::ceil(items) / items;
-    Estimate e;
-    const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) *
-                          static_cast<double>(g.pack.raw_needed) * 4;
-    const double x_bytes =
-        static_cast<double>(problem.batch * problem.in_channels) * static_cast<double>(problem.length_samples) * 4.0;
-    const double y_bytes =
-        static_cast<double>(problem.batch * problem.out_channels) * static_cast<double>(problem.out_length()) * 4.0;
-    // Windows that overlap and second reads of x come from L2 for the most part. Tiles that end inside a sector write
-    // it in two halves.
-    const bool ragged = t.full && problem.out_length() * 4 % 32 != 0;
-    e.bytes = x_bytes * (1 + (x_passes - 1) / 3) + y_bytes * (ragged ? 1.12 : 1.0);
-    e.flops = 6 * tiles * static_cast<double>(g.span) * static_cast<double>(g.padded_rows(t)) *
+  static Estimate estimate(const PolyphaseProblem& problem, const Tile& t, const Geometry& g, const Device& device) {
+    // Of a packer, for 32 steps of a slot's 16 channels. A team's packers do a third each, in halves of the channels.
+    constexpr double kPackRows = 330, kPackSlot = 2600, kTeamSlot = 1920;
+    HopperWork w = hopper_work(problem, t, g);
+    w.groups = static_cast<double>(g.pass_stages);
+    const double taps = static_cast<double>(g.channel_blocks * problem.kernel_size) / w.groups;  // of an interval
+    w.product_cycles = taps * 3 * static_cast<double>(g.columns) * 1.45 / narrow_rate(g.columns);
+    w.group_latency = 690;
+    w.promote_cycles = t.interval == 1 ? 22 : 65;
+    w.flops = 6 * w.tiles * static_cast<double>(g.span * g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * 16 * problem.kernel_size);
-    const double memory = e.bytes / rates.bytes_per_second * 1.05;
-    // An interval ends with a promotion that the other warpgroup's products hide only in part.
-    const double multiply =
-        e.flops / (rates.tensor_flops_per_second * 0.8) * (1 + 0.25 * (3.0 / static_cast<double>(t.interval) - 1));
-    const double rows = static_cast<double>(g.pack.chunk_rows()) / 32 + (t.team ? 1 : t.raw_stages < 2 ? 6 : 3);
-    const double pack = tiles * x_passes * static_cast<double>(g.channel_blocks * g.tap_groups) * rows * 420 /
-                        (clock * static_cast<double>(device.sm_count * t.packers));
-    const double w_bytes =
-        t.stationary ? 0
-                     : tiles / static_cast<double>(t.cluster) *
-                           static_cast<double>(g.padded_rows(t) * g.channel_blocks * 64 * problem.kernel_size);
-    const double l2 = (tiles * x_tile * x_passes + w_bytes) / (1.6 * rates.bytes_per_second);
-    const double longest = std::max({memory, multiply, pack, l2});
-    e.seconds = (longest + 0.15 * (memory + multiply + pack + l2 - longest)) * waves + 8e-6;
-    return e;
+    w.columns = problem.phases * g.columns;
+    w.units = static_cast<double>(g.channel_blocks * g.tap_groups);
+    const std::int64_t steps = g.pack.steps();
+    w.unit_cycles = t.team ? kTeamSlot + static_cast<double>(ceil_div(2 * steps, 3)) / 2 * kPackRows
+                           : kPackSlot + static_cast<double>(steps) * kPackRows;
+    w.packers = t.team ? 1 : t.packers;
+    w.raw_bytes = g.raw_bytes;
+    if (!t.stationary)
+      w.weight_bytes = static_cast<double>(g.channel_blocks * problem.kernel_size * t.channel_ways * kTapBytes);
+    w.ring_bytes = t.channel_ways * t.w_stages * t.interval * kTapBytes;
+    return hopper_estimate(w, device);
   }
 };
 
@@ -294,7 +333,11 @@ class DenseFpropSplitSm90 final : public CudaKernel {
 }  // namespace cuda
 
 const Kernel& dense_fprop_split_sm90() {
-  static const cuda::DenseFpropSplitSm90 kernel;
+  static const cuda::DenseSplitSm90 kernel(Pass::fprop);
+  return kernel;
+}
+const Kernel& dense_dgrad_split_sm90() {
+  static const cuda::DenseSplitSm90 kernel(Pass::dgrad);
   return kernel;
 }
 

@@ -1,8 +1,11 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Launcher of kernels/conv/direct_fprop.cuh: the engine of last resort, and the repair passes of the others.
+// Launcher of kernels/conv/direct_fprop.cuh, as direct_fprop and direct_dgrad: the engine of last resort, and the
+// repair passes of the others.
 #include <algorithm>
+#include <array>
 
 #include "cuda/dense_fprop_common.h"
+#include "cuda/dgrad_padding.h"
 #include "cuda/layer_launch.h"
 #include "plan/registry.h"
 
@@ -20,7 +23,7 @@ struct DirectTile {
 /// The products of a stage form one chain of additions: see docs/design/numerics.md.
 constexpr std::int64_t kMaxStageTerms = 256;
 
-DirectTile tile_of(const ConvProblem& problem) {
+DirectTile tile_of(const PolyphaseProblem& problem) {
   const std::int64_t out = problem.out_channels_per_group();
   DirectTile t{};
   if (out >= 32)
@@ -32,15 +35,15 @@ DirectTile tile_of(const ConvProblem& problem) {
   else
     t = {1, 8, 1, 8, 64};
   t.stage_channels = std::min(t.stage_channels, problem.in_channels_per_group());
-  t.stage_taps = std::min({t.stage_taps, problem.kernel_size, kMaxStageTerms / t.stage_channels});
+  t.stage_taps = std::min({t.stage_taps, problem.phase_taps(), kMaxStageTerms / t.stage_channels});
   const std::int64_t element_bytes = problem.dtype == DType::f64 ? 8 : 4;
   const auto shared_bytes = [&] {
     const std::int64_t time = t.thread_time * (kThreads / t.out_threads);
-    const std::int64_t dense = (time - 1) * problem.stride + (t.stage_taps - 1) * problem.dilation + 1;
+    const std::int64_t dense = (time - 1) * problem.stride + (t.stage_taps - 1) * problem.row_step() + 1;
     return (std::min(dense, time * t.stage_taps) + t.stage_taps * t.thread_out * t.out_threads) * t.stage_channels *
            element_bytes;
   };
-  while (shared_bytes() > 48 * 1024) {
+  while (shared_bytes() > 47 * 1024) {
     if (t.stage_channels > 1)
       t.stage_channels /= 2;
     else if (t.stage_taps > 1)
@@ -60,12 +63,13 @@ struct DirectParams {
   std::int64_t x_batch, x_channel, x_time, w_out, w_in, w_tap, y_batch, y_channel, y_time;
   std::int64_t bias_channel, residual_batch, residual_channel, residual_time;
   std::int64_t length, out_length, pad_left, redo_step, redo_span, redo_tiles;
+  std::array<std::int64_t, 2> skip_begin, skip_end;
   std::int32_t batch, groups;
   Slope negative_slope;
 };
 
 template <typename Slope>
-void launch_with(Compiler& compiler, const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
+void launch_with(Compiler& compiler, const PolyphaseProblem& problem, const Device& device, const ConvTensors& tensors,
                  void* stream, const Repair& repair) {
   DirectParams<Slope> p{};
   p.x = tensors.x.data;
@@ -90,20 +94,23 @@ void launch_with(Compiler& compiler, const ConvProblem& problem, const Device& d
   p.redo_step = repair.redo_step, p.redo_span = repair.redo_span, p.redo_tiles = repair.redo_tiles;
   p.batch = static_cast<std::int32_t>(problem.batch), p.groups = static_cast<std::int32_t>(problem.groups);
   p.negative_slope = static_cast<Slope>(problem.negative_slope);
+  const PaddingGradient padding(problem.asked);
+  p.skip_begin = padding.begin, p.skip_end = padding.end;
   const LayerStep step = direct_step(problem, repair.mode);
   LaunchShape shape;
   shape.blocks = step.blocks(problem.batch * problem.groups, problem.out_length(), device.sm_count);
   shape.threads = static_cast<int>(step.threads);
-  launch(compiler.driver(), compiler.get_function(device.ordinal, step.spec, &problem), shape, stream, p);
+  launch(compiler.driver(), compiler.get_function(device.ordinal, step.spec, &problem.asked), shape, stream, p);
 }
 
-class DirectFprop final : public CudaKernel {
+class Direct final : public CudaKernel {
  public:
-  std::string_view name() const override { return "direct_fprop"; }
+  explicit Direct(Pass pass) : pass_(pass) {}
+  std::string_view name() const override { return pass_ == Pass::dgrad ? "direct_dgrad" : "direct_fprop"; }
 
   Support supports(const ConvProblem& problem, const Device& device) const override {
     if (device.kind != Device::Kind::cuda) return Support::no("a CUDA kernel");
-    if (problem.pass != Pass::fprop) return Support::no("does fprop only");
+    if (problem.pass != pass_) return Support::no("does " + std::string(longconv::name(pass_)) + " only");
     if (is_complex(problem.dtype) || problem.dtype == DType::i64) {
       return Support::no("has no kernel for " + std::string(longconv::name(problem.dtype)));
     }
@@ -111,60 +118,76 @@ class DirectFprop final : public CudaKernel {
         problem.batch > 0x7fffffff || problem.groups > 0x7fffffff) {
       return Support::no("more than 2^30 channels of a group, or 2^31 groups or signals");
     }
+    if (std::string why = no_bias_in_dgrad_padding(problem); !why.empty()) return Support::no(std::move(why));
+    if (pass_ == Pass::dgrad && problem.stride > 0x7fffffff) return Support::no("a stride above 2^31");
     return Support::yes();
   }
-  std::vector<Config> configs(const ConvProblem& problem, const Device&) const override {
-    const DirectTile t = tile_of(problem);
+  std::vector<Config> configs(const ConvProblem& asked, const Device&) const override {
+    const DirectTile t = tile_of(PolyphaseProblem(asked));
     return {Config{{{"out", t.thread_out * t.out_threads},
                     {"time", t.thread_time * (kThreads / t.out_threads)},
                     {"channels", t.stage_channels},
                     {"taps", t.stage_taps}}}};
   }
-  Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
+  Estimate estimate(const ConvProblem& asked, const Config& config, const Device& device) const override {
+    const PolyphaseProblem problem(asked);
     Estimate e;
     const double out_tiles = static_cast<double>(ceil_div(problem.out_channels_per_group(), config.get("out")));
-    e.bytes = problem.compulsory_bytes() * (1 + 0.3 * (out_tiles - 1));
-    e.flops = problem.flops();
+    e.bytes = asked.compulsory_bytes() * (1 + 0.3 * (out_tiles - 1));
+    e.flops = asked.flops();
     // Ordinary multiply-adds (f64: half as many units), of which a thread tile's share of shared-memory reads leaves a
-    // part.
+    // part; few tiles leave multiprocessors idle.
     const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
     const double peak = clock * device.sm_count * (problem.dtype == DType::f64 ? 128 : 256);
-    const double tile = static_cast<double>(config.get("out")) >= 32  ? 0.4
-                        : static_cast<double>(config.get("out")) >= 8 ? 0.25
-                                                                      : 0.12;
-    e.seconds = std::max(e.bytes / Rates(device).bytes_per_second * 1.5, e.flops / (peak * tile)) + 5e-6;
+    const double tile = static_cast<double>(config.get("out")) >= 8 ? 0.2 : 0.12;
+    const double tiles = static_cast<double>(problem.batch * problem.groups) * out_tiles *
+                         static_cast<double>(ceil_div(problem.out_length(), config.get("time")));
+    const double busy = std::min(1.0, tiles / device.sm_count);
+    // Each phase writes elements of sectors that it shares with the others.
+    const double memory = problem.phases == 1 ? 1.5 : 3;
+    e.seconds = std::max(e.bytes / Rates(device).bytes_per_second * memory, e.flops / (peak * tile * busy)) + 5e-6;
     return e;
   }
   std::int64_t workspace_bytes(const ConvProblem&, const Config&, const Device&) const override { return 0; }
-  std::vector<KernelSpec> specs(const ConvProblem& problem, const Config&, const Device&) const override {
-    return {direct_spec(problem, 0)};
+  std::vector<KernelSpec> specs(const ConvProblem& asked, const Config&, const Device&) const override {
+    const PolyphaseProblem problem(asked);
+    std::vector<KernelSpec> specs{direct_spec(problem, 0)};
+    add_dgrad_padding_spec(problem, specs);
+    return specs;
   }
-  LayerLaunch layer_launch(const ConvProblem& problem, const Config&, const Device&) const override {
+  LayerLaunch layer_launch(const ConvProblem& asked, const Config&, const Device&) const override {
     LayerLaunch layer;
-    layer.main = direct_step(problem, 0);
+    layer.main = direct_step(PolyphaseProblem(asked), 0);
     return layer;
   }
-  void launch(const ConvProblem& problem, const Config&, const Device& device, const ConvTensors& tensors,
+  void launch(const ConvProblem& asked, const Config&, const Device& device, const ConvTensors& given,
               const LaunchContext& context) const override {
+    const PolyphaseProblem problem(asked);
+    const ConvTensors tensors = polyphase_tensors(problem, given);
     launch_direct(compiler_of(context), problem, device, tensors, context.stream, Repair{});
+    launch_dgrad_padding(compiler_of(context), problem, device, tensors, context.stream);
   }
+
+ private:
+  const Pass pass_;
 };
 
 }  // namespace
 
-KernelSpec direct_spec(const ConvProblem& problem, int mode) {
+std::int64_t direct_element_code(DType dtype) {
+  return dtype == DType::f32 ? 0 : dtype == DType::bf16 ? 1 : dtype == DType::f16 ? 2 : 3;
+}
+
+KernelSpec direct_spec(const PolyphaseProblem& problem, int mode) {
   const DirectTile t = tile_of(problem);
   KernelSpec spec;
   spec.file = "conv/direct_fprop.cuh";
   spec.entry = "longconv_direct_fprop";
   spec.allow_local_memory = true;  // ptxas trades a few words outside the product loop for a third block
   spec.defines = problem_defines(problem);
-  const std::int64_t element = problem.dtype == DType::f32    ? 0
-                               : problem.dtype == DType::bf16 ? 1
-                               : problem.dtype == DType::f16  ? 2
-                                                              : 3;
   for (const Define& define :
-       {Define{"LC_ELEMENT", element}, Define{"LC_MODE", std::int64_t{mode}},
+       {Define{"LC_ELEMENT", direct_element_code(problem.dtype)}, Define{"LC_MODE", std::int64_t{mode}},
+        Define{"LC_SKIP", std::int64_t{!PaddingGradient(problem.asked).empty()}},
         Define{"LC_TF32", std::int64_t{problem.dtype == DType::f32 && problem.precision == Precision::tf32}},
         Define{"LC_THREAD_OUT", t.thread_out}, Define{"LC_THREAD_TIME", t.thread_time},
         Define{"LC_OUT_THREADS", t.out_threads}, Define{"LC_STAGE_CHANNELS", t.stage_channels},
@@ -174,19 +197,19 @@ KernelSpec direct_spec(const ConvProblem& problem, int mode) {
   return spec;
 }
 
-LayerStep direct_step(const ConvProblem& problem, int mode) {
+LayerStep direct_step(const PolyphaseProblem& problem, int mode) {
   const DirectTile t = tile_of(problem);
   LayerStep step;
   step.spec = direct_spec(problem, mode);
   step.threads = kThreads;
-  step.tile_steps = t.thread_time * (kThreads / t.out_threads);
-  step.items_per_tile = ceil_div(problem.out_channels_per_group(), t.thread_out * t.out_threads);
+  step.tile_steps = t.thread_time * (kThreads / t.out_threads) * problem.phases;
+  step.items_per_tile = ceil_div(problem.out_channels_per_group(), t.thread_out * t.out_threads) * problem.phases;
   step.blocks_per_sm = 16;
   return step;
 }
 
-void launch_direct(Compiler& compiler, const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
-                   void* stream, const Repair& repair) {
+void launch_direct(Compiler& compiler, const PolyphaseProblem& problem, const Device& device,
+                   const ConvTensors& tensors, void* stream, const Repair& repair) {
   if (problem.dtype == DType::f64)
     launch_with<double>(compiler, problem, device, tensors, stream, repair);
   else
@@ -196,7 +219,11 @@ void launch_direct(Compiler& compiler, const ConvProblem& problem, const Device&
 }  // namespace cuda
 
 const Kernel& direct_fprop() {
-  static const cuda::DirectFprop kernel;
+  static const cuda::Direct kernel(Pass::fprop);
+  return kernel;
+}
+const Kernel& direct_dgrad() {
+  static const cuda::Direct kernel(Pass::dgrad);
   return kernel;
 }
 

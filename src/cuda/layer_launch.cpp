@@ -90,6 +90,10 @@ void check_layer(const ConvProblem& p) {
 
 }  // namespace
 
+LayerLaunch CudaKernel::layer_launch(const ConvProblem& problem, const Config&, const Device&) const {
+  throw Error(ErrorCode::not_supported, std::string(name()) + " is no forward layer: " + problem.to_string());
+}
+
 std::int64_t LayerStep::blocks(std::int64_t rows, std::int64_t out_length, std::int64_t sm_count) const {
   if (fixed_blocks != 0) return fixed_blocks;
   const std::int64_t tiles = rows * ceil_div(out_length, tile_steps);

@@ -35,6 +35,6 @@ struct LayerLaunch {
 };
 
 /// The direct kernel as a step: LC_MODE as in Repair.
-LayerStep direct_step(const ConvProblem& problem, int mode);
+LayerStep direct_step(const PolyphaseProblem& problem, int mode);
 
 }  // namespace longconv::cuda

@@ -3,16 +3,17 @@
 
 namespace longconv::cuda {
 
-void prepare_packed(Compiler& compiler, const ConvProblem& problem, const Device& device, const TensorView& w,
+void prepare_packed(Compiler& compiler, const PolyphaseProblem& problem, const Device& device, const TensorView& w,
                     const PackedLayout& layout, const PackedMemory& memory, void* stream, std::int64_t blocks,
                     int threads, const std::function<KernelSpec()>& make_spec) {
-  if (memory.must_pack || layout.redo_bytes() > 0) {
+  const bool clear_flags = memory.must_pack && (layout.reads_flags || memory.kept);
+  if (clear_flags || layout.redo_bytes() > 0) {
     const ContextScope scope(compiler.driver(), compiler.context(device.ordinal));
     const auto clear = [&](char* data, std::int64_t bytes) {
       compiler.driver().memset_d8_async(reinterpret_cast<CUdeviceptr>(data), 0, static_cast<std::size_t>(bytes),
                                         static_cast<CUstream>(stream));
     };
-    if (memory.must_pack) clear(memory.packed, PackedLayout::kFlagBytes);
+    if (clear_flags) clear(memory.packed, PackedLayout::kFlagBytes);
     if (layout.redo_bytes() > 0) clear(memory.state, layout.redo_bytes());
   }
   if (!memory.must_pack) return;
@@ -30,7 +31,7 @@ void prepare_packed(Compiler& compiler, const ConvProblem& problem, const Device
   LaunchShape shape;
   shape.blocks = blocks;
   shape.threads = threads;
-  launch(compiler.driver(), compiler.get_function(device.ordinal, make_spec(), &problem), shape, stream, p);
+  launch(compiler.driver(), compiler.get_function(device.ordinal, make_spec(), &problem.asked), shape, stream, p);
 }
 
 }  // namespace longconv::cuda

@@ -15,6 +15,7 @@ namespace longconv::cuda {
 
 struct PackedLayout {
   std::int64_t inverse_bytes = 0, weight_bytes = 0, redo_tiles = 0;
+  bool reads_flags = true;  ///< something in the launch asks for them; else they are cleared for later launches only
   static constexpr std::int64_t kFlagBytes = 256;
   std::int64_t inverse_offset() const { return kFlagBytes; }
   std::int64_t weight_offset() const { return kFlagBytes + round_up(inverse_bytes, 256); }
@@ -27,16 +28,17 @@ struct PackedLayout {
 /// The pointers of one launch.
 struct PackedMemory {
   char *packed, *state;
-  bool must_pack;
+  bool must_pack, kept;
   PackedMemory(const PackedLayout& layout, const LaunchContext& context)
       : packed(static_cast<char*>(context.packed_weights != nullptr ? context.packed_weights : context.workspace)),
         state(static_cast<char*>(context.workspace) + (context.packed_weights != nullptr ? 0 : layout.packed_bytes())),
-        must_pack(context.packed_weights == nullptr || !context.weights_are_packed) {}
+        must_pack(context.packed_weights == nullptr || !context.weights_are_packed),
+        kept(context.packed_weights != nullptr) {}
 };
 
 /// Clears what a launch only sets bits in (flags, redo bits), and packs the weights unless the caller has kept them: by
 /// `blocks` of `threads` of the kernel that `make_spec` names, whose parameters every weight packer shares.
-void prepare_packed(Compiler& compiler, const ConvProblem& problem, const Device& device, const TensorView& w,
+void prepare_packed(Compiler& compiler, const PolyphaseProblem& problem, const Device& device, const TensorView& w,
                     const PackedLayout& layout, const PackedMemory& memory, void* stream, std::int64_t blocks,
                     int threads, const std::function<KernelSpec()>& make_spec);
 

@@ -66,10 +66,15 @@ class Operands {
     const std::array<std::int64_t, 3> x{p.batch, p.in_channels, p.length_samples},
         y{p.batch, p.out_channels, p.out_length()}, w{p.out_channels, p.in_channels_per_group(), p.kernel_size};
     tensors.x = TensorView::contiguous(filled(p.dtype, x[0] * x[1] * x[2]), p.dtype, x);
-    tensors.w = TensorView::contiguous(filled(p.dtype, w[0] * w[1] * w[2]), p.dtype, w);
+    const DType weight_dtype = p.result_dtype();  // differs in wgrad only
+    tensors.w = TensorView::contiguous(filled(weight_dtype, w[0] * w[1] * w[2]), weight_dtype, w);
     tensors.y = TensorView::contiguous(filled(p.dtype, y[0] * y[1] * y[2]), p.dtype, y);
-    if (p.has_bias) tensors.bias = TensorView::vector(filled(p.dtype, p.out_channels), p.dtype, p.out_channels);
-    if (p.has_residual) tensors.residual = TensorView::contiguous(filled(p.dtype, y[0] * y[1] * y[2]), p.dtype, y);
+    if (p.has_bias)
+      tensors.bias = TensorView::vector(filled(weight_dtype, p.bias_channels()), weight_dtype, p.bias_channels());
+    if (p.has_residual) {
+      const auto& sizes = p.pass == Pass::dgrad ? x : y;
+      tensors.residual = TensorView::contiguous(filled(p.dtype, sizes[0] * sizes[1] * sizes[2]), p.dtype, sizes);
+    }
     stream.synchronize();
   }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "cuda/wgrad_common.h"
 #include "longconv/error.h"
 #include "longconv/plan.h"
 #include "problem/checked.h"
@@ -133,10 +134,11 @@ void check_tensors(const ConvProblem& p, const ConvTensors& t) {
   const Sizes w_sizes{p.out_channels, p.in_channels_per_group(), p.kernel_size};
   const Sizes y_sizes{p.batch, p.out_channels, p.out_length()};
   check_view("x", t.x, p.dtype, 3, x_sizes);
-  check_view("w", t.w, p.dtype, 3, w_sizes);
+  const DType weight_dtype = p.result_dtype();  // differs in wgrad only
+  check_view("w", t.w, weight_dtype, 3, w_sizes);
   check_view("y", t.y, p.dtype, 3, y_sizes);
   if (p.has_bias) {
-    check_view("bias", t.bias, p.dtype, 1, {p.bias_channels(), 0, 0});
+    check_view("bias", t.bias, weight_dtype, 1, {p.bias_channels(), 0, 0});
   } else {
     check_absent("bias", t.bias);
   }
@@ -213,6 +215,11 @@ void execute(const Plan& plan, const ConvTensors& tensors, const LaunchContext& 
   check_context(plan, context, parallel);
   if (plan.problem.batch == 0) {
     if (plan.problem.pass != Pass::wgrad) return;
+    if (plan.device.kind == Device::Kind::cuda) {
+      ConvTensors views = tensors;
+      views.w = plain(tensors.w), views.bias = plain(tensors.bias);
+      return cuda::write_zero_gradients(plan.problem, plan.device, views, context);
+    }
     fill_zeros(tensors.w);
     if (plan.problem.has_bias) fill_zeros(tensors.bias);
     return;

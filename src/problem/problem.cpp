@@ -57,6 +57,10 @@ void check_options(const ConvProblem& p) {
   if (p.has_residual && p.pass == Pass::wgrad) {
     reject(p, "a residual exists in fprop and dgrad only, but got one in wgrad");
   }
+  if (p.f32_result && (p.pass != Pass::wgrad || (p.dtype != DType::bf16 && p.dtype != DType::f16))) {
+    reject(p, "f32_result exists in wgrad of bf16 and f16 only, but got it in " + pass + " of " +
+                  std::string(name(p.dtype)));
+  }
   if (p.precision == Precision::tf32 && p.dtype != DType::f32) {
     reject(p, "precision tf32 exists for f32 only, but got " + std::string(name(p.dtype)));
   }
@@ -120,16 +124,18 @@ double ConvProblem::compulsory_bytes() const {
   const double y = elements(batch, out_channels, out_length());
   const double bias = has_bias ? static_cast<double>(bias_channels()) : 0.0;
   const double residual = !has_residual ? 0.0 : pass == Pass::dgrad ? x : y;
-  return (x + w + y + bias + residual) * static_cast<double>(size_bytes(dtype));
+  return (x + y + residual) * static_cast<double>(size_bytes(dtype)) +
+         (w + bias) * static_cast<double>(size_bytes(result_dtype()));
 }
 
 bool ConvProblem::operator==(const ConvProblem& other) const {
   return pass == other.pass && dtype == other.dtype && precision == other.precision && pad_mode == other.pad_mode &&
-         activation == other.activation && has_bias == other.has_bias && has_residual == other.has_residual &&
-         slope_bits(*this) == slope_bits(other) && batch == other.batch && in_channels == other.in_channels &&
-         out_channels == other.out_channels && length_samples == other.length_samples &&
-         kernel_size == other.kernel_size && stride == other.stride && dilation == other.dilation &&
-         groups == other.groups && pad_left == other.pad_left && pad_right == other.pad_right;
+         activation == other.activation && has_bias == other.has_bias && f32_result == other.f32_result &&
+         has_residual == other.has_residual && slope_bits(*this) == slope_bits(other) && batch == other.batch &&
+         in_channels == other.in_channels && out_channels == other.out_channels &&
+         length_samples == other.length_samples && kernel_size == other.kernel_size && stride == other.stride &&
+         dilation == other.dilation && groups == other.groups && pad_left == other.pad_left &&
+         pad_right == other.pad_right;
 }
 
 std::size_t ConvProblem::hash() const {
@@ -141,7 +147,8 @@ std::size_t ConvProblem::hash() const {
     state = (state ^ (state >> 27)) * 0x94d049bb133111ebu;
     state ^= state >> 31;
   };
-  mix(pass), mix(dtype), mix(precision), mix(pad_mode), mix(activation), mix(has_bias), mix(has_residual);
+  mix(pass), mix(dtype), mix(precision), mix(pad_mode), mix(activation), mix(has_bias), mix(f32_result),
+      mix(has_residual);
   mix(slope_bits(*this));
   mix(batch), mix(in_channels), mix(out_channels), mix(length_samples), mix(kernel_size), mix(stride), mix(dilation);
   mix(groups), mix(pad_left), mix(pad_right);

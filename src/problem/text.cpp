@@ -53,6 +53,7 @@ const char* read_word(std::string_view word, ConvProblem& p) {
     return read_number(inner, p.negative_slope) ? "activation" : nullptr;
   }
   if (word == "bias") return p.has_bias = true, "bias";
+  if (word == "f32_result") return p.f32_result = true, "f32_result";
   if (word == "residual") return p.has_residual = true, "residual";
   if (read_call(word, "p", inner)) return read_pair(inner, ",", p.pad_left, p.pad_right) ? "padding" : nullptr;
 
@@ -98,6 +99,7 @@ std::string ConvProblem::to_string() const {
   add_word(name(dtype));
   if (precision != kDefaults.precision) add_word(name(precision));
   if (has_bias) add_word("bias");
+  if (f32_result) add_word("f32_result");
   if (has_residual) add_word("residual");
   if (activation == Activation::leaky_relu) {
     add_word("leaky_relu(" + slope_text(negative_slope) + ")");

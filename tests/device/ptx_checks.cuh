@@ -217,6 +217,62 @@ __device__ __forceinline__ void check_wgmma(const char* a, const char* b, float*
   }
 }
 
+/// One warpgroup, 16-bit types. a and b once more, transposed and packed [16-byte chunk of rows][40 lines k][16 bytes], k = 0
+/// at line 3: core matrices begin on any line. d: A and B transposed, A, B, B with A in registers; 64 x N each.
+template <typename Type, int N>
+__device__ __forceinline__ void check_transposed(const char* a, const char* b, const char* at, const char* bt, float* d) {
+  extern __shared__ __align__(1024) char storage[];
+  constexpr uint32_t kChunkA = 64 * 16, kChunkB = N * 16, kLines = 40, kBytesAt = 64 * kLines * 2, kBytesBt = N * kLines * 2;
+  const uint32_t barrier = shared_address(storage), sa = barrier + 1024, sb = sa + 4 * kChunkA, sat = sb + 4 * kChunkB,
+                 sbt = sat + kBytesAt;
+  if (threadIdx.x == 0) {
+    barrier_init(barrier, 1);
+    fence_barrier_init();
+    barrier_arrive_expect(barrier, 4 * (kChunkA + kChunkB) + kBytesAt + kBytesBt);
+    bulk_load(sa, a, 4 * kChunkA, barrier);
+    bulk_load(sb, b, 4 * kChunkB, barrier);
+    bulk_load(sat, at, kBytesAt, barrier);
+    bulk_load(sbt, bt, kBytesBt, barrier);
+  }
+  __syncthreads();
+  barrier_wait(barrier, 0);
+  const uint64_t da = wgmma_descriptor(sa, kChunkA, 128), db = wgmma_descriptor(sb, kChunkB, 128);
+  const uint64_t dat = wgmma_descriptor(sat + 3 * 16, 128, kLines * 16), dbt = wgmma_descriptor(sbt + 3 * 16, 128, kLines * 16);
+  const int w = threadIdx.x / 32, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+  for (int form = 0; form < 4; ++form) {
+    float acc[N / 2];
+    for (int step = 0; step < 2; ++step) {
+      const uint64_t a_step = da + step * (2 * kChunkA >> 4), b_step = db + step * (2 * kChunkB >> 4);
+      uint32_t fragment[4];
+      for (int i = 0; i < 4; ++i)
+        fragment[i] = load_shared_u32(sa + (2 * step + (i >> 1)) * kChunkA + (16 * w + g + (i & 1) * 8) * 16 + 4 * c);
+      wgmma_fence();
+      if (form == 0) wgmma<Type, N, 1, 1>(acc, dat + 16 * step, dbt + 16 * step, step);
+      if (form == 1) wgmma<Type, N, 1, 0>(acc, dat + 16 * step, b_step, step);
+      if (form == 2) wgmma<Type, N, 0, 1>(acc, a_step, dbt + 16 * step, step);
+      if (form == 3) wgmma<Type, N, 1>(acc, fragment, dbt + 16 * step, step);
+      wgmma_commit();
+      wgmma_wait<0>();
+    }
+    keep_registers(acc);
+#pragma unroll
+    for (int j = 0; j < N / 8; ++j) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) d[(form * 64 + 16 * w + g + (i >> 1) * 8) * N + 8 * j + 2 * c + (i & 1)] = acc[4 * j + i];
+    }
+  }
+}
+
+#define CHECK_TRANSPOSED(TYPE, N)                                                                              \
+  extern "C" __global__ void __launch_bounds__(128, 1) check_transposed_##TYPE##_##N(                          \
+      const char* a, const char* b, const char* at, const char* bt, float* d) {                                \
+    check_transposed<TYPE, N>(a, b, at, bt, d);                                                                \
+  }
+CHECK_TRANSPOSED(bf16, 8)
+CHECK_TRANSPOSED(bf16, 64)
+CHECK_TRANSPOSED(bf16, 192)
+CHECK_TRANSPOSED(f16, 128)
+
 #define CHECK_WGMMA(TYPE, N)                                                                                    \
   extern "C" __global__ void __launch_bounds__(128, 1) check_wgmma_##TYPE##_##N(const char* a, const char* b,   \
                                                                                float* d) {                      \
@@ -225,8 +281,12 @@ __device__ __forceinline__ void check_wgmma(const char* a, const char* b, float*
 #define CHECK_WGMMA_TYPES(N) CHECK_WGMMA(bf16, N) CHECK_WGMMA(f16, N) CHECK_WGMMA(tf32, N)
 CHECK_WGMMA_TYPES(8)
 CHECK_WGMMA_TYPES(16)
+CHECK_WGMMA_TYPES(24)
 CHECK_WGMMA_TYPES(32)
+CHECK_WGMMA_TYPES(40)
+CHECK_WGMMA_TYPES(48)
 CHECK_WGMMA_TYPES(64)
+CHECK_WGMMA_TYPES(80)
 CHECK_WGMMA_TYPES(96)
 CHECK_WGMMA_TYPES(128)
 CHECK_WGMMA_TYPES(192)

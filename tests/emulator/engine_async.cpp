@@ -166,6 +166,7 @@ void Engine::wgmma(const Wgmma& what) {
   PendingWgmma& pending = group.queue[place];
   const Wgmma& first = pending.what;
   if (first.type != what.type || first.n != what.n || first.a != what.a || first.b != what.b ||
+      first.transposed_a != what.transposed_a || first.transposed_b != what.transposed_b ||
       first.accumulate != what.accumulate || (first.a_registers == nullptr) != (what.a_registers == nullptr)) {
     stop("threads of one warpgroup issue different wgmmas");
   }
@@ -200,29 +201,38 @@ void Engine::wgmma_wait(unsigned pending) {
   }
 }
 
-/// Without swizzle, K-major: row r, 16-byte chunk q is at r / 8 * stride + r % 8 * 16 + q * leading.
+/// Without swizzle. K-major: row r, 16-byte chunk q of K is at r / 8 * stride + r % 8 * 16 + q * leading. Transposed:
+/// k, 16-byte chunk q of rows is at k / 8 * leading + k % 8 * 16 + q * stride.
 void Engine::execute_front(Block& block, Warpgroup& group) {
   PendingWgmma& pending = group.queue.front();
   const Wgmma& what = pending.what;
   const int elements = chunk_elements(what.type), depth = 2 * elements;
-  if (what.transposed_a || what.transposed_b) stop("wgmma: transposed operands are not emulated");
-  const auto chunk = [&](unsigned long descriptor, int row, int q) {
+  if ((what.transposed_a || what.transposed_b) && what.type == Number::tf32)
+    stop("wgmma: operands of 16-bit types only may be transposed");
+  const auto bytes_at = [&](unsigned long descriptor, int across, int line, bool transposed) {
     if (descriptor >> 62 != 0 || (descriptor >> 49 & 7) != 0) stop("wgmma: swizzled operands are not emulated");
     const unsigned start = static_cast<unsigned>(descriptor & 0x3fff) << 4;
     const unsigned leading = static_cast<unsigned>(descriptor >> 16 & 0x3fff) << 4;
     const unsigned stride = static_cast<unsigned>(descriptor >> 32 & 0x3fff) << 4;
-    const unsigned r = static_cast<unsigned>(row);
-    const unsigned address = start + r / 8 * stride + r % 8 * 16 + static_cast<unsigned>(q) * leading;
+    const unsigned l = static_cast<unsigned>(line), q = static_cast<unsigned>(across);
+    const unsigned address =
+        start + l % 8 * 16 + (transposed ? l / 8 * leading + q * stride : l / 8 * stride + q * leading);
     const unsigned char* const bytes = dynamic_shared(block, address, 16, "wgmma");
     check_fenced(block, address, 16, "wgmma");
     return bytes;
   };
-  for (int q = 0; q < 2; ++q) {
-    for (int n = 0; n < what.n; ++n)
-      unpack_chunk(what.type, chunk(what.b, n, q), &tile_.b[q * elements][n], WgmmaTile::kMaxColumns);
-    for (int m = 0; m < WgmmaTile::kRows && what.a_registers == nullptr; ++m)
-      unpack_chunk(what.type, chunk(what.a, m, q), &tile_.a[m][q * elements], 1);
-  }
+  // The element at (row, k) of an operand is to[row * row_step + k * k_step].
+  const auto unpack = [&](unsigned long descriptor, bool transposed, int rows, double* to, int row_step, int k_step) {
+    const int lines = transposed ? depth : rows, chunks = (transposed ? rows : depth) / elements;
+    const int line_step = transposed ? k_step : row_step, element_step = transposed ? row_step : k_step;
+    for (int q = 0; q < chunks; ++q)
+      for (int line = 0; line < lines; ++line)
+        unpack_chunk(what.type, bytes_at(descriptor, q, line, transposed),
+                     to + line * line_step + q * elements * element_step, element_step);
+  };
+  unpack(what.b, what.transposed_b, what.n, tile_.b[0], 1, WgmmaTile::kMaxColumns);
+  if (what.a_registers == nullptr)
+    unpack(what.a, what.transposed_a, WgmmaTile::kRows, tile_.a[0], WgmmaTile::kMaxDepth, 1);
   if (what.a_registers != nullptr) {
     // Register i of lane (g, c): row g + 8 * (i % 2), word c of chunk i / 2.
     for (int m = 0; m < WgmmaTile::kRows; ++m) {

@@ -16,14 +16,21 @@ namespace longconv::testing {
 class KernelTest : public ::testing::Test {
  protected:
   /// `capability`: of the oldest GPU that has the kernel.
-  KernelTest(std::string kernel, int capability) : kernel_(std::move(kernel)), capability_(capability) {}
+  KernelTest(std::string kernel, int capability)
+      : kernel_(std::move(kernel)),
+        pass_(kernel_.find("dgrad") != std::string::npos ? "dgrad " : ""),
+        capability_(capability) {}
 
   void SetUp() override {
     if (gpu_for(capability_) < 0) GTEST_SKIP() << "no GPU of compute capability " << capability_;
   }
 
   Trial make(const std::string& problem) const {
-    return {.problem = ConvProblem::parse(problem), .kernel = kernel_, .capability = capability_};
+    return {.problem = ConvProblem::parse(pass_ + problem), .kernel = kernel_, .capability = capability_};
+  }
+  /// The signal that the problem reads beside the weights.
+  static TestTensor& signal_of(const Trial& trial, TestTensors& tensors) {
+    return trial.problem.pass == Pass::dgrad ? tensors.y : tensors.x;
   }
   /// Uniform values unless the trial says otherwise; a new seed for each case.
   void expect_right(Trial trial) {
@@ -51,7 +58,7 @@ class KernelTest : public ::testing::Test {
       for (const long double special : {static_cast<long double>(INFINITY), static_cast<long double>(NAN)}) {
         const Trial trial = make(problem);
         TestTensors tensors = make_tensors(trial);
-        TestTensor& tensor = in_weights ? tensors.w : tensors.x;
+        TestTensor& tensor = in_weights ? tensors.w : signal_of(trial, tensors);
         tensor.set(0, special);
         tensor.set(tensor.element_count() / 2, -special);
         tensor.set(tensor.element_count() - 1, special);
@@ -72,7 +79,7 @@ class KernelTest : public ::testing::Test {
         Trial trial = make(problem);
         trial.seed = ++seed_;
         TestTensors tensors = make_tensors(trial);
-        TestTensor& tensor = where == 2 ? tensors.w : tensors.x;
+        TestTensor& tensor = where == 2 ? tensors.w : signal_of(trial, tensors);
         const std::int64_t count = tensor.element_count();
         scale(tensor, where == 1 ? count / 3 : 0, where == 1 ? count / 3 + 200 : count, exponent);
         EXPECT_EQ(run_trial(trial, tensors), "") << "2^" << exponent << " place " << where;
@@ -80,7 +87,8 @@ class KernelTest : public ::testing::Test {
     }
     const Trial trial = make(problem);
     TestTensors tensors = make_tensors(trial);
-    tensors.x.set(tensors.x.element_count() / 2, 3.3e38L);
+    TestTensor& signal = signal_of(trial, tensors);
+    signal.set(signal.element_count() / 2, 3.3e38L);
     EXPECT_EQ(run_trial(trial, tensors), "");
   }
 
@@ -88,11 +96,11 @@ class KernelTest : public ::testing::Test {
   std::vector<unsigned char> result_of(const Trial& trial) const {
     TestTensors tensors = make_tensors(trial);
     EXPECT_EQ(execute_checked(plan_of(trial), tensors, team(1)), "") << trial.to_string();
-    return tensors.y.snapshot();
+    return tensors.result(trial.problem.pass).snapshot();
   }
 
  private:
-  const std::string kernel_;
+  const std::string kernel_, pass_;
   const int capability_;
   std::uint64_t seed_ = 0;
 };

@@ -19,6 +19,11 @@ TEST_P(Planned, ProblemsOfEveryKind) {
   }
 }
 
+TEST_P(Planned, GradientsOfTheSignal) {
+  for (const char* rest : {"n1 c96->48 l1201 k8 s4 bf16", "n2 c33->130 l325 k5 d2 p4 reflect f32"})
+    expect_right("dgrad " + std::string(rest));
+}
+
 TEST_P(Planned, ChannelsLastSignals) {
   for (const char* format : {"bf16", "f32"}) {
     // Tensor-core kernels write time stride 1 only: the output's layout is the usual one.

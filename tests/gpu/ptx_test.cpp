@@ -226,7 +226,7 @@ TEST_F(PtxTest, MmaF64) {
 TEST_F(PtxTest, Wgmma) {
   if (!is_hopper()) GTEST_SKIP() << "wgmma is an instruction of compute capability 9.0";
   for (const Type type : {Type::bf16, Type::f16, Type::tf32}) {
-    for (const int n : {8, 16, 32, 64, 96, 128, 192, 256}) {
+    for (const int n : {8, 16, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256}) {
       const int depth = 64 / size_bytes(type);
       const auto a = matrix(64, depth, 5), b = matrix(n, depth, 6);
       const auto device_a = upload(bytes_of(type, a, 64, true)), device_b = upload(bytes_of(type, b, n, true));
@@ -238,6 +238,45 @@ TEST_F(PtxTest, Wgmma) {
         ASSERT_EQ(result[static_cast<std::size_t>(i)], product(a, b, depth, i / n % 64, i % n))
             << name(type) << " n" << n << (i < 64 * n ? " shared " : " registers ") << i / n % 64 << "," << i % n;
       }
+    }
+  }
+}
+
+/// Packed as [16-byte chunk of 8 rows][40 lines][16 bytes], 16-bit types; k is line k + 3, the other lines are NaN.
+std::vector<char> transposed_bytes_of(Type type, const std::vector<int>& values, int rows) {
+  constexpr int kLines = 40;
+  const int depth = static_cast<int>(values.size()) / rows;
+  std::vector<char> bytes(static_cast<std::size_t>(rows * kLines * 2), '\x7f');
+  for (int row = 0; row < rows; ++row) {
+    for (int k = 0; k < depth; ++k) {
+      const std::uint32_t code = encode(type, values[static_cast<std::size_t>(row * depth + k)]);
+      std::memcpy(bytes.data() + (row / 8 * kLines + k + 3) * 16 + row % 8 * 2, &code, 2);
+    }
+  }
+  return bytes;
+}
+
+TEST_F(PtxTest, WgmmaTransposed) {
+  if (!is_hopper()) GTEST_SKIP() << "wgmma is an instruction of compute capability 9.0";
+  const struct {
+    Type type;
+    int n;
+  } cases[] = {{Type::bf16, 8}, {Type::bf16, 64}, {Type::bf16, 192}, {Type::f16, 128}};
+  for (const auto& [type, n] : cases) {
+    constexpr int kDepth = 32;
+    const auto a = matrix(64, kDepth, 7), b = matrix(n, kDepth, 8);
+    const auto device_a = upload(bytes_of(type, a, 64, true)), device_b = upload(bytes_of(type, b, n, true)),
+               device_at = upload(transposed_bytes_of(type, a, 64)),
+               device_bt = upload(transposed_bytes_of(type, b, n));
+    const auto d = allocate<float>(static_cast<std::size_t>(4 * 64 * n));
+    run(std::string("check_transposed_") + name(type) + "_" + std::to_string(n),
+        {1, 128, 1, 1024 + (64 + 80) * (64 + n)}, device_a->data(), device_b->data(), device_at->data(),
+        device_bt->data(), d->data());
+    const auto result = download<float>(*d);
+    for (int i = 0; i < 4 * 64 * n; ++i) {
+      const char* const forms[] = {" A and B ", " A ", " B ", " B, A in registers "};
+      ASSERT_EQ(result[static_cast<std::size_t>(i)], product(a, b, kDepth, i / n % 64, i % n))
+          << name(type) << " n" << n << forms[i / (64 * n)] << i / n % 64 << "," << i % n;
     }
   }
 }

@@ -49,6 +49,15 @@ TEST_F(DenseFpropSplitSm90, KeepsWideValues) {
   }
 }
 
+TEST_F(DenseFpropSplitSm90, RowsThatCouldHaveBegunAligned) {
+  // As in dense_fprop_sm90_test.cpp; the second keeps x for its passes only where there is no staging.
+  for (const char* problem : {"n2 c24->70 l258 k3 f32", "n1 c256->130 l130 k3 f32"}) {
+    Trial trial = make(problem);
+    trial.layout = Layout::sliced;
+    expect_right(trial);
+  }
+}
+
 TEST_F(DenseFpropSplitSm90, NonFiniteNumbersStayInTheirWindows) {
   expect_non_finite_right("n1 c17->70 l300 k3 s2 d4 p4 bias f32");
 }

@@ -1,5 +1,6 @@
 # Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-"""A few tiny convolutions on the kernel that LONGCONV_CUDA_KERNEL names: the program for compute-sanitizer.
+"""A few tiny convolutions, or their weight gradients, on the kernel that LONGCONV_CUDA_KERNEL names: the program for
+compute-sanitizer.
 
 No test by itself, and no GPU code but ours: signals come from the host and results go back to it. With
 PYTORCH_NO_CUDA_MEMORY_CACHING=1 every tensor is an allocation of its own, so that its bounds are real.
@@ -9,15 +10,41 @@ from __future__ import annotations
 
 import sys
 
+import torch
+
 from cuda_support import ARITHMETICS, DEVICE, FORCED, expect_case, multiplies
 from longconv import functional
 from strategies import Case
+from test_cuda_dgrad import expect_dgrad, run_dgrad
 
 CASES = [
     Case(1, 16, 72, 301, 3, 1, 1),
     Case(2, 20, 33, 400, 3, 3, 0, 4, bias=True),
     Case(1, 36, 64, 270, 4, 2, 3, 1, 1, "reflect", residual=True, activation="gelu"),
 ]
+
+
+Worst = tuple[float, tuple[int, ...]]  # of the result, in bounds, and where
+
+
+def worst_of_forward(case: Case, precision: str) -> Worst:
+    x, w, bias, residual = (None if t is None else t.to(DEVICE) for t in case.tensors())
+    y = functional.conv1d(x, w, bias, residual=residual, precision=precision, **case.options())  # type: ignore[arg-type]
+    return expect_case(case, precision).worst(y.cpu())
+
+
+def worst_of_dgrad(case: Case, precision: str) -> Worst:
+    return expect_dgrad(case, precision).worst(run_dgrad(case, precision).cpu())
+
+
+def worst_of_wgrad(case: Case, precision: str) -> Worst:
+    """The expectation is made on the host, without the kernels under test."""
+    from test_cuda_wgrad import expect, geometry, operands
+
+    x, grad_y = operands(case)
+    arguments = (case.kernel_size, *geometry(case), case.bias, precision)
+    grad_w, _ = torch.ops.longconv.wgrad(x.to(DEVICE), grad_y.to(DEVICE), *arguments)
+    return expect(x, grad_y, case, precision)[0].worst(grad_w.cpu())
 
 
 def main() -> int:
@@ -28,9 +55,10 @@ def main() -> int:
             if not multiplies(FORCED, dtype, precision):
                 continue
             case = Case(**{**vars(case), "dtype": dtype})
-            x, w, bias, residual = (None if t is None else t.to(DEVICE) for t in case.tensors())
-            y = functional.conv1d(x, w, bias, residual=residual, precision=precision, **case.options())  # type: ignore[arg-type]
-            worst, where = expect_case(case, precision).worst(y.cpu())
+            worst_of = (
+                worst_of_dgrad if "dgrad" in FORCED else worst_of_wgrad if "wgrad" in FORCED else worst_of_forward
+            )
+            worst, where = worst_of(case, precision)
             ran, bad = ran + 1, bad + (worst > 1)
             print(f"{dtype} {precision} {case.replay()}: {worst:.2f} of the bound at {where}", flush=True)
     print(f"{ran} convolutions, {bad} beyond their bound")

@@ -89,7 +89,7 @@ def test_plan_for_an_unknown_device(capsys):
     assert '"cuda:1"' in capsys.readouterr().err
     assert main(["plan", HEADLINE, "--device", "h100", "--threads", "2"]) == 1
     assert "threads" in capsys.readouterr().err
-    assert main(["plan", "dgrad c16->16 l99 k3", "--device", "h100"]) == 1
+    assert main(["plan", "dgrad c16->16 l99 k3 c64", "--device", "h100"]) == 1
     assert "no kernel supports dgrad" in capsys.readouterr().err
 
 

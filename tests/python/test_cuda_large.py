@@ -6,11 +6,16 @@ Needs some 40 GiB of device memory.
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from cuda_support import DEVICE, KERNELS, expect, forced, multiplies
 from longconv import functional
+from strategies import Case
+from test_cuda_wgrad import expect as expect_wgrad
+from test_cuda_wgrad import wgrad
 
 pytestmark = [pytest.mark.cuda, pytest.mark.real_gpu]
 
@@ -84,3 +89,28 @@ def test_many_signals(dtype: str, precision: str) -> None:
     assert x.numel() > BOUNDARY
     assert y.numel() > BOUNDARY
     check_slices(x, weight, y, 1, 1, precision)
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("bfloat16", "fp32"), ("float32", "tf32"), ("float32", "fp32")])
+@pytest.mark.parametrize("kernel", ["", "direct_wgrad"])
+def test_weight_gradient(kernel: str, dtype: str, precision: str) -> None:
+    """All of dy is zero but for some steps, whose products are known."""
+    length, channels, taps = 140_000_003, 16, 3
+    skip_without_memory()
+    x = torch.empty(1, channels, length, device=DEVICE, dtype=getattr(torch, dtype))
+    for row in x[0]:
+        row.normal_()
+    grad_y = torch.zeros(1, channels, length - 2, device=DEVICE, dtype=x.dtype)
+    assert min(x.numel(), grad_y.numel()) > 2**31
+    pieces = [(first, 50) for first in (0, length // 2, 2**31 % length - 25, length - 2 - 50)]
+    for first, count in pieces:
+        grad_y[..., first : first + count].normal_()
+    case = Case(1, channels, channels, length, taps, bias=True, dtype=dtype)
+    x_parts = torch.cat([x[..., first : first + count + 2] for first, count in pieces]).cpu()
+    grad_parts = torch.cat([grad_y[..., first : first + count] for first, count in pieces]).cpu()
+    weight, bias = expect_wgrad(x_parts, grad_parts, dataclasses.replace(case, batch=len(pieces)), precision)
+    with forced(kernel, 0):
+        grads = wgrad(x, grad_y, case, precision)
+    for expected, got in zip((weight, bias), grads):
+        worst, where = expected.worst(got)
+        assert worst <= 1, f"{worst:.3g} times the bound at {where}"

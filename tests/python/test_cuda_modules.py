@@ -131,7 +131,7 @@ def test_opcheck() -> None:
 
 
 @pytest.mark.real_gpu
-def test_backward_says_that_it_does_not_exist_yet() -> None:
+def test_the_data_gradient_says_that_it_does_not_exist_yet() -> None:
     x = torch.randn(1, 16, 100, device=DEVICE, requires_grad=True)
     y = longconv.Conv1d(16, 16, 3, device=DEVICE)(x)
     with pytest.raises(NotImplementedError, match="no CUDA kernels for longconv::"):

@@ -96,3 +96,25 @@ def test_padding_multiplies_nothing(poison):
     grad_y = torch.tensor([[[5.0, poison]]])  # output 1 meets the first tap only
     grad_w, _ = torch.ops.longconv.wgrad(torch.ones(1, 1, 4), grad_y, 3, *geometry, False, "follow")
     assert torch.equal(grad_w[0, 0, 1:], torch.tensor([5.0, 0.0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_float32_gradients_of_16_bit_operands(dtype):
+    """They are those of the same numbers in float32, and differentiable back into the operands' type."""
+    generator = torch.Generator().manual_seed(1)
+    x, grad_y = (values(shape, dtype, generator) for shape in ((2, 4, 40), (2, 6, 40)))
+    arguments = (3, 1, 1, 1, "zeros", 1, 2, True, "follow")
+    wgrad = torch.ops.longconv.wgrad.default
+    grads = wgrad(x, grad_y, *arguments, torch.float32)
+    for got, wide in zip(grads, wgrad(x.float(), grad_y.float(), *arguments)):
+        assert got.dtype == torch.float32
+        assert torch.allclose(got, wide, rtol=1e-6, atol=1e-6)
+    meta = wgrad(x.to("meta"), grad_y.to("meta"), *arguments, torch.float32)
+    assert [(g.shape, g.dtype) for g in meta] == [(g.shape, g.dtype) for g in grads]
+    x.requires_grad_()
+    sum(g.sum() for g in wgrad(x, grad_y, *arguments, torch.float32)).backward()
+    assert x.grad.dtype == dtype
+    with pytest.raises(RuntimeError, match="grad_dtype"):
+        wgrad(x, grad_y, *arguments, torch.float64)
+    with pytest.raises(RuntimeError, match="grad_dtype"):
+        wgrad(x.float(), grad_y.float(), *arguments, torch.bfloat16)

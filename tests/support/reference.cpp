@@ -125,16 +125,18 @@ Reference real_reference(const ConvProblem& p, const TestTensors& tensors, Arith
   auto x = p.pass == Pass::dgrad ? std::vector<Real>() : numbers<Real>(tensors.x);
   auto w = p.pass == Pass::wgrad ? std::vector<Real>() : numbers<Real>(tensors.w);
   const auto y = p.pass == Pass::fprop ? std::vector<Real>() : numbers<Real>(tensors.y);
+  auto factor_y = y;  // a bias gradient sums y as it is
   if (arithmetic == Arithmetic::tensor_core && p.precision == Precision::tf32) {
     round_to_tf32(x);
     round_to_tf32(w);
+    round_to_tf32(factor_y);
   }
   Sums<Real> sums(tensors.result(p.pass).element_count(), components);
   for_each_product(p, [&](std::int64_t at_x, std::int64_t at_w, std::int64_t at_y) {
     switch (p.pass) {
       case Pass::fprop: return sums.add_product(at_y, x, at_x, w, at_w, false);
-      case Pass::dgrad: return sums.add_product(at_x, y, at_y, w, at_w, true);
-      case Pass::wgrad: return sums.add_product(at_w, y, at_y, x, at_x, true);
+      case Pass::dgrad: return sums.add_product(at_x, factor_y, at_y, w, at_w, true);
+      case Pass::wgrad: return sums.add_product(at_w, factor_y, at_y, x, at_x, true);
     }
   });
   const std::int64_t out_length = tensors.y.view().sizes[2];
@@ -288,11 +290,12 @@ long double activate(const ConvProblem& p, long double z) {
 
 long double element_bound(const ConvProblem& p, const ElementSum& sum, Arithmetic arithmetic) {
   if (std::isinf(sum.value)) return 0;  // an infinite term: nothing is rounded
-  const DType real = real_dtype(p.dtype);
+  const DType real = real_dtype(p.result_dtype());
   const DType accumulator = real == DType::f64 ? DType::f64 : DType::f32;
   const long double u = unit_roundoff(accumulator);
-  const long double factor = arithmetic == Arithmetic::tensor_core ? static_cast<long double>(sum.terms + 2)
-                                                                   : accumulation_factor(p.pass, real, sum.terms);
+  const bool one_chain = arithmetic == Arithmetic::tensor_core && p.pass != Pass::wgrad;
+  const long double factor =
+      one_chain ? static_cast<long double>(sum.terms + 2) : accumulation_factor(p.pass, real, sum.terms);
   long double error =
       factor * u / (1 - factor * u) * sum.magnitude + static_cast<long double>(sum.terms + 2) * underflow(accumulator);
   if (p.activation != Activation::none) {

@@ -37,7 +37,8 @@ struct Reference {
 /// How an engine multiplies and adds.
 enum class Arithmetic : std::uint8_t {
   engine,       ///< blocked sums, as docs/design/numerics.md promises of every engine
-  tensor_core,  ///< bf16, f16 and TF32 on a GPU: one chain of sums; TF32 rounds its operands to 10 bits, ties away
+  tensor_core,  ///< bf16, f16 and TF32 on a GPU: one chain of sums (wgrad: as engine); TF32 rounds its operands to 10
+                ///< bits, ties away
 };
 
 /// All of the pass's results: f64 and c128 in long double, other floating-point dtypes in double, i64 modulo 2^64.

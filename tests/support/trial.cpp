@@ -81,7 +81,8 @@ std::string execute_on_gpu(const Plan& plan, const TestTensors& tensors) {
   const DeviceTensor x(tensors.x, driver, stream), w(tensors.w, driver, stream), y(tensors.y, driver, stream),
       bias(tensors.bias, driver, stream), residual(tensors.residual, driver, stream);
   ConvTensors views{x.view(), w.view(), y.view(), bias.view(), residual.view()};
-  if (plan.problem.has_residual && !tensors.residual.defined()) views.residual = y.view();
+  if (plan.problem.has_residual && !tensors.residual.defined())
+    views.residual = plan.problem.pass == Pass::dgrad ? x.view() : y.view();
   constexpr std::size_t kMargin = 256;
   const auto bytes = static_cast<std::size_t>(plan.workspace_bytes());
   const cuda::DeviceBuffer workspace(driver, bytes + kMargin);
@@ -184,20 +185,20 @@ TestTensors make_tensors(const Trial& trial) {
   const ConvProblem& p = trial.problem;
   Random random(trial.seed);
   TestTensors t;
-  const auto make = [&](std::vector<std::int64_t> sizes, bool is_input) {
+  const auto make = [&](std::vector<std::int64_t> sizes, bool is_input, DType dtype) {
     const Layout layout = is_input || is_output_layout(trial.layout) ? trial.layout : Layout::contiguous;
-    TestTensor tensor(p.dtype, std::move(sizes), layout, random.integer(0, 8));
+    TestTensor tensor(dtype, std::move(sizes), layout, random.integer(0, 8));
     if (is_input) tensor.fill(random, trial.values);
     return tensor;
   };
   const std::vector<std::int64_t> x_sizes{p.batch, p.in_channels, p.length_samples};
   const std::vector<std::int64_t> y_sizes{p.batch, p.out_channels, p.out_length()};
-  t.x = make(x_sizes, p.pass != Pass::dgrad);
-  t.w = make({p.out_channels, p.in_channels_per_group(), p.kernel_size}, p.pass != Pass::wgrad);
-  t.y = make(y_sizes, p.pass != Pass::fprop);
-  if (p.has_bias) t.bias = make({p.bias_channels()}, p.pass != Pass::wgrad);
+  t.x = make(x_sizes, p.pass != Pass::dgrad, p.dtype);
+  t.w = make({p.out_channels, p.in_channels_per_group(), p.kernel_size}, p.pass != Pass::wgrad, p.result_dtype());
+  t.y = make(y_sizes, p.pass != Pass::fprop, p.dtype);
+  if (p.has_bias) t.bias = make({p.bias_channels()}, p.pass != Pass::wgrad, p.result_dtype());
   if (p.has_residual && trial.in_place) t.result(p.pass).fill(random, trial.values);
-  if (p.has_residual && !trial.in_place) t.residual = make(p.pass == Pass::fprop ? y_sizes : x_sizes, true);
+  if (p.has_residual && !trial.in_place) t.residual = make(p.pass == Pass::fprop ? y_sizes : x_sizes, true, p.dtype);
   return t;
 }
 

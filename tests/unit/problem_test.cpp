@@ -71,6 +71,9 @@ INSTANTIATE_TEST_SUITE_P(
         Rejection{"l9 k3 d6 p1", ErrorCode::invalid_argument, "channel: (11). Kernel size: (13)."},
         Rejection{"dgrad relu", ErrorCode::invalid_argument, "fprop only, but got relu in dgrad"},
         Rejection{"wgrad gelu", ErrorCode::invalid_argument, "fprop only, but got gelu in wgrad"},
+        Rejection{"fprop bf16 f32_result", ErrorCode::invalid_argument,
+                  "f32_result exists in wgrad of bf16 and f16 only"},
+        Rejection{"wgrad f64 f32_result", ErrorCode::invalid_argument, "but got it in wgrad of f64"},
         Rejection{"wgrad residual", ErrorCode::invalid_argument, "residual exists in fprop and dgrad only"},
         Rejection{"f64 tf32", ErrorCode::invalid_argument, "tf32 exists for f32 only, but got f64"},
         Rejection{"leaky_relu(inf)", ErrorCode::invalid_argument, "negative_slope of leaky_relu should be finite"},
@@ -108,39 +111,18 @@ TEST(Problem, FlopsAndBytes) {
                    2.0 * (2 * 80 + 72 + 96));
   EXPECT_DOUBLE_EQ(ConvProblem::parse("dgrad n2 c4->6 l10 k3 f16 residual bias").compulsory_bytes(),
                    2.0 * (2 * 80 + 72 + 96 + 4));
+  EXPECT_DOUBLE_EQ(ConvProblem::parse("wgrad n2 c4->6 l10 k3 f16 bias f32_result").compulsory_bytes(),
+                   2.0 * (2 * 4 * 10 + 2 * 6 * 8) + 4.0 * (6 * 4 * 3 + 6));
   EXPECT_DOUBLE_EQ(ConvProblem::parse("fprop n2 c4->6 l10 k3 f16 residual bias").compulsory_bytes(),
                    2.0 * (80 + 72 + 2 * 96 + 6));
 }
 
 TEST(Problem, EqualityAndHashSeeEveryField) {
-  const char* const texts[] = {"",
-                               "dgrad",
-                               "wgrad",
-                               "f64",
-                               "tf32",
-                               "reflect",
-                               "relu",
-                               "bias",
-                               "residual",
-                               "n2",
-                               "c2->1",
-                               "c1->2",
-                               "leaky_relu(0.25)",
-                               "leaky_relu",
-                               "l2",
-                               "k2",
-                               "s2",
-                               "d2",
-                               "g2",
-                               "p(0,1)",
-                               "p(1,0)",
-                               "p1",
-                               "circular",
-                               "replicate",
-                               "gelu",
-                               "i64",
-                               "bf16",
-                               "n3"};
+  const char* const texts[] = {
+      "",          "dgrad",      "wgrad", "f64",   "tf32",   "reflect",          "relu",       "bias",
+      "residual",  "f32_result", "n2",    "c2->1", "c1->2",  "leaky_relu(0.25)", "leaky_relu", "l2",
+      "k2",        "s2",         "d2",    "g2",    "p(0,1)", "p(1,0)",           "p1",         "circular",
+      "replicate", "gelu",       "i64",   "bf16",  "n3"};
   std::unordered_set<ConvProblem> seen;
   std::unordered_set<std::size_t> hashes;
   for (const char* text : texts) {

@@ -21,6 +21,7 @@ TEST(Text, PrintedFormLeavesDefaultsOut) {
       "dgrad n1 c4->6 l100 k3 g2 p2 reflect bf16 bias residual",
       "wgrad n0 c4->6 l100 k3 p(2,0) circular c128 bias",
       "fprop n1 c1->1 l1 k1 f32 tf32 bias residual leaky_relu(0.2)",
+      "wgrad n1 c4->6 l100 k3 bf16 bias f32_result",
       "fprop n1 c1->1 l1 k1 p(0,5) replicate f16 gelu_tanh",
       "fprop n-5 c-1->0 l9223372036854775807 k-9223372036854775808 s0 d-1 g0 p-7 i64",
   };

@@ -49,6 +49,7 @@ struct alignas(8) uint2 {
 struct alignas(16) uint4 {
   unsigned x, y, z, w;
 };
+inline int __ffs(int v) { return __builtin_ffs(v); }
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline double2 make_double2(double x, double y) { return {x, y}; }
@@ -99,7 +100,14 @@ T warp_word(WarpOperation operation, unsigned mask, T value, unsigned parameter 
 
 template <class T>
 T __shfl_xor_sync(unsigned mask, T value, int lanes) {
-  return longconv::emulator::warp_word(longconv::emulator::WarpOperation::shuffle_xor, mask, value, lanes);
+  if constexpr (sizeof(T) == 8) {
+    unsigned words[2];
+    __builtin_memcpy(words, &value, 8);
+    for (unsigned& word : words) word = __shfl_xor_sync(mask, word, lanes);
+    __builtin_memcpy(&value, words, 8);
+    return value;
+  } else
+    return longconv::emulator::warp_word(longconv::emulator::WarpOperation::shuffle_xor, mask, value, lanes);
 }
 template <class T>
 T __shfl_sync(unsigned mask, T value, int lane) {

@@ -1,0 +1,129 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Of dense_wgrad_sm90.cuh: its problem and configuration as constants, what follows from them, and which part of the work is
+// whose.
+#pragma once
+#include "ptx/mbarrier.cuh"
+#include "tile/pack_steps.cuh"
+#include "tile/wgrad_ranges.cuh"
+
+// --- the problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 3 f32; channels are per group
+#if LC_ELEMENT == 1
+using Element = bf16;
+using MmaType = bf16;
+#elif LC_ELEMENT == 2
+using Element = f16;
+using MmaType = f16;
+#else
+using Element = float;
+using MmaType = tf32;
+#endif
+constexpr int kConvGroups = LC_GROUPS, kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
+constexpr int kStride = LC_STRIDE, kDilation = LC_DILATION;
+constexpr Pad kPad = static_cast<Pad>(LC_PAD);
+constexpr bool kBias = LC_BIAS, kGatherX = LC_GATHER_X, kGatherY = LC_GATHER_Y;
+constexpr bool kPairs = LC_PAIRS;  // 16-bit, stride 1: every (channel, tap) row of x begins on 4 bytes
+
+// --- the configuration
+constexpr int kTileChannels = LC_TILE_CHANNELS, kTaps = LC_TAPS, kM = LC_M_BLOCKS, kN = LC_COLUMNS;
+constexpr int kColumnWays = LC_COLUMN_WAYS, kRowWays = 2 / kColumnWays, kSteps = LC_STEPS, kWindows = LC_WINDOWS;
+constexpr int kSlots = LC_SLOTS, kYStages = LC_Y_STAGES;
+
+constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kPackers = 4, kThreads = 384;
+constexpr bool kSplit = LC_ELEMENT == 3;
+constexpr int kPlanes = kSplit ? 2 : 1, kTileOut = kN * kColumnWays;
+constexpr int kRowTiles = ceil_div(kInChannels, kTileChannels), kTapTiles = ceil_div(kKernel, kTaps), kOutTiles = ceil_div(kOutChannels, kTileOut);
+constexpr bool kWholeOut = kOutChannels % kTileOut == 0;
+
+// x: one window for all taps, or one for each (kWindows == kTaps).
+constexpr int kWindow = (kSteps - 1) * kStride + (kTaps / kWindows - 1) * kDilation + 1;
+using XRows = RowWindow<Element, kWindow>;
+constexpr int kPackerChannels = ceil_div(kTileChannels, kPackers);
+// dy: groups of 32 rows; where there are fewer than packers, each packs part of the steps.
+constexpr int kGroups = kTileOut / 32, kParts = kGroups == 1 ? 4 : kGroups == 2 ? 2 : 1, kRounds = ceil_div(kGroups, kPackers);
+constexpr int kPartSteps = kSteps / kParts;
+using YRows = RowWindow<Element, kPartSteps>;
+constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kRounds * 32 * YRows::kPitch;
+using Packer = StepPacker<Element, kPartSteps, kTileOut, kPlanes, kYPlaneBytes>;
+
+constexpr int kSharedXBytes = kTileChannels * kWindows * XRows::kPitch;
+constexpr int kSlotBytes = kSharedXBytes + kPlanes * kYPlaneBytes, kSharedRaw = kSlots * kSlotBytes;
+constexpr int kSharedSums = kSharedRaw + kPackers * kYStages * kYStageBytes;  // of dy, by rows and parts of the steps
+constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 8 : 0);
+constexpr int kSharedBytes = kSharedBarriers + 8 * (2 * kSlots + kPackers * kYStages);
+
+constexpr int kCarryChunks = kSplit ? 128 : 128 * kStepK / kSteps;
+constexpr bool kManyRegisters = kM * (kN / 2) * kPlanes > 128;
+constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters ? 40 : 72;
+
+static_assert(kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
+static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
+static_assert(kM * 64 * kRowWays >= kTileChannels * kTaps && kTileOut % 32 == 0 && kTileOut <= 256, "the tile");
+static_assert(kPartSteps * kBytes % 16 == 0 && kSteps % (2 * kStepK) == 0, "rows of dy are packed 16 bytes at a time");
+static_assert(kSlots > kYStages, "a packer loads kYStages chunks ahead");
+static_assert(kWindows == 1 || kWindows == kTaps, "one window, or one for each tap");
+static_assert(kSharedXBytes / kBytes <= 1 << 16 && kM <= 4, "a row's place is 16 bits, its misalignment 4 of 32");
+static_assert(!kPairs || (kBytes == 2 && kStride == 1), "pairs of neighbours");
+
+struct Params {
+  const Element* x;
+  const Element* dy;
+  int64_t x_batch, x_channel, x_time;  // strides in elements
+  int64_t dy_batch, dy_channel, dy_time;
+  int64_t length, out_length, pad_left;
+  WgradRanges ranges;  // chunk_steps is kSteps
+  WgradPartials<float> partials;
+  float4* carry;       // [block][accumulators / 4][thread]
+};
+
+// What a block computes. Made anew where it is used: registers are scarce.
+struct Tile {
+  int split, group, out, outs, channel, channels, tap, taps;  // first of the group, and how many exist
+  LC_DEVICE Tile() {
+    int index = blockIdx.x;
+    forget_origin(index);
+    out = index % kOutTiles * kTileOut, index /= kOutTiles;
+    tap = index % kTapTiles * kTaps, index /= kTapTiles;
+    channel = index % kRowTiles * kTileChannels, index /= kRowTiles;
+    group = index % kConvGroups, split = index / kConvGroups;
+    outs = kWholeOut ? kTileOut : min(kTileOut, kOutChannels - out);
+    channels = kInChannels % kTileChannels == 0 ? kTileChannels : min(kTileChannels, kInChannels - channel);
+    taps = kKernel % kTaps == 0 ? kTaps : min(kTaps, kKernel - tap);
+  }
+  LC_DEVICE int chunks(const Params& p) const { return static_cast<int>(p.ranges.begin(split + 1) - p.ranges.begin(split)); }
+};
+
+// Walks the chunks of a split.
+struct Cursor {
+  int signal, chunk;
+  LC_DEVICE Cursor(const Params& p, int split) {
+    const int64_t first = p.ranges.begin(split);
+    signal = static_cast<int>(first / p.ranges.chunks_per_signal);
+    chunk = static_cast<int>(first - signal * p.ranges.chunks_per_signal);
+  }
+  LC_DEVICE void advance(const Params& p) {
+    if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) { chunk = 0; ++signal; }
+  }
+  LC_DEVICE Cursor before(const Params& p, int chunks) const {
+    Cursor at = *this;
+    for (at.chunk -= chunks; at.chunk < 0; --at.signal) at.chunk += static_cast<int>(p.ranges.chunks_per_signal);
+    return at;
+  }
+  LC_DEVICE int64_t step() const { return static_cast<int64_t>(chunk) * kSteps; }
+};
+
+struct Barriers {
+  uint32_t slot_full, slot_empty, raw_full;
+  LC_DEVICE explicit Barriers(uint32_t shared)
+      : slot_full(shared + kSharedBarriers), slot_empty(slot_full + 8 * kSlots), raw_full(slot_empty + 8 * kSlots) {}
+  LC_DEVICE void init() const {
+    if (threadIdx.x == 0) {
+      for (int i = 0; i < kSlots; ++i) {
+        barrier_init(slot_full + 8 * i, kPackers);
+        barrier_init(slot_empty + 8 * i, 8);
+      }
+      for (int i = 0; i < kPackers * kYStages; ++i) barrier_init(raw_full + 8 * i, 1);
+      fence_barrier_init();
+    }
+    __syncthreads();
+  }
+};

@@ -1,0 +1,111 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Rows of a gradient as a K-major operand whose K is time: a lane has a row,
+//
+//   raw    row r at r*kPitch + its address in memory mod 16         packed   [plane][16 bytes of steps][row] x 16 B
+//
+// and moves 16 bytes of steps at a time. f32 becomes TF32 (one plane) or a pair of TF32 numbers, v = hi + lo (two planes).
+#pragma once
+#include "tile/row_loads.cuh"
+#include "tile/tf32_pair.cuh"
+
+// Sums a row: chains of one slot, added up with their errors beside (two-sum), so that their number does not show.
+struct RowSum {
+  float sum = 0.f, error = 0.f;
+  LC_DEVICE void add(float v) {
+    const float s = sum + v, from_v = s - sum;
+    error += (sum - (s - from_v)) + (v - from_v);
+    sum = s;
+  }
+  // Where the sum is Inf or NaN, the error is NaN and means nothing.
+  LC_DEVICE float value() const { return sum - sum == 0.f ? sum + error : sum; }
+};
+// Kept in shared memory, 8 bytes: a packer has no registers to spare.
+LC_DEVICE RowSum load_row_sum(uint32_t at) { return {load_shared_f32(at), load_shared_f32(at + 4)}; }
+LC_DEVICE void store_row_sum(uint32_t at, const RowSum& s) { store_shared_v2(at, s.sum, s.error); }
+
+// 32 bytes from `shift` elements on -> the first 16 of them.
+template <class E> LC_DEVICE void align_words(uint32_t (&out)[4], const uint32_t (&w)[8], uint32_t shift) {
+  const uint32_t words = sizeof(E) == 4 ? shift : shift >> 1;
+  uint32_t a[6], b[5];
+#pragma unroll
+  for (int i = 0; i < 6; ++i) a[i] = words & 2 ? w[i + 2] : w[i];
+#pragma unroll
+  for (int i = 0; i < 5; ++i) b[i] = words & 1 ? a[i + 1] : a[i];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) out[i] = sizeof(E) == 4 ? b[i] : __byte_perm(b[i], b[i + 1], shift & 1 ? 0x5432 : 0x3210);
+}
+
+// E, kStepsOfRow: a multiple of 16 bytes; kRows: of the packed operand; kPlanes: 1, or 2 (f32 only); kPlaneBytes.
+template <class E, int kStepsOfRow, int kRows, int kPlanes, int kPlaneBytes> struct StepPacker {
+  static constexpr int kChunk = 16 / sizeof(E), kChunks = kStepsOfRow / kChunk;
+  Tf32Range range;       // f32: of all values
+  bool special = false;  // Inf or NaN among the values of masked rows
+
+  // raw: 16-byte boundary at or before the row's first step; shift: elements from there, 0 if kAligned. valid: steps that exist;
+  // the others become 0. kMasked: some do not, and Inf and NaN are looked for. Returns the sum, if `add`.
+  template <bool kAligned, bool kMasked> LC_DEVICE float pack(uint32_t raw, uint32_t shift, int valid, uint32_t dst, bool add) {
+    float chain = 0.f;
+    uint4 now = load_shared_v4(raw);
+#pragma unroll 1
+    for (int c = 0; c < kChunks; ++c) {
+      uint32_t v[4] = {now.x, now.y, now.z, now.w};
+      if (!kAligned || c + 1 < kChunks) now = load_shared_v4(raw + 16 * (c + 1));
+      if (!kAligned) {
+        const uint32_t w[8] = {v[0], v[1], v[2], v[3], now.x, now.y, now.z, now.w};
+        align_words<E>(v, w, shift);
+      }
+      if (kMasked) mask(v, valid - c * kChunk);
+      store(v, dst + c * (kRows * 16), chain, add);
+    }
+    return chain;
+  }
+  // The same from memory, element by element. row: step 0.
+  LC_DEVICE float gather(const E* row, int64_t time_stride, int valid, uint32_t dst, bool add) {
+    float chain = 0.f;
+#pragma unroll 1
+    for (int c = 0; c < kChunks; ++c) {
+      uint32_t v[4] = {};
+#pragma unroll
+      for (int i = 0; i < kChunk; ++i)
+        if (c * kChunk + i < valid) v[i * 4 / kChunk] |= bits_of(row[(c * kChunk + i) * time_stride]) << (sizeof(E) == 2 ? 16 * (i & 1) : 0);
+      if (valid < kStepsOfRow) mask(v, valid - c * kChunk);
+      store(v, dst + c * (kRows * 16), chain, add);
+    }
+    return chain;
+  }
+
+ private:
+  LC_DEVICE void mask(uint32_t (&v)[4], int valid) {
+#pragma unroll
+    for (int i = 0; i < kChunk; ++i) {
+      uint32_t& word = v[i * 4 / kChunk];
+      const uint32_t of_element = sizeof(E) == 4 ? ~0u : i & 1 ? 0xffff0000u : 0xffffu;
+      if (i >= valid) word &= ~of_element;
+      else special |= not_finite<E>(sizeof(E) == 4 ? word : word >> (16 * (i & 1)) & 0xffff);
+    }
+  }
+  LC_DEVICE void store(uint32_t (&v)[4], uint32_t dst, float& chain, bool add) {
+    if (add) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if constexpr (sizeof(E) == 4) {
+          chain += __uint_as_float(v[i]);
+        } else {
+          chain += to_float(E{static_cast<uint16_t>(v[i])});
+          chain += to_float(E{static_cast<uint16_t>(v[i] >> 16)});
+        }
+      }
+    }
+    if constexpr (sizeof(E) == 4) {
+      uint32_t lo[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        range.add<kPlanes>(v[i]);
+        if (kPlanes == 2) split_tf32(v[i], v[i], lo[i]);
+        else v[i] += kTf32Half;
+      }
+      if (kPlanes == 2) store_shared_v4(dst + kPlaneBytes, lo[0], lo[1], lo[2], lo[3]);
+    }
+    store_shared_v4(dst, v[0], v[1], v[2], v[3]);
+  }
+};

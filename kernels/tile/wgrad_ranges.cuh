@@ -1,0 +1,18 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// What the splits of a weight gradient sum over, and where their partial sums lie (src/cuda/wgrad_common.h).
+#pragma once
+#include "tile/common.cuh"
+
+// Each signal's output steps are cut into chunks of `chunk_steps`; chunk c is chunk c % chunks_per_signal of signal
+// c / chunks_per_signal. Split s sums over chunks [begin(s), begin(s + 1)).
+struct WgradRanges {
+  int64_t chunk_steps, chunks_per_signal, chunks, splits;
+  LC_DEVICE int64_t begin(int64_t split) const { return split * chunks / splits; }
+};
+
+// Sum: float, or double for f64.
+template <class Sum> struct WgradPartials {
+  Sum* weight;      // [split][group][o][i][k]
+  Sum* bias;        // [split][out channel], null without a bias gradient
+  uint32_t* flags;  // [split]: not 0 where the direct kernel must compute the split's partial sums again
+};

@@ -1,0 +1,349 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+// Launcher of kernels/conv/dense_wgrad_sm90.cuh: weight gradients on Hopper in TF32, bf16, f16 and fp32.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "cuda/wgrad_common.h"
+#include "plan/registry.h"
+
+namespace longconv {
+namespace cuda {
+namespace {
+
+constexpr std::int64_t kThreads = 384, kMmaThreads = 256, kPackers = 4, kMaxCarries = 200;
+constexpr std::int64_t kFewestProducts = 32;  // in fp32: docs/design/numerics.md
+
+/// The kernel's LC_ configuration.
+struct Tile {
+  std::int64_t channels, taps, m_blocks, columns, column_ways, steps, windows, slots, y_stages, splits;
+
+  static Tile read(const Config& c) {
+    return {c.get("channels"), c.get("taps"),    c.get("m"),     c.get("n"), c.get("ways"),
+            c.get("steps"),    c.get("windows"), c.get("slots"), c.get("y"), c.get("splits")};
+  }
+  Config config() const {
+    return Config{{{"channels", channels},
+                   {"taps", taps},
+                   {"m", m_blocks},
+                   {"n", columns},
+                   {"ways", column_ways},
+                   {"steps", steps},
+                   {"windows", windows},
+                   {"slots", slots},
+                   {"y", y_stages},
+                   {"splits", splits}}};
+  }
+  std::int64_t row_ways() const { return 2 / column_ways; }
+  std::int64_t out() const { return columns * column_ways; }
+};
+
+bool is_split(const ConvProblem& p) { return p.dtype == DType::f32 && p.precision == Precision::fp32; }
+
+/// What follows from a problem and a tile; mirrors the constants of the kernel.
+struct Geometry {
+  std::int64_t bytes, planes, step_k, accumulators, tiles, window, slot_bytes, shared_bytes, carry_chunks;
+  bool fits = false;
+
+  Geometry(const ConvProblem& p, const Tile& t)
+      : bytes(size_bytes(p.dtype)),
+        planes(is_split(p) ? 2 : 1),
+        step_k(32 / bytes),
+        accumulators(t.m_blocks * t.columns / 2),
+        tiles(p.groups * ceil_div(p.out_channels_per_group(), t.out()) *
+              ceil_div(p.in_channels_per_group(), t.channels) * ceil_div(p.kernel_size, t.taps)),
+        window((t.steps - 1) * p.stride + (t.taps / t.windows - 1) * p.dilation + 1),
+        carry_chunks(planes == 2 ? 128 : 128 * step_k / t.steps) {
+    const std::int64_t groups = t.out() / 32, parts = groups == 1 ? 4 : groups == 2 ? 2 : 1;
+    const std::int64_t rounds = ceil_div(groups, kPackers), part_steps = t.steps / parts;
+    slot_bytes = t.channels * t.windows * pitch(window) + planes * t.out() * t.steps * bytes;
+    shared_bytes = t.slots * slot_bytes + kPackers * t.y_stages * rounds * 32 * pitch(part_steps) +
+                   (p.has_bias ? parts * t.out() * 8 : 0) + 8 * (2 * t.slots + kPackers * t.y_stages);
+    fits = shared_bytes <= kHopperSharedBytes && t.m_blocks * 64 * t.row_ways() >= t.channels * t.taps &&
+           t.out() % 32 == 0 && t.out() <= 256 && part_steps * bytes % 16 == 0 && t.steps % (2 * step_k) == 0 &&
+           t.slots > t.y_stages && accumulators * planes <= 192 && (accumulators * planes <= 128 || t.out() <= 128) &&
+           carry_chunks > 0 && window * bytes < (std::int64_t{1} << 17);
+  }
+  /// As RowWindow::kPitch.
+  std::int64_t pitch(std::int64_t elements) const { return (round_up(elements * bytes + 15, 16) / 16 | 1) * 16; }
+  std::int64_t carry_bytes(const WgradRanges& ranges) const {
+    const bool needed = ceil_div(ranges.chunks, ranges.splits) > carry_chunks;
+    return needed ? tiles * ranges.splits * kMmaThreads * accumulators * 4 : 0;
+  }
+};
+
+/// The workspace: what every weight gradient has, and the sums that blocks carry.
+struct Workspace {
+  WgradRanges ranges;
+  WgradLayout layout;
+  std::int64_t carry_offset, bytes;
+  Workspace(const ConvProblem& p, const Tile& t)
+      : ranges(p, t.steps, t.splits),
+        layout(p, ranges.splits),
+        carry_offset(layout.workspace_bytes()),
+        bytes(carry_offset + round_up(Geometry(p, t).carry_bytes(ranges), 256)) {}
+};
+
+/// How the kernel reads its operands.
+struct Access {
+  bool gather_x, gather_y, pairs;
+};
+/// Of dense tensors.
+Access access(const ConvProblem& p) {
+  const bool even = p.length_samples % 2 == 0 && p.pad_left % 2 == 0 && (p.kernel_size == 1 || p.dilation % 2 == 0);
+  return {false, false, size_bytes(p.dtype) == 2 && p.stride == 1 && even};
+}
+Access access(const ConvProblem& p, const TensorView& x, const TensorView& y) {
+  const auto strided = [](const TensorView& view) { return view.sizes[2] > 1 && view.strides[2] != 1; };
+  const bool even = reinterpret_cast<std::uintptr_t>(x.data) % 4 == 0 && x.strides[0] % 2 == 0 &&
+                    x.strides[1] % 2 == 0 && p.pad_left % 2 == 0 && (p.kernel_size == 1 || p.dilation % 2 == 0);
+  return {strided(x), strided(y), size_bytes(p.dtype) == 2 && p.stride == 1 && even};
+}
+
+class DenseWgradSm90 final : public CudaKernel {
+ public:
+  std::string_view name() const override { return "dense_wgrad_sm90"; }
+
+  Support supports(const ConvProblem& problem, const Device& device) const override {
+    Support support = supports_wgrad(problem, device);
+    if (!support.ok) return support;
+    if (device.compute_capability != 90) return Support::no("needs compute capability 9.0 (Hopper)");
+    if (problem.dtype == DType::f64) return Support::no("has no kernel for f64");
+    if (is_split(problem) && fewest_products(problem) < kFewestProducts)
+      return Support::no("a gradient of fewer than 32 products is not exact enough in pairs of TF32 numbers");
+    if (problem.batch * ceil_div(problem.out_length(), 16) > 0x7fffffff)
+      return Support::no("more than 2^31 chunks of time");
+    if (WgradLayout::most_splits(problem) == 0)
+      return Support::no("partial sums of one split do not fit the workspace");
+    if (configs(problem, device).empty()) return Support::no("no tile of this problem fits shared memory");
+    return Support::yes();
+  }
+
+  std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
+    std::vector<std::pair<double, Config>> found;
+    const std::int64_t in = problem.in_channels_per_group(), out = problem.out_channels_per_group();
+    for (const std::int64_t ways : {1, 2}) {
+      for (const std::int64_t n : {32, 64, 96, 128, 192, 256}) {
+        if (n * ways > round_up(out, 32) && n * ways > 32) continue;
+        for (const std::int64_t m : {1, 2, 3, 4}) {
+          std::int64_t before = 0;
+          const std::int64_t rows = 64 * m * (2 / ways);
+          for (std::int64_t taps = 1; taps <= std::min(problem.kernel_size, rows); ++taps) {
+            Tile t{};
+            t.m_blocks = m, t.columns = n, t.column_ways = ways;
+            t.taps = ceil_div(problem.kernel_size, ceil_div(problem.kernel_size, taps));  // tiles of equal size
+            if (t.taps == before) continue;
+            before = t.taps;
+            t.channels = ceil_div(in, ceil_div(in, rows / t.taps));
+            if (m > 1 && t.channels * t.taps <= 64 * (m - 1) * (2 / ways)) continue;
+            for (const bool separate : {false, true}) {
+              t.windows = separate ? t.taps : 1;
+              if (separate && (t.taps == 1 || problem.dilation < problem.stride * 16)) continue;
+              add_best_fit(problem, device, t, found);
+            }
+          }
+        }
+      }
+    }
+    return quickest(std::move(found), 12);
+  }
+
+  Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
+    return estimate(problem, Tile::read(config), device);
+  }
+
+  std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
+    return Workspace(problem, Tile::read(config)).bytes;
+  }
+
+  std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
+    const Tile t = Tile::read(config);
+    std::vector<KernelSpec> specs{main_spec(problem, t, access(problem))};
+    if (needs_repair(problem, t)) specs.push_back(wgrad_repair_spec(problem));
+    specs.push_back(reduce_wgrad_spec(problem));
+    return specs;
+  }
+
+  void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
+              const LaunchContext& context) const override {
+    Compiler& compiler = compiler_of(context);
+    const Tile t = Tile::read(config);
+    const Workspace where(problem, t);
+    const WgradPartials partials(where.layout, context.workspace);
+    struct {
+      const void *x, *dy;
+      std::int64_t x_batch, x_channel, x_time, dy_batch, dy_channel, dy_time, length, out_length, pad_left;
+      WgradRanges ranges;
+      WgradPartials partials;
+      void* carry;
+    } p{tensors.x.data,
+        tensors.y.data,
+        tensors.x.strides[0],
+        tensors.x.strides[1],
+        tensors.x.strides[2],
+        tensors.y.strides[0],
+        tensors.y.strides[1],
+        tensors.y.strides[2],
+        problem.length_samples,
+        problem.out_length(),
+        problem.pad_left,
+        where.ranges,
+        partials,
+        static_cast<char*>(context.workspace) + where.carry_offset};
+    const bool repair = needs_repair(problem, t);
+    if (repair) clear_wgrad_flags(compiler, device, where.layout, context.workspace, context.stream);
+    const KernelSpec spec = main_spec(problem, t, access(problem, tensors.x, tensors.y));
+    LaunchShape shape;
+    shape.blocks = Geometry(problem, t).tiles * where.ranges.splits;
+    shape.threads = static_cast<int>(kThreads);
+    shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
+    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
+    if (repair)
+      launch_wgrad_repair(compiler, problem, device, tensors, where.ranges, where.layout, context.workspace,
+                          context.stream);
+    launch_reduce_wgrad(compiler, problem, device, tensors, where.layout, context.workspace, context.stream);
+  }
+
+ private:
+  /// 16-bit operands are exact; they need a repair where zeros stand for samples or steps that do not exist.
+  static bool needs_repair(const ConvProblem& p, const Tile& t) {
+    return p.dtype == DType::f32 || p.pad_left > 0 || p.pad_right > 0 || p.out_length() % t.steps != 0;
+  }
+
+  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, const Access& access) {
+    KernelSpec spec;
+    spec.file = "conv/dense_wgrad_sm90.cuh";
+    spec.entry = "longconv_dense_wgrad_sm90";
+    const std::int64_t element = is_split(problem)              ? 3
+                                 : problem.dtype == DType::f32  ? 0
+                                 : problem.dtype == DType::bf16 ? 1
+                                                                : 2;
+    spec.dynamic_shared_bytes = Geometry(problem, t).shared_bytes;
+    // Packers beside 192 sums have 40 registers and may spill a word or two between chunks.
+    spec.allow_local_memory = Geometry(problem, t).accumulators * Geometry(problem, t).planes > 128;
+    spec.defines = {{"LC_ELEMENT", element},
+                    {"LC_GROUPS", problem.groups},
+                    {"LC_IN_CHANNELS", problem.in_channels_per_group()},
+                    {"LC_OUT_CHANNELS", problem.out_channels_per_group()},
+                    {"LC_KERNEL_SIZE", problem.kernel_size},
+                    {"LC_STRIDE", problem.stride},
+                    {"LC_DILATION", problem.dilation},
+                    {"LC_PAD", std::int64_t{pad_code(problem)}},
+                    {"LC_BIAS", std::int64_t{problem.has_bias}},
+                    {"LC_GATHER_X", std::int64_t{access.gather_x}},
+                    {"LC_GATHER_Y", std::int64_t{access.gather_y}},
+                    {"LC_PAIRS", std::int64_t{access.pairs}},
+                    {"LC_TILE_CHANNELS", t.channels},
+                    {"LC_TAPS", t.taps},
+                    {"LC_M_BLOCKS", t.m_blocks},
+                    {"LC_COLUMNS", t.columns},
+                    {"LC_COLUMN_WAYS", t.column_ways},
+                    {"LC_STEPS", t.steps},
+                    {"LC_WINDOWS", t.windows},
+                    {"LC_SLOTS", t.slots},
+                    {"LC_Y_STAGES", t.y_stages},
+                    {"LC_SHARED_BYTES", spec.dynamic_shared_bytes}};
+    return spec;
+  }
+
+  /// Chunks of several lengths in the deepest rings that fit, the two best of them, and as many splits as fill the GPU
+  /// and fit the workspace.
+  static void add_best_fit(const ConvProblem& problem, const Device& device, Tile t,
+                           std::vector<std::pair<double, Config>>& found) {
+    std::vector<std::pair<double, Config>> fitting;
+    for (const std::int64_t row_bytes : {512, 384, 256, 192, 128, 64}) {
+      t.steps = row_bytes / size_bytes(problem.dtype);
+      for (const auto& [slots, stages] :
+           {std::pair<std::int64_t, std::int64_t>{6, 4}, {4, 3}, {4, 2}, {3, 2}, {2, 1}}) {
+        t.slots = slots, t.y_stages = stages;
+        if (!Geometry(problem, t).fits) continue;
+        if (choose_splits(problem, device, t)) fitting.emplace_back(estimate(problem, t, device).seconds, t.config());
+        break;
+      }
+    }
+    std::stable_sort(fitting.begin(), fitting.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (std::size_t i = 0; i < std::min<std::size_t>(fitting.size(), 2); ++i) found.push_back(std::move(fitting[i]));
+  }
+
+  /// One wave of blocks or a few, as full as they get. False if not even one split fits the workspace.
+  static bool choose_splits(const ConvProblem& problem, const Device& device, Tile& t) {
+    const Geometry g(problem, t);
+    const std::int64_t sms = std::max(device.sm_count, 1);
+    const auto fits = [&](std::int64_t splits) {
+      t.splits = splits;
+      return Workspace(problem, t).bytes <= kMaxWgradWorkspaceBytes;
+    };
+    // At most kMaxCarries sums of a split are added up (docs/design/numerics.md).
+    const std::int64_t chunks = problem.batch * ceil_div(problem.out_length(), t.steps);
+    const std::int64_t fewest = ceil_div(chunks, kMaxCarries * g.carry_chunks);
+    if (!fits(fewest)) return false;
+    std::int64_t best = fewest;
+    const auto time_of = [&](std::int64_t splits) {  // of a block, in blocks of one split
+      return static_cast<double>(ceil_div(g.tiles * splits, sms)) / static_cast<double>(splits);
+    };
+    double least = time_of(fewest) * (1 + 0.02 * static_cast<double>(ceil_div(g.tiles * fewest, sms)));
+    for (std::int64_t waves = 1; waves <= 4; ++waves) {
+      std::int64_t splits = std::max(fewest, waves * sms / g.tiles);
+      while (splits > fewest && !fits(splits)) --splits;
+      const double cost = time_of(splits) * (1 + 0.02 * static_cast<double>(waves));
+      if (cost < least) least = cost, best = splits;
+    }
+    t.splits = best;
+    return true;
+  }
+
+  /// Cost model, not fitted to a measurement yet: the longest of moving bytes, multiplying, shared memory and packing,
+  /// plus a part of the others for what does not overlap.
+  static Estimate estimate(const ConvProblem& p, const Tile& t, const Device& device) {
+    const Geometry g(p, t);
+    const Rates rates(device);
+    const Workspace where(p, t);
+    const double clock = 0.9 * (device.clock_hz > 0 ? device.clock_hz : 1.5e9), sms = std::max(device.sm_count, 1);
+    const auto real = [](std::int64_t value) { return static_cast<double>(value); };
+    const double products = g.planes == 2 ? 3 : 1;
+    // Cycles of a multiprocessor for one k-step of a block.
+    const double blocks_n = real(2 * t.m_blocks);
+    const double multiply = blocks_n * real(t.columns) / 2 * products;
+    const std::int64_t conflicts = std::gcd(p.stride, std::int64_t{4});
+    const double a_loads = (g.bytes == 4 || access(p).pairs ? 4 : 8) * real(g.bytes == 4 ? conflicts : 1);
+    const double row_bytes =
+        real(t.channels * t.windows) * real(g.window) * real(g.bytes) / real(t.steps) * real(g.step_k);
+    const double y_bytes = real(t.out()) * 32;
+    const double shared =
+        blocks_n * (a_loads * 4 + real(t.columns) / 4 * products) + (row_bytes + y_bytes * (2 + real(g.planes))) / 128;
+    const double a_instructions = g.planes == 2 ? 40 : g.bytes == 4 ? 12 : access(p).pairs ? 6 : 14;
+    const double pack_instructions = (g.bytes == 2 ? 20 : g.planes == 2 ? 60 : 30) + (p.has_bias ? 10 : 0);
+    const double issue = blocks_n * a_instructions + real(t.out()) * 2 / 32 * pack_instructions / 2;
+    const double copies = (real(t.channels * t.windows) + real(t.out())) * 8 * real(g.step_k) / real(t.steps);
+    const double cycles = std::max({multiply * 1.1, shared * 1.15, issue * 1.2, copies});
+    const double chunks = real(ceil_div(where.ranges.chunks, where.ranges.splits));
+    const double waves = std::ceil(real(g.tiles * where.ranges.splits) / sms);
+    const double block = chunks * real(t.steps) / real(g.step_k) * cycles / clock;
+    Estimate e;
+    e.flops = 2 * real(where.ranges.chunks * t.steps) * real(g.tiles) * real(64 * t.m_blocks * t.row_ways()) *
+              real(t.out()) * products;
+    const double x_bytes = real(p.batch * p.in_channels) * real(p.length_samples) * real(g.bytes);
+    const double dy_bytes = real(p.batch * p.out_channels) * real(p.out_length()) * real(g.bytes);
+    const double sums = real(where.layout.workspace_bytes());
+    e.bytes = x_bytes + dy_bytes + sums;
+    const double memory = (x_bytes + dy_bytes) / rates.bytes_per_second;
+    const double l2 = real(g.tiles) * real(where.ranges.chunks) * (row_bytes + y_bytes) * real(t.steps) /
+                      real(g.step_k) / (1.6 * rates.bytes_per_second) *
+                      (waves * sms / real(g.tiles * where.ranges.splits));
+    const double compute = waves * block;
+    const double longest = std::max({memory, l2, compute});
+    e.seconds = longest + 0.1 * (memory + l2 + compute - longest) + 2 * sums / rates.bytes_per_second + 10e-6;
+    if (t.y_stages < 2) e.seconds *= 1.3;  // loads wait for packing
+    return e;
+  }
+};
+
+}  // namespace
+}  // namespace cuda
+
+const Kernel& dense_wgrad_sm90() {
+  static const cuda::DenseWgradSm90 kernel;
+  return kernel;
+}
+
+}  // namespace longconv

@@ -1,0 +1,80 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+#include "cuda/hopper_estimate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "cuda/dense_fprop_common.h"
+
+namespace longconv::cuda {
+namespace {
+
+// Cycles.
+constexpr double kBlock = 1710;        // to finish 16 rows by N columns: waits, addresses, weights' scales
+constexpr double kStagePiece = 690;    // until the copy engine has read a piece of a block and the next may be staged
+constexpr double kStageByte = 0.45;    // of a row of the block
+constexpr double kExchange = 6;        // of a column, where lanes exchange them into sectors
+constexpr double kEnds = 480;          // the ragged ends of a block's rows
+constexpr double kEdgeColumn = 15;     // of a block that plain stores write element by element
+constexpr double kLoad = 1750;         // latency of a bulk load from memory that is busy
+constexpr double kLoadByte = 0.145;    // a multiprocessor's share of its bandwidth
+constexpr double kWeightShare = 0.15;  // of a byte from memory, that a byte of weights costs
+constexpr double kWeightLoad = 2000;   // the same for L2
+
+/// The part of a block's tiles at a row's edge, in the block that has most of them: it takes every `blocks`-th tile.
+double edge_share(const HopperWork& w, double blocks) {
+  if (w.store == HopperStore::direct || w.store == HopperStore::whole) return 0;
+  const std::int64_t common = std::gcd(w.tiles_per_row, std::max<std::int64_t>(1, static_cast<std::int64_t>(blocks)));
+  const auto period = static_cast<double>(w.tiles_per_row / common);
+  const bool both = (w.store == HopperStore::windows || w.store == HopperStore::sectors) && common == 1 &&
+                    w.tiles_per_row > 1;  // first and last
+  return std::min(1.0, (both ? 2 : 1) / period);
+}
+
+}  // namespace
+
+Estimate hopper_estimate(const HopperWork& w, const Device& device) {
+  const Rates rates(device);
+  const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
+  const auto passes = static_cast<double>(w.passes), slots = static_cast<double>(w.slots);
+  const double items = w.tiles * (w.x_is_resident ? 1 : passes), blocks = std::min<double>(items, device.sm_count);
+  // Of all tiles together, on one multiprocessor.
+  const double share = w.tiles / (device.sm_count * clock);
+
+  const bool ragged = w.store == HopperStore::ends;        // sectors written in two halves
+  const bool scattered = w.store == HopperStore::sectors;  // 32 bytes of 8 rows at a time
+  Estimate e;
+  e.bytes = w.x_bytes + w.y_bytes * (ragged ? 1.26 : scattered ? 1.1 : 1.0);
+  e.flops = w.flops;
+  // Weights come from L2, but by the same ways.
+  const double memory = 0.85 * (e.bytes + kWeightShare * w.tiles * passes * w.weight_bytes) / rates.bytes_per_second;
+
+  const auto columns = static_cast<double>(w.columns);
+  double store = kBlock + kEdgeColumn * columns * edge_share(w, blocks);
+  if (w.store == HopperStore::sectors) store += kExchange * columns;
+  if (w.store != HopperStore::direct && w.store != HopperStore::sectors)
+    store += 16 / static_cast<double>(w.stage_rows) * kStagePiece +
+             kStageByte * columns * static_cast<double>(w.element_bytes);
+  if (w.store == HopperStore::ends) store += kEnds;
+  const double group = std::max(w.product_cycles, w.product_cycles / 2 + w.group_latency) + w.promote_cycles;
+  const double multiply = share * passes * (w.groups * group + static_cast<double>(w.blocks) * store);
+
+  const double units = share * (w.x_is_resident ? 1 : passes) * w.units / static_cast<double>(w.packers);
+  double pack = units * w.unit_cycles;
+  // Slots become free in the last pass only.
+  if (w.x_is_resident) pack += 0.35 * (1 - 1 / passes) * multiply;
+  const double load =
+      units * (kLoad + kLoadByte * static_cast<double>(w.raw_bytes)) / static_cast<double>(w.raw_stages);
+  const double weights = share * passes * w.weight_bytes * kWeightLoad / static_cast<double>(w.ring_bytes);
+
+  // They overlap, but not perfectly: the second longest still shows. Tiles come in whole rounds.
+  const auto cube = [](double v) { return v * v * v; };
+  const double together = std::cbrt(cube(memory) + cube(multiply) + cube(pack) + cube(load) + cube(weights));
+  const double coupling = 1 + (w.x_is_resident ? 0.08 : 0.165) / std::max(1.0, slots - 1);
+  const double rounds = std::ceil(items / device.sm_count) * device.sm_count / items;
+  e.seconds = together * coupling * rounds + kLaunchSeconds;
+  return e;
+}
+
+}  // namespace longconv::cuda

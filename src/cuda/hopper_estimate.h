@@ -1,0 +1,71 @@
+// Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
+/// The cost model of the two Hopper kernels: what one multiprocessor's roles (multiply and store, pack, load) do for a
+/// tile, and from that the time of a launch. Constants: fitted to configs timed on an H100 (docs/design/gpu-engine.md).
+#pragma once
+
+#include <cstdint>
+
+#include "longconv/plan.h"
+
+namespace longconv::cuda {
+
+/// How rows of y leave (kernels/tile/store_rows.cuh).
+enum class HopperStore : std::uint8_t { windows, sectors, ends, direct, whole };
+
+/// Cycles are of one multiprocessor's clock.
+struct HopperWork {
+  // The launch.
+  double x_bytes = 0, y_bytes = 0, flops = 0;  ///< x: each sample once
+  double tiles = 0;                            ///< of all (batch, group) rows
+  std::int64_t tiles_per_row = 1;
+  std::int64_t passes = 1;     ///< over output channels
+  bool x_is_resident = false;  ///< packed once for all passes
+
+  // Multiplying, for one pass over one tile.
+  double groups = 0;          ///< of wgmma, each waited for
+  double product_cycles = 0;  ///< of a group in the tensor cores, for both warpgroups
+  double group_latency = 0;   ///< from issue to release, beyond the products: hides behind the other warpgroup's
+  double promote_cycles = 0;  ///< after each group
+
+  // Storing, for one pass over one tile: blocks of 16 rows by `columns` that each warp finishes.
+  HopperStore store = HopperStore::windows;
+  std::int64_t blocks = 1, columns = 0, element_bytes = 4, stage_rows = 4;
+
+  // Packing, for one pass over one tile's x.
+  double units = 0;             ///< what is packed at a time
+  double unit_cycles = 0;       ///< of the packers that do it
+  std::int64_t packers = 1;     ///< units in work at a time
+  std::int64_t raw_stages = 1;  ///< loads under way for each of them
+  std::int64_t raw_bytes = 0;   ///< of a load
+  std::int64_t slots = 2;
+
+  // Weights from L2.
+  double weight_bytes = 0;      ///< for one pass over one tile; 0: they stay in shared memory
+  std::int64_t ring_bytes = 1;  ///< shared memory that they stream through
+};
+
+/// What follows from a launcher's Tile and Geometry alike.
+template <class Problem, class Tile, class Geometry>
+HopperWork hopper_work(const Problem& problem, const Tile& t, const Geometry& g) {
+  HopperWork w;
+  w.element_bytes = size_bytes(problem.dtype);
+  const auto bytes = static_cast<double>(w.element_bytes), batch = static_cast<double>(problem.batch);
+  w.x_bytes = batch * static_cast<double>(problem.in_channels) * static_cast<double>(problem.length_samples) * bytes;
+  w.y_bytes = batch * static_cast<double>(problem.out_channels) * static_cast<double>(problem.out_length()) * bytes;
+  w.tiles_per_row = (problem.out_length() + g.step - 1) / g.step;
+  w.tiles = batch * static_cast<double>(problem.groups) * static_cast<double>(w.tiles_per_row);
+  w.passes = g.passes;
+  w.x_is_resident = t.resident != 0;
+  const bool aligned = problem.out_length() * w.element_bytes % 16 == 0;
+  w.store = !t.full   ? t.stage_rows > 0 ? HopperStore::windows : HopperStore::sectors
+            : aligned ? problem.phases > 1 ? HopperStore::whole : HopperStore::direct
+                      : HopperStore::ends;
+  w.stage_rows = t.stage_rows > 0 ? t.stage_rows : 4;
+  w.raw_stages = t.raw_stages;
+  w.slots = t.slots;
+  return w;
+}
+
+Estimate hopper_estimate(const HopperWork& work, const Device& device);
+
+}  // namespace longconv::cuda
