@@ -297,8 +297,9 @@ class DenseSm80 final : public CudaKernel {
     }
     spec.dynamic_shared_bytes = Geometry(problem, t).shared_bytes;
     spec.defines.push_back({"LC_SHARED_BYTES", spec.dynamic_shared_bytes});
-    // 255 registers: ptxas keeps a few words of the position in the sequence in memory, outside the products.
-    spec.allow_local_memory = splits(problem);
+    // 255 registers: ptxas keeps a few words of the position in the sequence in memory, outside the products; with many
+    // phases also a few of their addresses.
+    spec.allow_local_memory = splits(problem) || problem.phases > 8;
     return spec;
   }
 };
