@@ -144,8 +144,15 @@ class Direct final : public CudaKernel {
                          static_cast<double>(ceil_div(problem.out_length(), config.get("time")));
     const double busy = std::min(1.0, tiles / device.sm_count);
     // Each phase writes elements of sectors that it shares with the others.
-    const double memory = problem.phases == 1 ? 1.5 : 3;
-    e.seconds = std::max(e.bytes / Rates(device).bytes_per_second * memory, e.flops / (peak * tile * busy)) + 5e-6;
+    const double memory = e.bytes / Rates(device).bytes_per_second * (problem.phases == 1 ? 1.5 : 3);
+    // Samples are staged one by one, TF32 rounded on the way.
+    const auto batch = static_cast<double>(problem.batch);
+    const double elements =
+        batch * static_cast<double>(problem.in_channels) * static_cast<double>(problem.length_samples) * out_tiles +
+        batch * static_cast<double>(problem.out_channels) * static_cast<double>(problem.out_length());
+    const bool rounds = asked.dtype == DType::f32 && asked.precision == Precision::tf32;
+    const double staging = elements * (rounds ? 0.82 : 0.56) / (clock * device.sm_count);
+    e.seconds = std::max({memory, staging, e.flops / (peak * tile)}) / busy + 5e-6;
     return e;
   }
   std::int64_t workspace_bytes(const ConvProblem&, const Config&, const Device&) const override { return 0; }
