@@ -73,14 +73,14 @@ template <class G> struct WgradStage {
         const int pair = from.channel0 + channel + j;
         const int64_t sample = padded_index<G::kPad>(from.first + element + static_cast<int64_t>(pair % G::kKernel) * G::kDilation, p.length);
         x[unit][j] = (Bits)load_streamed_or_zero(from.x + pair / G::kKernel * p.x_channel + sample * x_time,
-                                           u.exists && sample >= 0 && from.count > 0 && channel + j < from.channels);
+                                           u.exists && sample >= 0 && from.steps > 0 && channel + j < from.channels);
       }
     } else {
       bool exists = static_cast<uint32_t>(element - from.begin) < static_cast<uint32_t>(from.count);
       int64_t offset = (from.first + element) * x_time;
       if constexpr (G::kPad >= Pad::reflect) {
         const int64_t sample = padded_index<G::kPad>(from.first + element, p.length);
-        exists = sample >= 0 && from.count > 0;
+        exists = sample >= 0 && from.steps > 0;  // also where the whole window lies in the padding
         offset = sample * x_time;
       }
       exists = exists && u.exists;

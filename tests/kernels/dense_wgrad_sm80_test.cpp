@@ -27,6 +27,14 @@ TEST_F(DenseWgradSm80, EveryConfig) {
   }
 }
 
+// The last steps' samples for the last taps are all padding.
+TEST_F(DenseWgradSm80, WindowsBehindTheSignal) {
+  for (const char* rest :
+       {"bf16 p12 reflect", "f32 tf32 p12 circular", "f16 p12 replicate", "f32 p12 reflect", "bf16 p12"})
+    expect_right(std::string("n1 c33->40 l53 k13 ") + rest);
+  expect_right("n1 c3->40 l53 k13 p12 reflect bf16");
+}
+
 TEST_F(DenseWgradSm80, StridesDilationsAndPaddingModes) {
   for (const char* rest : {"bf16 c16->20 l900 k3 s3 d4 p(5,0)", "f32 c1->70 l900 k11 s5 d2 p8",
                            "bf16 c3->80 l500 k31 p15 reflect", "f32 tf32 c4->66 l700 k15 p7 bias",
