@@ -49,6 +49,13 @@ std::int64_t store_code(const PolyphaseProblem& problem, bool full, bool aligned
   return problem.phases == 1 ? kDirect : kWhole;
 }
 
+Support supports_split(const PolyphaseProblem& problem) {
+  const std::int64_t products = problem.in_channels_per_group() * (problem.kernel_size / problem.period());
+  if (products >= kFewestSplitProducts) return Support::yes();
+  return Support::no("a sum of fewer than " + std::to_string(kFewestSplitProducts) +
+                     " products is not exact enough in two f16 planes");
+}
+
 std::vector<std::int64_t> tap_groups(const PolyphaseProblem& problem, std::initializer_list<std::int64_t> sizes) {
   const std::int64_t taps = problem.kernel_size, period = problem.period();
   std::vector<std::int64_t> groups{taps};

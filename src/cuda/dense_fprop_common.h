@@ -54,6 +54,10 @@ inline double narrow_rate(std::int64_t columns) {
 }
 /// Store of kernels/tile/store_rows.cuh. aligned: the output's rows begin on 16-byte boundaries.
 std::int64_t store_code(const PolyphaseProblem& problem, bool full, bool aligned, std::int64_t stage_rows);
+/// Fewest products of a sum that two f16 planes compute within c(n) (docs/design/numerics.md).
+constexpr std::int64_t kFewestSplitProducts = 16;
+/// Refuses fp32 sums of fewer; ok otherwise.
+Support supports_split(const PolyphaseProblem& problem);
 /// Taps that a group may have, most first: all, or an even part of them, of whole periods, of about each
 /// of `sizes`.
 std::vector<std::int64_t> tap_groups(const PolyphaseProblem& problem, std::initializer_list<std::int64_t> sizes);

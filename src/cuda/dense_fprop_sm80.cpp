@@ -95,6 +95,8 @@ class DenseSm80 final : public CudaKernel {
     if (!support.ok) return support;
     if (device.compute_capability < 80) return Support::no("needs compute capability 8.0 or newer");
     if (problem.dtype == DType::f64) return Support::no("multiplies fp32, TF32, bf16 and f16 only");
+    if (splits(PolyphaseProblem(problem))) support = supports_split(PolyphaseProblem(problem));
+    if (!support.ok) return support;
     if (WarpTile(PolyphaseProblem(problem)).slices == 0)
       return Support::no("holds accumulators for 16 phases of dx, in fp32 for 12: the stride is larger");
     if (configs(problem, device).empty()) return Support::no("no tile of this problem fits shared memory");

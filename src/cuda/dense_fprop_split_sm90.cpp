@@ -91,6 +91,8 @@ class DenseSplitSm90 final : public CudaKernel {
     if (!support.ok) return support;
     if (device.compute_capability != 90) return Support::no("needs compute capability 9.0 (Hopper)");
     if (problem.dtype != DType::f32 || problem.precision != Precision::fp32) return Support::no("multiplies fp32 only");
+    support = supports_split(PolyphaseProblem(problem));
+    if (!support.ok) return support;
     if (configs(problem, device).empty()) return Support::no("no tile of this problem fits shared memory");
     return Support::yes();
   }

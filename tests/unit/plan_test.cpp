@@ -231,5 +231,16 @@ TEST(HostDevice, EnvironmentLowersButNeverRaisesTheIsa) {
   EXPECT_EQ(code_of([] { Device::host_cpu(1); }), ErrorCode::invalid_value);
 }
 
+// The bound of so short a sum, n + 2, has no room for the error of a split operand.
+TEST(Plan, SumsOfFewProductsAreNotSplitIntoPlanes) {
+  for (const char* text : {"fprop n1 c4->8 l1000 k4 s3 p2 d2 g4 f32", "dgrad n1 c4->8 l1000 k4 s3 p2 d2 g4 f32",
+                           "fprop n16 c1->512 l480000 k10 s5 f32"}) {
+    for (const char* gpu : {"h100", "a100"}) {
+      const Plan plan = make_plan(ConvProblem::parse(text), Device::known(gpu));
+      EXPECT_EQ(plan.chosen.kernel->name().rfind("direct", 0), 0U) << plan.to_string();
+    }
+  }
+}
+
 }  // namespace
 }  // namespace longconv
