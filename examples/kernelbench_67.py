@@ -2548,7 +2548,10 @@ LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, float e
       extremes.merge({load_shared_f32(exchange + 8 * i), load_shared_u32(exchange + 8 * i + 4)});
   }
   const SlotScale scale(extremes, least_exponent(C::kInChannels * static_cast<int64_t>(kKernel / C::kPeriod)));
-  if (scale.scale != expected) share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
+  if (scale.scale != expected) {
+    __syncwarp();  // lanes beyond the last position write what others write
+    share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
+  }
   return scale;
 }
 
@@ -4182,7 +4185,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_107d10848e79",
+        name="longconv_conv1d_3f460e713fd8",
         cpp_sources=declaration,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward"],

@@ -206,7 +206,10 @@ LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, float e
       extremes.merge({load_shared_f32(exchange + 8 * i), load_shared_u32(exchange + 8 * i + 4)});
   }
   const SlotScale scale(extremes, least_exponent(C::kInChannels * static_cast<int64_t>(kKernel / C::kPeriod)));
-  if (scale.scale != expected) share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
+  if (scale.scale != expected) {
+    __syncwarp();  // lanes beyond the last position write what others write
+    share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
+  }
   return scale;
 }
 

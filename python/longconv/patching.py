@@ -28,7 +28,7 @@ _DTYPES = (
     torch.complex128,
     torch.int64,
 )
-_DEVICES = ("cpu", "meta")
+_DEVICES = ("cpu", "cuda", "meta")
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,8 @@ def _reason_to_leave(module: nn.Module) -> str | None:
     for name, tensor in module.named_parameters():
         if tensor.dtype not in _DTYPES:
             return f"no kernel for {tensor.dtype} ({name})"
+        if tensor.device.type == "cuda" and not tensor.dtype.is_floating_point:
+            return f"no CUDA kernel for {tensor.dtype} ({name})"
         if tensor.device.type not in _DEVICES:
             return f"no engine for device {tensor.device} ({name})"
     return None

@@ -131,14 +131,6 @@ def test_opcheck() -> None:
 
 
 @pytest.mark.real_gpu
-def test_the_data_gradient_says_that_it_does_not_exist_yet() -> None:
-    x = torch.randn(1, 16, 100, device=DEVICE, requires_grad=True)
-    y = longconv.Conv1d(16, 16, 3, device=DEVICE)(x)
-    with pytest.raises(NotImplementedError, match="no CUDA kernels for longconv::"):
-        y.sum().backward()
-
-
-@pytest.mark.real_gpu
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.int64])
 def test_other_types_are_refused(dtype: torch.dtype) -> None:
     x, w = torch.ones(1, 4, 50, device=DEVICE, dtype=dtype), torch.ones(4, 4, 3, device=DEVICE, dtype=dtype)

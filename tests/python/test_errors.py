@@ -232,12 +232,6 @@ def test_layers_find_bad_numbers_when_called(keywords):
             module(4, 6, 3, **keywords)(t(*X))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_is_refused_in_one_sentence():
-    with pytest.raises(NotImplementedError, match="CUDA"):
-        conv1d(t(*X).cuda(), t(*W).cuda())
-
-
 def test_devices_must_agree():
     with pytest.raises(RuntimeError, match="device"):
         conv1d(t(*X), torch.ones(W, device="meta"))

@@ -227,17 +227,6 @@ def test_conj_and_neg_bits_are_seen():
 # --- devices ----------------------------------------------------------------------------------------------------------
 
 
-def test_cuda_passes_without_kernels_refuse_in_one_clear_sentence():
-    """The refusal itself, reached as a CUDA tensor would reach it."""
-    if not hasattr(ops.fprop.default, "redispatch"):
-        pytest.skip("before PyTorch 2.0 an operator has no redispatch()")
-    cuda = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
-    with pytest.raises(NotImplementedError, match=r"longconv has no CUDA kernels for longconv::dgrad yet"):
-        ops.dgrad.default.redispatch(cuda, X, W, X.shape[2], *PLAIN, "follow")
-    with pytest.raises(RuntimeError, match="same device"):
-        ops.dgrad.default.redispatch(cuda, X, W.to("meta"), X.shape[2], *PLAIN, "follow")
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
 def test_a_missing_gpu_is_said_with_what_to_do():
     if not hasattr(ops.fprop.default, "redispatch"):
