@@ -45,7 +45,7 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   const bool ragged = w.store == HopperStore::ends;        // sectors written in two halves
   const bool scattered = w.store == HopperStore::sectors;  // 32 bytes of 8 rows at a time
   Estimate e;
-  e.bytes = w.x_bytes + w.y_bytes * (ragged ? 1.26 : scattered ? 1.1 : 1.0);
+  e.bytes = w.x_bytes + w.y_bytes * (ragged ? 1.26 : scattered ? 1.2 : 1.0);
   e.flops = w.flops;
   // Weights come from L2, but by the same ways.
   const double memory = 0.85 * (e.bytes + kWeightShare * w.tiles * passes * w.weight_bytes) / rates.bytes_per_second;
