@@ -14,6 +14,12 @@ from longconv.bench.table import milliseconds
 
 _HEADING = ("case", "problem", "ms: ours, cuDNN", "ratio", "x copy", "of roofline", "extra MiB", "error x 1e6")
 DENSE_CHANNELS = 16
+_TITLES = {
+    "fprop": "Forward",
+    "dgrad": "Gradient of the signal",
+    "wgrad": "Gradient of the weight",
+    "transposed": "Transposed convolution",
+}
 
 
 def is_dense(problem: Problem) -> bool:
@@ -27,7 +33,7 @@ def markdown(group: Sequence[Record]) -> str:
     for name in PASSES:
         of_pass = [record for record in group if pass_of(record) == name]
         if measured(of_pass):
-            parts.append(_table(of_pass))
+            parts.append(f"{_TITLES[name]}:\n\n{_table(of_pass)}")
     return "\n\n".join([*parts, _notes(group)])
 
 
@@ -57,7 +63,7 @@ def _cells(numbers: Numbers) -> tuple[str, ...]:
         "" if copy is None else f"{ours['median'] / copy:.2f}",
         f"{roof['ours_fraction']:.2f}",
         ", ".join(_mebibytes(numbers[key]) for key in ("extra_bytes_ours", "extra_bytes_pytorch")),
-        ", ".join(_error(numbers[key]) for key in ("error_ours", "error_pytorch")),
+        _errors(numbers["error_ours"], numbers["error_pytorch"]),
     )
 
 
@@ -71,8 +77,9 @@ def _mebibytes(value: int | None) -> str:
     return "?" if value is None else f"{value / 2**20:.1f}" if value < 10 << 20 else f"{value / 2**20:.0f}"
 
 
-def _error(value: float | None) -> str:
-    return "?" if value is None else f"{value * 1e6:.3g}"
+def _errors(*values: float | None) -> str:
+    """Empty where no reference was made."""
+    return ", ".join(f"{value * 1e6:.3g}" for value in values if value is not None)
 
 
 def _notes(group: Sequence[Record]) -> str:
