@@ -50,6 +50,7 @@ struct Arguments {
   int jobs = 1;
   int configs = 0;  ///< of a kernel and problem, best first; 0: all
   bool verbose = false;
+  bool thin = false;  ///< the default list: see kEverywhere
 };
 
 /// Shapes that reach every family: long and strided, few channels, many channels, odd sizes, depthwise, grouped.
@@ -61,6 +62,11 @@ const char* const kShapes[] = {"n64 c64->128 l524280 k3 s3 d4", "n16 c256->256 l
                                "n8 c4096->4096 l8192 k4 g4096", "n8 c512->512 l65536 k3 g32",
                                "n1 c1->1 l16777216 k4097",      "n2 c40->40 l10007 k7 p3 reflect gelu residual"};
 const char* const kTypes[] = {"f32", "f32 tf32", "bf16", "f16", "f64"};
+
+/// Gradients that are compiled for every architecture; the others for those that have kernels of their own: on the rest they
+/// are sm_80's, and what differs is seen in the forward passes.
+const char* const kEverywhere = "n64 c64->128 l524280 k3 s3 d4";
+bool has_own_kernels(const Target& target) { return target.arch == 80 || target.arch == 90; }
 
 std::vector<std::string> default_problems() {
   std::vector<std::string> problems;
@@ -130,6 +136,9 @@ std::vector<Case> collect_cases(const Arguments& arguments, const std::vector<st
     for (const std::string& text : arguments.problems) {
       const ConvProblem problem = ConvProblem::parse(text);
       problem.validate();
+      if (arguments.thin && problem.pass != Pass::fprop && !has_own_kernels(target) &&
+          text.find(kEverywhere) == std::string::npos)
+        continue;
       for (const Kernel* kernel : all_kernels()) {
         const auto* cuda_kernel = dynamic_cast<const CudaKernel*>(kernel);
         if (cuda_kernel == nullptr || !cuda_kernel->supports(problem, device).ok) continue;
@@ -306,7 +315,8 @@ Arguments parse_arguments(int argc, char** argv) {
       throw Error(ErrorCode::invalid_value, "unknown option " + option);
     }
   }
-  if (arguments.problems.empty()) arguments.problems = default_problems();
+  arguments.thin = arguments.problems.empty();
+  if (arguments.thin) arguments.problems = default_problems();
   return arguments;
 }
 

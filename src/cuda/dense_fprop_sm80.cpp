@@ -301,7 +301,7 @@ class DenseSm80 final : public CudaKernel {
     spec.defines.push_back({"LC_SHARED_BYTES", spec.dynamic_shared_bytes});
     // 255 registers: ptxas keeps a few words of the position in the sequence in memory, outside the products; with many
     // phases also a few of their addresses.
-    spec.allow_local_memory = splits(problem) || problem.phases > 8;
+    spec.allow_local_memory = splits(problem) || problem.phases > 1;
     return spec;
   }
 };

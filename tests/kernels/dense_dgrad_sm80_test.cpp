@@ -41,7 +41,7 @@ TEST_F(DenseDgradSm80, PaddingModes) {
 }
 
 TEST_F(DenseDgradSm80, GroupsResidualsAndLayouts) {
-  for (const char* rest : {"bf16 c40->34 l328 k3 g2 p1 bias residual", "f32 c70->20 l333 k3 s2 g2 p1",
+  for (const char* rest : {"bf16 c40->34 l328 k3 g2 p1 bias residual", "f32 c70->40 l333 k3 s2 g2 p1",
                            "f32 tf32 c40->17 l302 k2 s4 residual"}) {
     for (const Layout layout : {Layout::contiguous, Layout::sliced}) {
       Trial trial = make(std::string("n2 ") + rest);
@@ -49,7 +49,7 @@ TEST_F(DenseDgradSm80, GroupsResidualsAndLayouts) {
       expect_right(trial);
     }
   }
-  Trial repeated = make("n2 f32 c70->20 l333 k3 s2 g2 p1");  // as the gradient of a sum is
+  Trial repeated = make("n2 f32 c70->40 l333 k3 s2 g2 p1");  // as the gradient of a sum is
   repeated.layout = Layout::expanded_all;
   expect_right(repeated);
 }

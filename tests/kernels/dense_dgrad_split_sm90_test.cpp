@@ -33,7 +33,7 @@ TEST_F(DenseDgradSplitSm90, PaddingModes) {
 }
 
 TEST_F(DenseDgradSplitSm90, GroupsResidualsAndLayouts) {
-  for (const char* rest : {"c140->34 l328 k3 g2 p1 bias residual", "c70->20 l333 k3 s2 g2 p1"}) {
+  for (const char* rest : {"c140->34 l328 k3 g2 p1 bias residual", "c70->40 l333 k3 s2 g2 p1"}) {
     for (const Layout layout : {Layout::contiguous, Layout::sliced}) {
       Trial trial = make(std::string("n2 f32 ") + rest);
       trial.layout = layout;
