@@ -219,7 +219,8 @@ class DenseWgradSm90 final : public CudaKernel {
                                  : problem.dtype == DType::bf16 ? 1
                                                                 : 2;
     spec.dynamic_shared_bytes = Geometry(problem, t).shared_bytes;
-    // Packers beside 192 sums have 40 registers and may spill a word or two between chunks; tables of hundreds of taps a few.
+    // Packers beside 192 sums have 40 registers and may spill a word or two between chunks; tables of hundreds of taps
+    // a few.
     spec.allow_local_memory = Geometry(problem, t).accumulators * Geometry(problem, t).planes > 128 || t.taps > 32;
     spec.defines = {{"LC_ELEMENT", element},
                     {"LC_GROUPS", problem.groups},
