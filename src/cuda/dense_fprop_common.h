@@ -103,6 +103,29 @@ struct Rates {
 /// What a launch costs beyond its work: a clear, the packing of weights, the kernel and its repairs.
 constexpr double kLaunchSeconds = 10e-6;
 
+/// For rows that turn out not to begin on 16 bytes, a Hopper tile that stores directly gives some of its rings' memory
+/// to staging; weights are packed alike.
+template <class Geometry, class Tile>
+Tile with_staging(const PolyphaseProblem& problem, Tile t, bool gather) {
+  if (t.stage_rows > 0 || !t.full) return t;
+  t.stage_rows = 4;
+  while (!Geometry(problem, t, gather).fits) {
+    if (t.raw_stages > 1) {
+      --t.raw_stages;
+    } else if (!t.stationary && t.w_stages > 2) {
+      --t.w_stages;
+    } else if (t.resident) {
+      t.resident = 0;
+      t.slots = 4;
+    } else if (t.slots > 2) {
+      --t.slots;
+    } else {
+      break;
+    }
+  }
+  return t;
+}
+
 /// A repair by the direct kernel of what a tensor-core kernel cannot do exactly.
 struct Repair {
   int mode = 0;  ///< LC_MODE of kernels/conv/direct_fprop.cuh

@@ -173,7 +173,7 @@ class DenseSm90 final : public CudaKernel {
     const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 &&
                          aligned16(tensors.y.strides[0]) && aligned16(tensors.y.strides[1]) &&
                          aligned16(problem.out_length());
-    if (!aligned) t = with_staging(problem, t, gather);
+    if (!aligned) t = with_staging<Geometry>(problem, t, gather);
     FpropParams p = make_params(problem, tensors);
     p.weights = memory.packed + where.weight_offset();
     const KernelSpec spec = main_spec(problem, t, gather, aligned);
@@ -278,28 +278,6 @@ class DenseSm90 final : public CudaKernel {
     return {{0, rows}, {0, 0}, {1, aligned ? 0 : rows}};
   }
 
-  /// For rows that turn out not to begin on 16 bytes, a tile that stores directly gives some of its rings' memory to
-  /// staging; weights are packed alike.
-  static Tile with_staging(const PolyphaseProblem& problem, Tile t, bool gather) {
-    if (t.stage_rows > 0 || !t.full) return t;
-    t.stage_rows = 4;
-    while (!Geometry(problem, t, gather).fits) {
-      if (t.raw_stages > 1) {
-        --t.raw_stages;
-      } else if (!t.stationary && t.w_stages > 2) {
-        --t.w_stages;
-      } else if (t.resident) {
-        t.resident = 0;
-        t.slots = 4;
-      } else if (t.slots > 2) {
-        --t.slots;
-      } else {
-        break;
-      }
-    }
-    return t;
-  }
-
   /// Adds the tile with the two depths of rings that cost least: deeper ones than the first gain nothing.
   static void add_best_fit(const PolyphaseProblem& problem, const Device& device, Tile t, bool gather,
                            std::vector<std::pair<double, Config>>& found) {
@@ -323,7 +301,7 @@ class DenseSm90 final : public CudaKernel {
         fit.raw_stages = raw;
         if (!t.stationary) fit.w_stages = std::max<std::int64_t>(2, w_depth / w_unit);
         const Geometry g(problem, fit, gather);
-        if (!g.fits || !Geometry(problem, with_staging(problem, fit, gather), gather).fits) continue;
+        if (!g.fits || !Geometry(problem, with_staging<Geometry>(problem, fit, gather), gather).fits) continue;
         tried.emplace_back(estimate(problem, fit, g, gather, device).seconds, fit.config());
         break;
       }

@@ -152,7 +152,7 @@ class DenseSplitSm90 final : public CudaKernel {
     const bool gather = gathers(problem, tensors.x);
     const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 && tensors.y.strides[0] % 4 == 0 &&
                          tensors.y.strides[1] % 4 == 0 && problem.out_length() % 4 == 0;
-    if (!aligned) t = with_staging(problem, t, gather);
+    if (!aligned) t = with_staging<Geometry>(problem, t, gather);
     struct SplitParams : FpropParams {
       const void* inverse;
       void* redo;
@@ -247,27 +247,6 @@ class DenseSplitSm90 final : public CudaKernel {
     return spec;
   }
 
-  /// As in dense_fprop_sm90.cpp.
-  static Tile with_staging(const PolyphaseProblem& problem, Tile t, bool gather) {
-    if (t.stage_rows > 0 || !t.full) return t;
-    t.stage_rows = 4;
-    while (!Geometry(problem, t, gather).fits) {
-      if (t.raw_stages > 1) {
-        --t.raw_stages;
-      } else if (!t.stationary && t.w_stages > 2) {
-        --t.w_stages;
-      } else if (t.resident) {
-        t.resident = 0;
-        t.slots = 4;
-      } else if (t.slots > 2) {
-        --t.slots;
-      } else {
-        break;
-      }
-    }
-    return t;
-  }
-
   static void add_best_fit(const PolyphaseProblem& problem, const Device& device, Tile t,
                            std::vector<std::pair<double, Config>>& found) {
     const bool gather = gathers(problem);
@@ -298,7 +277,7 @@ class DenseSplitSm90 final : public CudaKernel {
         fit.raw_stages = raw;
         if (!t.stationary) fit.w_stages = w * std::max<std::int64_t>(1, 3 / t.interval);
         const Geometry g(problem, fit, gather);
-        if (!g.fits || !Geometry(problem, with_staging(problem, fit, gather), gather).fits) continue;
+        if (!g.fits || !Geometry(problem, with_staging<Geometry>(problem, fit, gather), gather).fits) continue;
         tried.emplace_back(estimate(problem, fit, g, device).seconds, fit.config());
         break;
       }
