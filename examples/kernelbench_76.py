@@ -1668,12 +1668,16 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
 // ---- tile/visit_marked.cuh -------------------------------------------------------------------------------------------
 // Deals the marked tiles of a bitmap to the blocks of a grid: with few marks, an even share for each and a quick end for all.
 
+// What the threads of a block tell each other of the words that they read.
+template <int kThreads> struct MarkedWords {
+  uint32_t words[kThreads], some[kThreads / 32];
+};
+
 // Calls use(tile, part) for this block's share of `parts` parts of every tile whose bit is set in marks[0, tiles). By all
 // kThreads (a multiple of 32) threads of a block, which then do the part together. Every block reads the whole bitmap.
 template <int kThreads, class Use>
-LC_DEVICE void visit_marked(const uint32_t* marks, int64_t tiles, int64_t parts, const Use& use) {
+LC_DEVICE void visit_marked(MarkedWords<kThreads>& shared, const uint32_t* marks, int64_t tiles, int64_t parts, const Use& use) {
   constexpr int kAhead = 4, kWarps = kThreads / 32;
-  __shared__ uint32_t words[kThreads], some[kWarps];
   const int64_t count = (tiles + 31) / 32;
   int64_t turn = 0;  // of the next part, modulo the grid
   for (int64_t base = 0; base < count; base += kAhead * kThreads) {
@@ -1691,14 +1695,14 @@ LC_DEVICE void visit_marked(const uint32_t* marks, int64_t tiles, int64_t parts,
         if (i == j) word = ahead[j];
       const uint32_t ballot = __ballot_sync(~0u, word != 0);
       __syncthreads();
-      words[threadIdx.x] = word;
-      if (threadIdx.x % 32 == 0) some[threadIdx.x / 32] = ballot;
+      shared.words[threadIdx.x] = word;
+      if (threadIdx.x % 32 == 0) shared.some[threadIdx.x / 32] = ballot;
       __syncthreads();
 #pragma unroll 1
       for (int warp = 0; warp < kWarps; ++warp) {
-        for (uint32_t lanes = some[warp]; lanes; lanes &= lanes - 1) {
+        for (uint32_t lanes = shared.some[warp]; lanes; lanes &= lanes - 1) {
           const int at = warp * 32 + __ffs(lanes) - 1;
-          for (uint32_t bits = words[at]; bits; bits &= bits - 1) {
+          for (uint32_t bits = shared.words[at]; bits; bits &= bits - 1) {
             const int64_t tile = (base + i * kThreads + at) * 32 + __ffs(bits) - 1;
             for (int64_t part = (blockIdx.x + gridDim.x - turn) % gridDim.x; part < parts; part += gridDim.x) use(tile, part);
             turn = (turn + parts) % gridDim.x;
@@ -2846,8 +2850,12 @@ template <class E> LC_DEVICE void narrow(float v, E& out) { from_float(v, out); 
 LC_DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
 LC_DEVICE double fused(double a, double b, double c) { return fma(a, b, c); }
 
-__shared__ Sum shared_x[kStageChannels][kWindow];
-__shared__ Sum shared_w[kStageChannels][kStageTaps][kOutTile];
+// One variable: the order of several, and with it the machine code, would depend on their mangled names.
+__shared__ struct {
+  Sum x[kStageChannels][kWindow];
+  Sum w[kStageChannels][kStageTaps][kOutTile];
+  MarkedWords<kThreads> marked;
+} shared;
 
 struct Tile {
   int batch, group, out0;
@@ -2884,12 +2892,12 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
         const int channel = i / kWindow, e = i % kWindow;
         const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
         const int64_t position = padded_index<kPad>(first + k0 * kDilation + offset, p.length);
-        shared_x[channel][e] = channel < channels && position >= 0
+        shared.x[channel][e] = channel < channels && position >= 0
                                    ? widen(x[(i0 + channel) * p.x_channel + position * p.x_time]) : Sum(0);
       }
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
-        shared_w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels
+        shared.w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels
                                         ? widen(w[o * p.w_out + (i0 + channel) * p.w_in + (k0 + tap) * (kTapStep * p.w_tap)]) : Sum(0);
       }
       __syncthreads();
@@ -2902,10 +2910,10 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
 #pragma unroll
           for (int j = 0; j < kThreadTime; ++j) {
             const int t = b + j * kTimeThreads;
-            xv[j] = shared_x[channel][kTapwise ? tap * kTimeTile + t : static_cast<int>(t * kStride + tap * kDilation)];
+            xv[j] = shared.x[channel][kTapwise ? tap * kTimeTile + t : static_cast<int>(t * kStride + tap * kDilation)];
           }
 #pragma unroll
-          for (int o = 0; o < kThreadOut; ++o) wv[o] = shared_w[channel][tap][a * kThreadOut + o];
+          for (int o = 0; o < kThreadOut; ++o) wv[o] = shared.w[channel][tap][a * kThreadOut + o];
 #pragma unroll
           for (int j = 0; j < kThreadTime; ++j) {
             const int64_t position = first + (b + j * kTimeThreads) * kStride + (k0 + tap) * kDilation;
@@ -2958,7 +2966,7 @@ __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_c
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
   if (!(*p.flags & 2u)) {
     const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
-    visit_marked<kThreads>(p.redo, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
+    visit_marked(shared.marked, p.redo, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
       const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
       const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
       if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile);
@@ -4185,7 +4193,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_63e611f68f0f",
+        name="longconv_conv1d_059681e704bd",
         cpp_sources=declaration,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward"],

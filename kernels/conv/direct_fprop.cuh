@@ -86,8 +86,14 @@ template <class E> LC_DEVICE void narrow(float v, E& out) { from_float(v, out); 
 LC_DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
 LC_DEVICE double fused(double a, double b, double c) { return fma(a, b, c); }
 
-__shared__ Sum shared_x[kStageChannels][kWindow];
-__shared__ Sum shared_w[kStageChannels][kStageTaps][kOutTile];
+// One variable: the order of several, and with it the machine code, would depend on their mangled names.
+__shared__ struct {
+  Sum x[kStageChannels][kWindow];
+  Sum w[kStageChannels][kStageTaps][kOutTile];
+#if LC_MODE == 1
+  MarkedWords<kThreads> marked;
+#endif
+} shared;
 
 struct Tile {
   int batch, group, out0;
@@ -130,12 +136,12 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
         const int channel = i / kWindow, e = i % kWindow;
         const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
         const int64_t position = padded_index<kPad>(first + k0 * kDilation + offset, p.length);
-        shared_x[channel][e] = channel < channels && position >= 0
+        shared.x[channel][e] = channel < channels && position >= 0
                                    ? widen(x[(i0 + channel) * p.x_channel + position * p.x_time]) : Sum(0);
       }
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
-        shared_w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels
+        shared.w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels
                                         ? widen(w[o * p.w_out + (i0 + channel) * p.w_in + (k0 + tap) * (kTapStep * p.w_tap)]) : Sum(0);
       }
       __syncthreads();
@@ -148,10 +154,10 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
 #pragma unroll
           for (int j = 0; j < kThreadTime; ++j) {
             const int t = b + j * kTimeThreads;
-            xv[j] = shared_x[channel][kTapwise ? tap * kTimeTile + t : static_cast<int>(t * kStride + tap * kDilation)];
+            xv[j] = shared.x[channel][kTapwise ? tap * kTimeTile + t : static_cast<int>(t * kStride + tap * kDilation)];
           }
 #pragma unroll
-          for (int o = 0; o < kThreadOut; ++o) wv[o] = shared_w[channel][tap][a * kThreadOut + o];
+          for (int o = 0; o < kThreadOut; ++o) wv[o] = shared.w[channel][tap][a * kThreadOut + o];
 #pragma unroll
           for (int j = 0; j < kThreadTime; ++j) {
             const int64_t position = first + (b + j * kTimeThreads) * kStride + (k0 + tap) * kDilation;
@@ -205,7 +211,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(con
 #if LC_MODE == 1
   if (!(*p.flags & 2u)) {
     const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
-    visit_marked<kThreads>(p.redo, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
+    visit_marked(shared.marked, p.redo, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
       const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
       const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
       if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile);

@@ -63,11 +63,14 @@ LC_DEVICE void narrow(float v, float& out) { out = v; }
 LC_DEVICE void narrow(double v, double& out) { out = v; }
 template <class E> LC_DEVICE void narrow(float v, E& out) { from_float(v, out); }
 
-__shared__ Sum shared_dy[kSteps][kOutTile + 1], shared_x[kSteps][kColumnTile + 1];
-__shared__ Sum shared_sum[kThreads], shared_error[kThreads];
-// What a stage has: bit 0 samples outside the signal, bit 1 an Inf or NaN of dy. Stages take turns: one is cleared while the
-// other is in use.
-__shared__ uint32_t shared_found[2];
+// One variable: the order of several, and with it the machine code, would depend on their mangled names.
+__shared__ struct {
+  Sum dy[kSteps][kOutTile + 1], x[kSteps][kColumnTile + 1];
+  Sum sum[kThreads], error[kThreads];
+  // What a stage has: bit 0 samples outside the signal, bit 1 an Inf or NaN of dy. Stages take turns: one is cleared while the
+  // other is in use.
+  uint32_t found[2];
+} shared;
 
 struct Tile {
   int64_t split, column0;
@@ -90,7 +93,7 @@ LC_DEVICE bool load_stage(const Params& p, const Tile& tile, int64_t signal, int
     Sum v = Sum(0);
     if (tile.out0 + row < kOutChannels && t0 + step < end) v = widen(dy[row * p.dy_channel + (t0 + step) * p.dy_time]);
     finite = finite && v - v == Sum(0);
-    shared_dy[step][row] = v;
+    shared.dy[step][row] = v;
   }
   for (int i = threadIdx.x; i < kColumnTile * kSteps; i += kThreads) {
     const int step = i % kSteps;
@@ -101,14 +104,14 @@ LC_DEVICE bool load_stage(const Params& p, const Tile& tile, int64_t signal, int
       if (sample >= 0) v = factor(widen(x[column / kKernel * p.x_channel + sample * p.x_time]));
       else inside = false;
     }
-    shared_x[step][i / kSteps] = v;
+    shared.x[step][i / kSteps] = v;
   }
-  if (kPad == Pad::zeros && !(inside && finite)) atomicOr(&shared_found[turn], (inside ? 0u : 1u) | (finite ? 0u : 2u));
+  if (kPad == Pad::zeros && !(inside && finite)) atomicOr(&shared.found[turn], (inside ? 0u : 1u) | (finite ? 0u : 2u));
   __syncthreads();
   if (kPad != Pad::zeros) return false;
-  const bool exact = shared_found[turn] == 3u;
+  const bool exact = shared.found[turn] == 3u;
   turn ^= 1;
-  if (threadIdx.x == 0) shared_found[turn] = 0;
+  if (threadIdx.x == 0) shared.found[turn] = 0;
   return exact;
 }
 
@@ -118,9 +121,9 @@ template <bool kExact> LC_DEVICE void multiply_stage(const Params& p, const Tile
   for (int step = c; step < kSteps; step += kTimeThreads) {
     Sum x[kThreadColumns], dy[kThreadOut];
 #pragma unroll
-    for (int j = 0; j < kThreadColumns; ++j) x[j] = shared_x[step][b + j * kColumnThreads];
+    for (int j = 0; j < kThreadColumns; ++j) x[j] = shared.x[step][b + j * kColumnThreads];
 #pragma unroll
-    for (int o = 0; o < kThreadOut; ++o) dy[o] = factor(shared_dy[step][a + o * kOutThreads]);
+    for (int o = 0; o < kThreadOut; ++o) dy[o] = factor(shared.dy[step][a + o * kOutThreads]);
 #pragma unroll
     for (int j = 0; j < kThreadColumns; ++j) {
       if constexpr (kExact) {
@@ -141,10 +144,10 @@ LC_DEVICE Sum sum_of_time_threads(const Compensated<Sum>& own) {
 #pragma unroll 1
   for (int half = kTimeThreads / 2; half > 0; half /= 2) {
     __syncthreads();
-    shared_sum[threadIdx.x] = total.sum;
-    shared_error[threadIdx.x] = total.error;
+    shared.sum[threadIdx.x] = total.sum;
+    shared.error[threadIdx.x] = total.error;
     __syncthreads();
-    if (c < half) total.add(shared_sum[threadIdx.x + half], shared_error[threadIdx.x + half]);
+    if (c < half) total.add(shared.sum[threadIdx.x + half], shared.error[threadIdx.x + half]);
   }
   return total.value();
 }
@@ -181,7 +184,7 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, int& turn) {
       if (sums_bias) {
         for (int step = c; step < kSteps; step += kTimeThreads)
 #pragma unroll
-          for (int o = 0; o < kThreadOut; ++o) bias_part[LC_BIAS ? o : 0] += shared_dy[step][a + o * kOutThreads];
+          for (int o = 0; o < kThreadOut; ++o) bias_part[LC_BIAS ? o : 0] += shared.dy[step][a + o * kOutThreads];
       }
       if (++stages == kChainStages) close_chains(), stages = 0;
     }
@@ -215,7 +218,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_wgrad(con
   constexpr int kOutTiles = ceil_div(kOutChannels, kOutTile);
   const int64_t items = p.ranges.splits * p.groups * kOutTiles * kColumnTiles;
   int turn = 0;
-  if (threadIdx.x == 0) shared_found[0] = 0;
+  if (threadIdx.x == 0) shared.found[0] = 0;
   for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
     const int64_t rest = item / kColumnTiles, rows = rest / kOutTiles;
     const Tile tile{rows / p.groups, item % kColumnTiles * kColumnTile, static_cast<int>(rows % p.groups),

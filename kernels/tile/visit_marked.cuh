@@ -3,12 +3,16 @@
 #pragma once
 #include "tile/common.cuh"
 
+// What the threads of a block tell each other of the words that they read.
+template <int kThreads> struct MarkedWords {
+  uint32_t words[kThreads], some[kThreads / 32];
+};
+
 // Calls use(tile, part) for this block's share of `parts` parts of every tile whose bit is set in marks[0, tiles). By all
 // kThreads (a multiple of 32) threads of a block, which then do the part together. Every block reads the whole bitmap.
 template <int kThreads, class Use>
-LC_DEVICE void visit_marked(const uint32_t* marks, int64_t tiles, int64_t parts, const Use& use) {
+LC_DEVICE void visit_marked(MarkedWords<kThreads>& shared, const uint32_t* marks, int64_t tiles, int64_t parts, const Use& use) {
   constexpr int kAhead = 4, kWarps = kThreads / 32;
-  __shared__ uint32_t words[kThreads], some[kWarps];
   const int64_t count = (tiles + 31) / 32;
   int64_t turn = 0;  // of the next part, modulo the grid
   for (int64_t base = 0; base < count; base += kAhead * kThreads) {
@@ -26,14 +30,14 @@ LC_DEVICE void visit_marked(const uint32_t* marks, int64_t tiles, int64_t parts,
         if (i == j) word = ahead[j];
       const uint32_t ballot = __ballot_sync(~0u, word != 0);
       __syncthreads();
-      words[threadIdx.x] = word;
-      if (threadIdx.x % 32 == 0) some[threadIdx.x / 32] = ballot;
+      shared.words[threadIdx.x] = word;
+      if (threadIdx.x % 32 == 0) shared.some[threadIdx.x / 32] = ballot;
       __syncthreads();
 #pragma unroll 1
       for (int warp = 0; warp < kWarps; ++warp) {
-        for (uint32_t lanes = some[warp]; lanes; lanes &= lanes - 1) {
+        for (uint32_t lanes = shared.some[warp]; lanes; lanes &= lanes - 1) {
           const int at = warp * 32 + __ffs(lanes) - 1;
-          for (uint32_t bits = words[at]; bits; bits &= bits - 1) {
+          for (uint32_t bits = shared.words[at]; bits; bits &= bits - 1) {
             const int64_t tile = (base + i * kThreads + at) * 32 + __ffs(bits) - 1;
             for (int64_t part = (blockIdx.x + gridDim.x - turn) % gridDim.x; part < parts; part += gridDim.x) use(tile, part);
             turn = (turn + parts) % gridDim.x;
