@@ -231,7 +231,6 @@ TEST(HostDevice, EnvironmentLowersButNeverRaisesTheIsa) {
   EXPECT_EQ(code_of([] { Device::host_cpu(1); }), ErrorCode::invalid_value);
 }
 
-// The bound of so short a sum, n + 2, has no room for the error of a split operand.
 TEST(Plan, TinyProblemsTakeTheKernelOfOneLaunch) {
   // The others pack weights first, and in fp32 repair after.
   for (const char* model : {"h100", "a100"})
@@ -241,6 +240,7 @@ TEST(Plan, TinyProblemsTakeTheKernelOfOneLaunch) {
     }
 }
 
+// The bound of so short a sum, n + 2, has no room for the error of a split operand.
 TEST(Plan, SumsOfFewProductsAreNotSplitIntoPlanes) {
   for (const char* text : {"fprop n1 c4->8 l1000 k4 s3 p2 d2 g4 f32", "dgrad n1 c4->8 l1000 k4 s3 p2 d2 g4 f32",
                            "fprop n16 c1->512 l480000 k10 s5 f32"}) {
