@@ -79,9 +79,9 @@ KernelSpec direct_wgrad_spec(const ConvProblem& problem, Mode mode) {
   return spec;
 }
 
-void launch_direct_wgrad(Compiler& compiler, const ConvProblem& problem, const Device& device,
-                         const ConvTensors& tensors, const WgradRanges& ranges, const WgradPartials& partials,
-                         Mode mode, void* stream) {
+void launch_direct_wgrad(const Driver& driver, const Function& function, const ConvProblem& problem,
+                         const Device& device, const ConvTensors& tensors, const WgradRanges& ranges,
+                         const WgradPartials& partials, Mode mode, void* stream) {
   struct {
     const void *x, *dy;
     WgradPartials partials;
@@ -114,8 +114,7 @@ void launch_direct_wgrad(Compiler& compiler, const ConvProblem& problem, const D
   shape.blocks = ranges.splits * tiles_of(problem, tile_of(problem));
   shape.blocks = std::min(shape.blocks, mode == Mode::repair ? device.sm_count * kBlocksPerSm : std::int64_t{1} << 30);
   shape.threads = static_cast<int>(kThreads);
-  launch(compiler.driver(), compiler.get_function(device.ordinal, direct_wgrad_spec(problem, mode), &problem), shape,
-         stream, p);
+  launch(driver, function, shape, stream, p);
 }
 
 class DirectWgrad final : public CudaKernel {
@@ -160,18 +159,24 @@ class DirectWgrad final : public CudaKernel {
     return writes_result(problem) ? 0 : WgradLayout(problem, config.get("splits")).workspace_bytes();
   }
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config&, const Device&) const override {
+    return specs(problem);
+  }
+  static std::vector<KernelSpec> specs(const ConvProblem& problem) {
     if (writes_result(problem)) return {direct_wgrad_spec(problem, Mode::result)};
     return {direct_wgrad_spec(problem, Mode::partials), reduce_wgrad_spec(problem)};
   }
   void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
               const LaunchContext& context) const override {
-    Compiler& compiler = compiler_of(context);
+    const LaunchFunctions functions(*this, problem, config, device, context, 0, [&] { return specs(problem); });
     const WgradRanges ranges(problem, config.get("steps"), config.get("splits"));
     const WgradLayout layout(problem, ranges.splits);
     const bool direct = writes_result(problem);
-    launch_direct_wgrad(compiler, problem, device, tensors, ranges, WgradPartials(layout, context.workspace),
-                        direct ? Mode::result : Mode::partials, context.stream);
-    if (!direct) launch_reduce_wgrad(compiler, problem, device, tensors, layout, context.workspace, context.stream);
+    launch_direct_wgrad(functions.driver(), functions[0], problem, device, tensors, ranges,
+                        WgradPartials(layout, context.workspace), direct ? Mode::result : Mode::partials,
+                        context.stream);
+    if (!direct)
+      launch_reduce_wgrad(functions.driver(), functions[1], problem, tensors, layout, context.workspace,
+                          context.stream);
   }
 };
 
@@ -179,11 +184,11 @@ class DirectWgrad final : public CudaKernel {
 
 KernelSpec wgrad_repair_spec(const ConvProblem& problem) { return direct_wgrad_spec(problem, Mode::repair); }
 
-void launch_wgrad_repair(Compiler& compiler, const ConvProblem& problem, const Device& device,
-                         const ConvTensors& tensors, const WgradRanges& ranges, const WgradLayout& layout,
-                         void* workspace, void* stream) {
-  launch_direct_wgrad(compiler, problem, device, tensors, ranges, WgradPartials(layout, workspace), Mode::repair,
-                      stream);
+void launch_wgrad_repair(const Driver& driver, const Function& function, const ConvProblem& problem,
+                         const Device& device, const ConvTensors& tensors, const WgradRanges& ranges,
+                         const WgradLayout& layout, void* workspace, void* stream) {
+  launch_direct_wgrad(driver, function, problem, device, tensors, ranges, WgradPartials(layout, workspace),
+                      Mode::repair, stream);
 }
 
 }  // namespace cuda

@@ -51,11 +51,11 @@ Support supports_wgrad(const ConvProblem& problem, const Device& device) {
   return Support::yes();
 }
 
-void clear_wgrad_flags(Compiler& compiler, const Device& device, const WgradLayout& layout, void* workspace,
+void clear_wgrad_flags(const Driver& driver, CUcontext context, const WgradLayout& layout, void* workspace,
                        void* stream) {
-  const ContextScope scope(compiler.driver(), compiler.context(device.ordinal));
-  compiler.driver().memset_d8_async(reinterpret_cast<CUdeviceptr>(WgradPartials(layout, workspace).flags), 0,
-                                    static_cast<std::size_t>(layout.splits * 4), static_cast<CUstream>(stream));
+  const ContextScope scope(driver, context);
+  driver.memset_d8_async(reinterpret_cast<CUdeviceptr>(WgradPartials(layout, workspace).flags), 0,
+                         static_cast<std::size_t>(layout.splits * 4), static_cast<CUstream>(stream));
 }
 
 KernelSpec reduce_wgrad_spec(const ConvProblem& problem) {
@@ -67,7 +67,7 @@ KernelSpec reduce_wgrad_spec(const ConvProblem& problem) {
   return spec;
 }
 
-void launch_reduce_wgrad(Compiler& compiler, const ConvProblem& problem, const Device& device,
+void launch_reduce_wgrad(const Driver& driver, const Function& function, const ConvProblem& problem,
                          const ConvTensors& tensors, const WgradLayout& layout, void* workspace, void* stream) {
   const WgradPartials partials(layout, workspace);
   struct {
@@ -90,14 +90,14 @@ void launch_reduce_wgrad(Compiler& compiler, const ConvProblem& problem, const D
   LaunchShape shape;
   shape.blocks = ceil_div(layout.weight_elements + layout.bias_elements, 32);
   shape.threads = 256;
-  launch(compiler.driver(), compiler.get_function(device.ordinal, reduce_wgrad_spec(problem), &problem), shape, stream,
-         p);
+  launch(driver, function, shape, stream, p);
 }
 
 void write_zero_gradients(const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
                           const LaunchContext& context) {
   Compiler& compiler = context.compiler != nullptr ? *context.compiler : Compiler::instance();
-  launch_reduce_wgrad(compiler, problem, device, tensors, WgradLayout(problem, 0), nullptr, context.stream);
+  const Function function = compiler.get_function(device.ordinal, reduce_wgrad_spec(problem), &problem);
+  launch_reduce_wgrad(compiler.driver(), function, problem, tensors, WgradLayout(problem, 0), nullptr, context.stream);
 }
 
 }  // namespace longconv::cuda
