@@ -353,6 +353,7 @@ struct MultiplyRole {
       const uint64_t b = b0 + ((slot * kSlotBytes) >> 4);
       if constexpr (kSplit) multiply_pairs(rows, begins, b, range);
       else multiply_slot(rows, begins, b, index % kCarryChunks > 0, range);
+      __syncwarp();  // every lane has read its samples
       if (lane == 0) barrier_arrive(barriers.slot_empty + 8 * slot);
       begins = (begins & 0xffff0000u) | ((begins + kSteps * kStride * kBytes) & 0xffffu);
       if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) {
