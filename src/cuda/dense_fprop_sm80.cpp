@@ -223,7 +223,7 @@ class DenseSm80 final : public CudaKernel {
   }
 
   LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
-    const PolyphaseProblem problem(asked);
+    const PolyphaseProblem problem = of_any_length(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t);
     LayerLaunch layer;
@@ -232,6 +232,7 @@ class DenseSm80 final : public CudaKernel {
     if (splits(problem)) layer.repair = direct_step(problem, 1);
     layer.packed = layout(problem, t);
     layer.redo_span = g.step;
+    if (problem.pad_code == 1) layer.edges = direct_step(problem, 2);
     return layer;
   }
 

@@ -175,7 +175,7 @@ class DenseSplitSm90 final : public CudaKernel {
   }
 
   LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
-    const PolyphaseProblem problem(asked);
+    const PolyphaseProblem problem = of_any_length(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t, gathers(problem));
     const bool direct_store = t.full && problem.out_length() % 4 == 0;
@@ -191,6 +191,7 @@ class DenseSplitSm90 final : public CudaKernel {
     layer.packed = layout(problem, t);
     layer.redo_span = g.out_span;
     layer.out_length_multiple = direct_store ? 4 : 1;
+    if (problem.pad_code == 1) layer.edges = direct_step(problem, 2);
     return layer;
   }
 

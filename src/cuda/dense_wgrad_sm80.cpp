@@ -180,8 +180,9 @@ class DenseWgradSm80 final : public CudaKernel {
   }
 
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
-    std::vector<KernelSpec> specs{main_spec(problem, Tile::read(config), true), reduce_wgrad_spec(problem)};
-    if (may_flag(problem)) specs.push_back(wgrad_repair_spec(problem));
+    std::vector<KernelSpec> specs{main_spec(problem, Tile::read(config), true)};
+    if (may_flag(problem)) specs.push_back(wgrad_repair_step(problem).spec);
+    specs.push_back(reduce_wgrad_step(problem).spec);
     return specs;
   }
 
@@ -224,6 +225,21 @@ class DenseWgradSm80 final : public CudaKernel {
     if (flags)
       launch_wgrad_repair(compiler, problem, device, tensors, ranges, layout, context.workspace, context.stream);
     launch_reduce_wgrad(compiler, problem, device, tensors, layout, context.workspace, context.stream);
+  }
+
+  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+    const Tile t = Tile::read(config);
+    const Geometry g(problem, t);
+    LayerLaunch layer;
+    layer.main = {main_spec(problem, t, true), t.threads(), 0, 1, g.tiles, 1, t.blocks_per_sm};
+    layer.repair = wgrad_repair_step(problem);
+    layer.reduce = reduce_wgrad_step(problem);
+    layer.sums.chunk_steps = kStep;
+    layer.sums.splits = t.splits;
+    layer.sums.most_chunks = kRunAdditions * kMostRuns / g.intervals;
+    layer.sums.fewest_products = splits_f16(problem) ? kFewestProducts : 0;
+    layer.sums.repair = splits_f16(problem) ? LayerSums::Repair::few : LayerSums::Repair::ragged;
+    return layer;
   }
 
  private:

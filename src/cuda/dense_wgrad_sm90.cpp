@@ -159,8 +159,8 @@ class DenseWgradSm90 final : public CudaKernel {
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
     const Tile t = Tile::read(config);
     std::vector<KernelSpec> specs{main_spec(problem, t, access(problem))};
-    if (needs_repair(problem, t)) specs.push_back(wgrad_repair_spec(problem));
-    specs.push_back(reduce_wgrad_spec(problem));
+    if (needs_repair(problem, t)) specs.push_back(wgrad_repair_step(problem).spec);
+    specs.push_back(reduce_wgrad_step(problem).spec);
     return specs;
   }
 
@@ -202,6 +202,24 @@ class DenseWgradSm90 final : public CudaKernel {
       launch_wgrad_repair(compiler, problem, device, tensors, where.ranges, where.layout, context.workspace,
                           context.stream);
     launch_reduce_wgrad(compiler, problem, device, tensors, where.layout, context.workspace, context.stream);
+  }
+
+  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+    const Tile t = Tile::read(config);
+    const Geometry g(problem, t);
+    LayerLaunch layer;
+    layer.main = {main_spec(problem, t, access(problem)), kThreads, 0, 1, g.tiles, 1, 0};
+    layer.repair = wgrad_repair_step(problem);
+    layer.reduce = reduce_wgrad_step(problem);
+    layer.length_multiple = access(problem).pairs ? 2 : 1;
+    layer.sums.chunk_steps = t.steps;
+    layer.sums.splits = t.splits;
+    layer.sums.most_chunks = kMaxCarries * g.carry_chunks;
+    layer.sums.carry_chunks = g.carry_chunks;
+    layer.sums.carry_bytes = g.tiles * kMmaThreads * g.accumulators * 4;
+    layer.sums.fewest_products = is_split(problem) ? kFewestProducts : 0;
+    layer.sums.repair = problem.dtype == DType::f32 ? LayerSums::Repair::always : LayerSums::Repair::ragged;
+    return layer;
   }
 
  private:

@@ -58,13 +58,20 @@ void clear_wgrad_flags(Compiler& compiler, const Device& device, const WgradLayo
                                     static_cast<std::size_t>(layout.splits * 4), static_cast<CUstream>(stream));
 }
 
-KernelSpec reduce_wgrad_spec(const ConvProblem& problem) {
-  KernelSpec spec;
-  spec.file = "conv/reduce_wgrad.cuh";
-  spec.entry = "longconv_reduce_wgrad";
+LayerStep reduce_wgrad_step(const ConvProblem& problem) {
+  constexpr std::int64_t kElementsOfBlock = 32;
+  const WgradLayout layout(problem, 1);
   const DType result = problem.result_dtype();
-  spec.defines = {{"LC_RESULT", result == DType::f32 ? 0 : result == DType::bf16 ? 1 : result == DType::f16 ? 2 : 3}};
-  return spec;
+  LayerStep step;
+  step.spec.file = "conv/reduce_wgrad.cuh";
+  step.spec.entry = "longconv_reduce_wgrad";
+  step.spec.defines = {{"LC_RESULT", result == DType::f32    ? 0
+                                     : result == DType::bf16 ? 1
+                                     : result == DType::f16  ? 2
+                                                             : 3}};
+  step.threads = 256;
+  step.fixed_blocks = ceil_div(layout.weight_elements + layout.bias_elements, kElementsOfBlock);
+  return step;
 }
 
 void launch_reduce_wgrad(Compiler& compiler, const ConvProblem& problem, const Device& device,
@@ -87,11 +94,11 @@ void launch_reduce_wgrad(Compiler& compiler, const ConvProblem& problem, const D
       tensors.w.strides[1],
       tensors.w.strides[2],
       problem.has_bias ? tensors.bias.strides[0] : 0};
+  const LayerStep step = reduce_wgrad_step(problem);
   LaunchShape shape;
-  shape.blocks = ceil_div(layout.weight_elements + layout.bias_elements, 32);
-  shape.threads = 256;
-  launch(compiler.driver(), compiler.get_function(device.ordinal, reduce_wgrad_spec(problem), &problem), shape, stream,
-         p);
+  shape.blocks = step.fixed_blocks;
+  shape.threads = static_cast<int>(step.threads);
+  launch(compiler.driver(), compiler.get_function(device.ordinal, step.spec, &problem), shape, stream, p);
 }
 
 void write_zero_gradients(const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
