@@ -36,8 +36,8 @@ def eject(problem: str, arch: str = "both", precision: str = "follow") -> str:
     Parameters
     ----------
     problem : str
-        As ``longconv plan`` takes it: a forward pass without padding, groups, residual and activation. Batch and length
-        are the file's default sizes, and what its kernels are chosen for.
+        As ``longconv plan`` takes it: a forward pass without padding, groups, residual and activation; the file has its
+        gradients too. Batch and length are the file's default sizes, and what its kernels are chosen for.
     arch : 'both', 'sm_80' or 'sm_90a'
         The GPUs it is for: sm_80 and newer, Hopper, or both, chosen when it runs.
     precision : 'follow', 'fp32', 'tf32' or 'bf16'
