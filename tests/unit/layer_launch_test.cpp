@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -112,14 +113,15 @@ TEST_P(LayerLaunchTest, IsWhatIsLaunched) {
         if (length % layer.length_multiple != 0) continue;
         const Config config = config_of(layer, p, plan.chosen.config);
         const std::vector<LayerStep> steps = steps_of(layer, p);
-        std::vector<char> workspace(static_cast<std::size_t>(kernel.workspace_bytes(p, config, device)) + 256);
+        const std::int64_t bytes = kernel.workspace_bytes(p, config, device);
+        const std::unique_ptr<char[]> workspace(new char[static_cast<std::size_t>(bytes) + 1]);
         const std::int64_t chunks =
             p.batch * ceil_div(p.out_length(), std::max<std::int64_t>(1, layer.sums.chunk_steps));
         if (p.pass == Pass::wgrad && layer.reduce) {
           const std::int64_t splits = layer.sums.splits_of(chunks);
           const bool carries = layer.sums.carry_chunks > 0 && ceil_div(chunks, splits) > layer.sums.carry_chunks;
-          EXPECT_EQ(workspace.size() - 256, WgradLayout(p, splits).workspace_bytes() +
-                                                (carries ? round_up(splits * layer.sums.carry_bytes, 256) : 0));
+          EXPECT_EQ(bytes, WgradLayout(p, splits).workspace_bytes() +
+                               (carries ? round_up(splits * layer.sums.carry_bytes, 256) : 0));
         }
         ConvTensors tensors;
         void* const data = reinterpret_cast<void*>(std::uintptr_t{1} << 20);
@@ -128,8 +130,8 @@ TEST_P(LayerLaunchTest, IsWhatIsLaunched) {
         tensors.y = TensorView::contiguous(data, p.dtype, {p.batch, p.out_channels, p.out_length()});
         if (p.has_bias) tensors.bias = TensorView::vector(data, p.dtype, p.out_channels);
         LaunchContext context;
-        context.workspace = workspace.data();
-        context.workspace_bytes = static_cast<std::int64_t>(workspace.size());
+        context.workspace = workspace.get();
+        context.workspace_bytes = bytes;
         context.compiler = compiler_.get();
         const int before = gpu().launches;
         kernel.launch(p, config, device, tensors, context);
