@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -63,10 +64,14 @@ const char* const kShapes[] = {"n64 c64->128 l524280 k3 s3 d4", "n16 c256->256 l
                                "n1 c1->1 l16777216 k4097",      "n2 c40->40 l10007 k7 p3 reflect gelu residual"};
 const char* const kTypes[] = {"f32", "f32 tf32", "bf16", "f16", "f64"};
 
-/// Gradients that are compiled for every architecture; the others for those that have kernels of their own: on the rest they
-/// are sm_80's, and what differs is seen in the forward passes.
+/// What is compiled for every architecture. Of the rest, those that have kernels of their own get all; the others have
+/// sm_80's: forward passes are dealt to them in turn, gradients left out.
 const char* const kEverywhere = "n64 c64->128 l524280 k3 s3 d4";
-bool has_own_kernels(const Target& target) { return target.arch == 80 || target.arch == 90; }
+bool is_dealt_to(const Target& target, const ConvProblem& problem, std::size_t turn) {
+  const int others[] = {86, 89, 100, 120};
+  if (std::find(std::begin(others), std::end(others), target.arch) == std::end(others)) return true;
+  return problem.pass == Pass::fprop && others[turn % std::size(others)] == target.arch;
+}
 
 std::vector<std::string> default_problems() {
   std::vector<std::string> problems;
@@ -133,11 +138,11 @@ std::vector<Case> collect_cases(const Arguments& arguments, const std::vector<st
       request.options = {target.option(), "--std=c++17"};
       add({target, request, false});
     }
+    std::size_t turn = 0;
     for (const std::string& text : arguments.problems) {
       const ConvProblem problem = ConvProblem::parse(text);
       problem.validate();
-      if (arguments.thin && problem.pass != Pass::fprop && !has_own_kernels(target) &&
-          text.find(kEverywhere) == std::string::npos)
+      if (arguments.thin && text.find(kEverywhere) == std::string::npos && !is_dealt_to(target, problem, turn++))
         continue;
       for (const Kernel* kernel : all_kernels()) {
         const auto* cuda_kernel = dynamic_cast<const CudaKernel*>(kernel);

@@ -248,14 +248,14 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
 extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
   barriers.init();
   const Schedule<C> schedule(p);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == kWeightWarp) {
-      if (lane == 0) {
+      if (elect_one()) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);
       }

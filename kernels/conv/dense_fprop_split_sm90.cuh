@@ -5,7 +5,7 @@
 //   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi) + O(2^-22 |w x|)        three products instead of one
 //
 // Tensor cores truncate when they accumulate, so no chain is long: every interval (16 channels x kInterval taps; where that is
-// one tap, kMerge slots of equal scale) starts from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
+// one tap of each phase, kMerge slots of equal scale) starts from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
 // FADD). The cross products are 2^-11 smaller; they have accumulators of their own, added when the slot scale
 // changes and at the end. Error: docs/design/numerics.md.
 //
@@ -96,7 +96,9 @@ static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the wei
 static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-constexpr int kMerge = kInterval == 1 ? 3 : 1;  // intervals that are promoted together: chains of 48 products either way
+// Intervals that are promoted together, of one tap of each phase: chains of 48 products either way. They start without
+// waiting for each other.
+constexpr int kMerge = kInterval == C::kPeriod && C::kRest == 0 && C::kLastRest == 0 ? 3 : 1;
 constexpr uint32_t kTeamBarrier = 1;
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
@@ -291,7 +293,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 // Accumulators of all phases.
 using Sums = float[C::kPhases][kN / 2];
 
-// One interval, to its end: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi, which is added to sum. The number of taps is a
+// Starts one interval: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi (+ acc, where it accumulates). The number of taps is a
 // constant: ptxas serialises wgmma that a run-time condition guards. The first kPeriod taps are of different phases.
 template <int kCount>
 LC_DEVICE void multiply_taps(Sums& acc, Sums& cross, uint64_t a, uint64_t bx, int tap, int accumulate, int accumulate_cross) {
@@ -308,12 +310,6 @@ LC_DEVICE void multiply_taps(Sums& acc, Sums& cross, uint64_t a, uint64_t bx, in
     wgmma<f16, kN>(acc[C::phase(q)], a + q * (C::kTapBytes / 16), bx + C::tap_row(tap + q, C::kPlaneRows),
                    kMerge > 1 ? accumulate | (q >= C::kPeriod) : q >= C::kPeriod);
   wgmma_commit();
-  wgmma_wait<0>();
-#pragma unroll
-  for (int q = 0; q < min_of(kCount, C::kPeriod); ++q) {
-    keep_registers(acc[C::phase(q)]);
-    keep_registers(cross[C::phase(q)]);
-  }
 }
 
 // sum += acc * factor, for the phases of the first `taps` taps.
@@ -343,47 +339,63 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
     for (int pass = 0; pass < Schedule<C>::kPassesPerItem; ++pass) {
 #pragma unroll
       for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] = 0.f;
-      float inverse = 0.f;  // of the slots in `cross`
-      int accumulate_cross = 0;
-      int chain = 0;  // intervals in `acc` that have not been promoted
+      float inverse = 0.f, slot_inverse = 0.f;  // of what is in `cross`, and of the slot
+      int accumulate_cross = 0, group = 0, tap = 0;
+      auto open_slot = [&] {
+        if (pass == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+        slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
+      };
+      if (kMerge > 1) open_slot();
 #pragma unroll 1
-      for (int block = 0; block < C::kChannelBlocks; ++block) {
-#pragma unroll 1
-        for (int group = 0; group < C::kTapGroups; ++group) {
-          if (pass == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
-          const float slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
-          if (slot_inverse != inverse) {
-            if (kMerge > 1 && chain) promote(sum, acc, inverse, C::kPeriod);
-            if (accumulate_cross) promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
-            accumulate_cross = 0;
-            inverse = slot_inverse;
-            chain = 0;
-          }
-          const uint64_t bx = b0 + ((slot * C::kSlotBytes) >> 4);
-          const int group_taps = C::kTapGroups == 1 || group == C::kTapGroups - 1 ? C::kLastTaps : C::kTaps;
-#pragma unroll 1
-          for (int k0 = 0; k0 < group_taps; k0 += kInterval) {
-            barrier_wait(full + 8 * ws, w_phase);
-            const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
-            const int taps = min(kInterval, group_taps - k0);
-            if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, k0, chain, accumulate_cross);
-            else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, k0, chain, accumulate_cross);
-            else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, k0, chain, accumulate_cross);
-            accumulate_cross = 1;
-            if (lane == 0) {
-              if (!C::kStationary) barriers.release_weights(ring, ws);
-              if (k0 + taps == group_taps && pass == Schedule<C>::kPassesPerItem - 1) barrier_arrive(barriers.slot_empty + 8 * slot);
-            }
-            if (kMerge == 1 || ++chain == kMerge) {
-              promote(sum, acc, inverse, taps);
-              chain = 0;
-            }
-            if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
-          }
-          if (++slot == C::kSlots) { slot = 0; if (!C::kResident || pass == Schedule<C>::kPassesPerItem - 1) slot_phase ^= 1; }
+      for (int interval = 0; interval < C::kPassStages;) {
+        if (kMerge == 1 && tap == 0) open_slot();
+        if (slot_inverse != inverse) {
+          if (accumulate_cross) promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
+          accumulate_cross = 0;
+          inverse = slot_inverse;
         }
+        int chain = 0, taps, old_w = -1, old_slot = -1;  // to release once the interval that read them has finished
+        auto release = [&] {
+          __syncwarp();  // every lane has read the slot's scale
+          if (lane == 0) {
+            if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
+            if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
+          }
+        };
+#pragma unroll 1
+        do {
+          barrier_wait(full + 8 * ws, w_phase);
+          const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4), bx = b0 + ((slot * C::kSlotBytes) >> 4);
+          const int group_taps = C::kTapGroups == 1 || group == C::kTapGroups - 1 ? C::kLastTaps : C::kTaps;
+          taps = min(kInterval, group_taps - tap);
+          if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, tap, chain, accumulate_cross);
+          else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, tap, chain, accumulate_cross);
+          else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, tap, chain, accumulate_cross);
+          if (kMerge > 1) {
+            wgmma_wait<1>();
+            release();
+          }
+          old_w = ws, old_slot = -1;
+          if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
+          accumulate_cross = 1;
+          ++interval;
+          if ((tap += taps) == group_taps) {
+            tap = 0;
+            if (++group == C::kTapGroups) group = 0;
+            if (pass == Schedule<C>::kPassesPerItem - 1) old_slot = slot;
+            if (++slot == C::kSlots) { slot = 0; if (!C::kResident || pass == Schedule<C>::kPassesPerItem - 1) slot_phase ^= 1; }
+            if (kMerge > 1 && interval < C::kPassStages) open_slot();
+          }
+        } while (++chain < kMerge && interval < C::kPassStages && slot_inverse == inverse);
+        wgmma_wait<0>();
+#pragma unroll
+        for (int q = 0; q < C::kPeriod; ++q) {
+          keep_registers(acc[C::phase(q)]);
+          keep_registers(cross[C::phase(q)]);
+        }
+        release();
+        promote(sum, acc, inverse, kMerge == 1 ? taps : C::kPeriod);
       }
-      if (kMerge > 1 && chain) promote(sum, acc, inverse, C::kPeriod);
       promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
 
       const int channel0 = (C::kResident ? pass : item.pass) * (64 * kChannelWays) + ring * 64 + warp * 16;
@@ -402,14 +414,14 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
 extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_split_sm90(const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
   barriers.init();
   const Schedule<C> schedule(p);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == 11) {
-      if (lane == 0) {
+      if (elect_one()) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);
       }

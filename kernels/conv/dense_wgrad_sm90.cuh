@@ -8,15 +8,15 @@
 // addresses. B is dY, whose rows already run along K: they are copied into wgmma's layout 16 bytes at a time.
 //
 //   global x (NCW)   shared: slot s                                   registers
-//   rows i     --bulk-->  raw rows of x          --ld.shared-->  A  \
+//   rows i     --copy-->  raw rows of x          --ld.shared-->  A  \
 //   global dy                                                        wgmma --> acc[block of 64 (k, i)][o] --> partial sums
-//   rows o     --bulk-->  raw --pack--> steps x o  ------------>  B /
+//   rows o     --copy-->  raw --pack--> steps x o  ------------>  B /
 //
 // A block computes a tile of dW (kTaps x kTileChannels rows of D, kColumns * kColumnWays output channels) over one split, a
 // fixed range of (batch, time); the tile stays in registers throughout. Roles (384 threads):
 //   warps 0-7   two MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2) or columns (kColumnWays 2)
 //   warps 8-11  packers: each loads a quarter of the rows of x and its own rows of dy, a lane packs a row
-// Barriers: raw full (bytes; a packer's own) -> slot full (4 packers) -> slot empty (8 MMA warps).
+// Barriers: slot full (4 packers) -> slot empty (8 MMA warps). A packer waits for its own copies (groups of cp.async).
 //
 // Accumulation: tensor cores truncate. fp32: hi*lo + lo*hi of one chunk, then its hi*hi, then added to f32 registers; every
 // kCarryChunks chunks the sums go to memory of the block's own and begin again at zero. Others: one chain of kCarryChunks
@@ -67,6 +67,10 @@ struct PackRole {
   LC_DEVICE uint32_t y_shared(int index, int round) const {
     return shared + kSharedRaw + (packer * kYStages + index % kYStages) * kYStageBytes + round * (32 * YRows::kPitch);
   }
+  // Where a group's first row belongs in the operand.
+  LC_DEVICE uint32_t y_slot(int index, int round) const {
+    return shared + index % kSlots * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes) + group_of(round) * (32 * 16);
+  }
   LC_DEVICE int rows_of(const Tile& tile, int round) const { return max(0, min(32, tile.outs - group_of(round) * 32)); }
   LC_DEVICE bool x_copied(const XRows& rows) const { return !kGatherX && (kPad < Pad::reflect || rows.whole()); }
 
@@ -75,19 +79,19 @@ struct PackRole {
     const Tile tile;
     const int s = index % kSlots;
     barrier_wait(barriers.slot_empty + 8 * s, (index / kSlots & 1) ^ 1);
-    if (lane != 0) return;
-    const uint32_t full = barriers.raw_full + 8 * (packer * kYStages + index % kYStages);
 #pragma unroll 1
     for (int window = 0; window < min(kWindows, tile.taps); ++window) {
       const int64_t first = x_first(tile, at, window);
       const XRows rows(first, p.length);
-      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, at) + first), x_pitch(), channels(tile), x_shared(index, window), full);
+      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, at) + first), x_pitch(), channels(tile), x_shared(index, window), lane);
     }
 #pragma unroll 1
-    for (int round = 0; round < kRounds && !kGatherY; ++round)
-      YRows(at.step() + first_step(), p.out_length)
-          .load(reinterpret_cast<uint64_t>(y_row(tile, at, round)), y_pitch(), rows_of(tile, round), y_shared(index, round), full);
-    barrier_arrive(full);
+    for (int round = 0; round < kRounds && !kGatherY; ++round) {
+      const YRows rows(at.step() + first_step(), p.out_length);
+      const uint64_t from = reinterpret_cast<uint64_t>(y_row(tile, at, round));
+      if (kPlacedY) rows.load<16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(index, round), lane);
+      else rows.load(from, y_pitch(), rows_of(tile, round), y_shared(index, round), lane);
+    }
   }
 
   // Zeros for what x does not have; gathers what was not copied. True if a 16-bit value of an edge is Inf or NaN.
@@ -110,24 +114,23 @@ struct PackRole {
 
   LC_DEVICE void pack(int index, const Cursor& at) {
     const Tile tile;
-    const uint32_t slot_y = shared + index % kSlots * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes);
     const int64_t from = x_first(tile, at, 0);
     // All windows of the chunk, or some steps: zeros stand for what does not exist.
     const bool edge = at.step() + kSteps > p.out_length || from < 0 ||
                       from + (kSteps - 1) * kStride + (kTaps - 1) * static_cast<int64_t>(kDilation) >= p.length;
-    barrier_wait(barriers.raw_full + 8 * (packer * kYStages + index % kYStages), index / kYStages & 1);
     to.special = (kGatherX || edge) && complete_x(tile, index, at, edge);
     const int valid = static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kPartSteps), p.out_length - at.step() - first_step())));
     const bool add = sums(tile);
 #pragma unroll 1
     for (int round = 0; round < kRounds; ++round) {
       if (group_of(round) >= kGroups) break;
-      const uint32_t dst = slot_y + (group_of(round) * 32 + lane) * 16;
+      const uint32_t dst = y_slot(index, round) + lane * 16;
       const int steps = lane < rows_of(tile, round) ? valid : 0;
       const Element* row = y_row(tile, at, round) + lane * p.dy_channel;
       const uint32_t raw = y_shared(index, round) + lane * YRows::kPitch, shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
       float chain;
       if (kGatherY) chain = to.gather(row, p.dy_time, steps, dst, add);
+      else if (kPlacedY) chain = edge || !kWholeOut ? to.template finish<true>(steps, dst, add) : to.template finish<false>(steps, dst, add);
       else if (edge || !kWholeOut) chain = to.template pack<false, true>(raw, shift, steps, dst, add);
       else if (__all_sync(~0u, shift == 0)) chain = to.template pack<true, false>(raw, 0, steps, dst, add);
       else chain = to.template pack<false, false>(raw, shift, steps, dst, add);
@@ -150,8 +153,16 @@ struct PackRole {
     int issued = 0;
 #pragma unroll 1
     for (int index = 0; index < chunks; ++index) {
-      for (; issued < min(chunks, index + kYStages); ++issued, loading.advance(p)) issue(issued, loading);
-      pack(index, loading.before(p, issued - index));
+      for (; issued < index + kYStages; ++issued) {
+        if (issued < chunks) {
+          issue(issued, loading);
+          loading.advance(p);
+        }
+        async_commit();  // a group for each chunk, even where there is none: the wait below counts them
+      }
+      async_wait<kYStages - 1>();
+      __syncwarp();  // a lane packs what others have copied
+      pack(index, loading.before(p, min(issued, chunks) - index));
     }
     if (flagged || (kBytes == 4 && to.range.left())) p.partials.flags[Tile().split] = 1;
     if (sums(Tile())) store_sums(Tile());
@@ -342,6 +353,7 @@ struct MultiplyRole {
       const uint64_t b = b0 + ((slot * kSlotBytes) >> 4);
       if constexpr (kSplit) multiply_pairs(rows, begins, b, range);
       else multiply_slot(rows, begins, b, index % kCarryChunks > 0, range);
+      __syncwarp();  // every lane has read its samples
       if (lane == 0) barrier_arrive(barriers.slot_empty + 8 * slot);
       begins = (begins & 0xffff0000u) | ((begins + kSteps * kStride * kBytes) & 0xffffu);
       if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) {
@@ -380,7 +392,7 @@ struct MultiplyRole {
 extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_sm90(const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const Barriers barriers(shared);
   barriers.init();
   if (warp >= 8) {

@@ -21,6 +21,7 @@ constexpr int kConvGroups = LC_GROUPS, kInChannels = LC_IN_CHANNELS, kOutChannel
 constexpr int kStride = LC_STRIDE, kDilation = LC_DILATION;
 constexpr Pad kPad = static_cast<Pad>(LC_PAD);
 constexpr bool kBias = LC_BIAS, kGatherX = LC_GATHER_X, kGatherY = LC_GATHER_Y;
+constexpr bool kPlacedY = LC_PLACED_Y;  // 16-bit, every row of dy begins on 16 bytes
 constexpr bool kPairs = LC_PAIRS;  // 16-bit, stride 1: every (channel, tap) row of x begins on 4 bytes
 
 // --- the configuration
@@ -42,14 +43,14 @@ constexpr int kPackerChannels = ceil_div(kTileChannels, kPackers);
 constexpr int kGroups = kTileOut / 32, kParts = kGroups == 1 ? 4 : kGroups == 2 ? 2 : 1, kRounds = ceil_div(kGroups, kPackers);
 constexpr int kPartSteps = kSteps / kParts;
 using YRows = RowWindow<Element, kPartSteps>;
-constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kRounds * 32 * YRows::kPitch;
+constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kPlacedY ? 0 : kRounds * 32 * YRows::kPitch;
 using Packer = StepPacker<Element, kPartSteps, kTileOut, kPlanes, kYPlaneBytes>;
 
 constexpr int kSharedXBytes = kTileChannels * kWindows * XRows::kPitch;
 constexpr int kSlotBytes = kSharedXBytes + kPlanes * kYPlaneBytes, kSharedRaw = kSlots * kSlotBytes;
 constexpr int kSharedSums = kSharedRaw + kPackers * kYStages * kYStageBytes;  // of dy, by rows and parts of the steps
 constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 8 : 0);
-constexpr int kSharedBytes = kSharedBarriers + 8 * (2 * kSlots + kPackers * kYStages);
+constexpr int kSharedBytes = kSharedBarriers + 8 * 2 * kSlots;
 
 constexpr int kCarryChunks = kSplit ? 128 : 128 * kStepK / kSteps;
 constexpr bool kManyRegisters = kM * (kN / 2) * kPlanes > 128;
@@ -62,6 +63,7 @@ static_assert(kPartSteps * kBytes % 16 == 0 && kSteps % (2 * kStepK) == 0, "rows
 static_assert(kSlots > kYStages, "a packer loads kYStages chunks ahead");
 static_assert(kWindows == 1 || kWindows == kTaps, "one window, or one for each tap");
 static_assert(kSharedXBytes / kBytes <= 1 << 16 && kM <= 4, "a row's place is 16 bits, its misalignment 4 of 32");
+static_assert(!kPlacedY || (kBytes == 2 && !kGatherY), "as they are, of a known alignment");
 static_assert(!kPairs || (kBytes == 2 && kStride == 1), "pairs of neighbours");
 
 struct Params {
@@ -112,16 +114,15 @@ struct Cursor {
 };
 
 struct Barriers {
-  uint32_t slot_full, slot_empty, raw_full;
+  uint32_t slot_full, slot_empty;
   LC_DEVICE explicit Barriers(uint32_t shared)
-      : slot_full(shared + kSharedBarriers), slot_empty(slot_full + 8 * kSlots), raw_full(slot_empty + 8 * kSlots) {}
+      : slot_full(shared + kSharedBarriers), slot_empty(slot_full + 8 * kSlots) {}
   LC_DEVICE void init() const {
     if (threadIdx.x == 0) {
       for (int i = 0; i < kSlots; ++i) {
         barrier_init(slot_full + 8 * i, kPackers);
         barrier_init(slot_empty + 8 * i, 8);
       }
-      for (int i = 0; i < kPackers * kYStages; ++i) barrier_init(raw_full + 8 * i, 1);
       fence_barrier_init();
     }
     __syncthreads();

@@ -28,6 +28,14 @@ __device__ __forceinline__ void schedule_border(bool never) {
 /// way round (asynchronous reads have ended, generic writes follow) needs no fence.
 __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
+/// True for one lane of the warp, whose lanes all call this. Ptxas knows what it is, and does not make bulk copies behind it
+/// loops over lanes, as it does behind a comparison.
+__device__ __forceinline__ bool elect_one() {
+  uint32_t elected;
+  asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(elected));
+  return elected != 0;
+}
+
 /// Rank of the block in its cluster.
 __device__ __forceinline__ uint32_t cluster_block_rank() {
   uint32_t rank;

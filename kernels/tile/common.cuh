@@ -46,3 +46,7 @@ LC_DEVICE uint32_t bits_of(f16 v) { return v.bits; }
 
 // The compiler no longer knows how `v` came about: what is computed from it is computed here, not kept from before a loop.
 LC_DEVICE void forget_origin(int& v) { asm volatile("" : "+r"(v)); }
+
+// What an element waits in between its load and its use: widening 16 bits would wait for the load.
+template <class E> struct BitsOf { using Type = uint16_t; };
+template <> struct BitsOf<float> { using Type = uint32_t; };

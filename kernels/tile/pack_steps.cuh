@@ -44,18 +44,40 @@ template <class E, int kStepsOfRow, int kRows, int kPlanes, int kPlaneBytes> str
   // raw: 16-byte boundary at or before the row's first step; shift: elements from there, 0 if kAligned. valid: steps that exist;
   // the others become 0. kMasked: some do not, and Inf and NaN are looked for. Returns the sum, if `add`.
   template <bool kAligned, bool kMasked> LC_DEVICE float pack(uint32_t raw, uint32_t shift, int valid, uint32_t dst, bool add) {
+    constexpr int kTogether = kChunks % 4 == 0 && kPlanes == 1 ? 4 : kChunks % 2 == 0 ? 2 : 1;  // loads in flight
     float chain = 0.f;
-    uint4 now = load_shared_v4(raw);
+    uint4 last = kAligned ? uint4{} : load_shared_v4(raw);
 #pragma unroll 1
-    for (int c = 0; c < kChunks; ++c) {
-      uint32_t v[4] = {now.x, now.y, now.z, now.w};
-      if (!kAligned || c + 1 < kChunks) now = load_shared_v4(raw + 16 * (c + 1));
-      if (!kAligned) {
-        const uint32_t w[8] = {v[0], v[1], v[2], v[3], now.x, now.y, now.z, now.w};
-        align_words<E>(v, w, shift);
+    for (int c = 0; c < kChunks; c += kTogether, raw += 16 * kTogether, dst += kTogether * (kRows * 16)) {
+      uint4 chunks[kTogether + 1] = {last};  // 16 bytes each, from the first on; where it is aligned, from the second
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) chunks[i + 1] = load_shared_v4(raw + 16 * (kAligned ? i : i + 1));
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        const uint4 &first = chunks[i], &next = chunks[i + 1];
+        uint32_t v[4] = {next.x, next.y, next.z, next.w};
+        if (!kAligned) {
+          const uint32_t w[8] = {first.x, first.y, first.z, first.w, next.x, next.y, next.z, next.w};
+          align_words<E>(v, w, shift);
+        }
+        if (kMasked) mask(v, valid - (c + i) * kChunk);
+        store(v, dst + i * (kRows * 16), chain, add);
       }
+      last = chunks[kTogether];
+    }
+    return chain;
+  }
+  // Of rows that were copied to where they belong.
+  template <bool kMasked> LC_DEVICE float finish(int valid, uint32_t dst, bool add) {
+    float chain = 0.f;
+    if (!kMasked && !add) return chain;
+#pragma unroll 2
+    for (int c = 0; c < kChunks; ++c, dst += kRows * 16) {
+      const uint4 now = load_shared_v4(dst);
+      uint32_t v[4] = {now.x, now.y, now.z, now.w};
       if (kMasked) mask(v, valid - c * kChunk);
-      store(v, dst + c * (kRows * 16), chain, add);
+      if (kMasked) store_shared_v4(dst, v[0], v[1], v[2], v[3]);
+      if (add) sum(v, chain);
     }
     return chain;
   }
@@ -84,18 +106,19 @@ template <class E, int kStepsOfRow, int kRows, int kPlanes, int kPlaneBytes> str
       else special |= not_finite<E>(sizeof(E) == 4 ? word : word >> (16 * (i & 1)) & 0xffff);
     }
   }
-  LC_DEVICE void store(uint32_t (&v)[4], uint32_t dst, float& chain, bool add) {
-    if (add) {
+  static LC_DEVICE void sum(const uint32_t (&v)[4], float& chain) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if constexpr (sizeof(E) == 4) {
-          chain += __uint_as_float(v[i]);
-        } else {
-          chain += to_float(E{static_cast<uint16_t>(v[i])});
-          chain += to_float(E{static_cast<uint16_t>(v[i] >> 16)});
-        }
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (sizeof(E) == 4) {
+        chain += __uint_as_float(v[i]);
+      } else {
+        chain += to_float(E{static_cast<uint16_t>(v[i])});
+        chain += to_float(E{static_cast<uint16_t>(v[i] >> 16)});
       }
     }
+  }
+  LC_DEVICE void store(uint32_t (&v)[4], uint32_t dst, float& chain, bool add) {
+    if (add) sum(v, chain);
     if constexpr (sizeof(E) == 4) {
       uint32_t lo[4];
 #pragma unroll

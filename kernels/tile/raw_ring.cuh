@@ -4,6 +4,7 @@
 // packed it, so no barrier leads back to the loader; a team's stages are filled by the weight warp when they are empty.
 #pragma once
 #include "ptx/bulk_copy.cuh"
+#include "ptx/control.cuh"
 #include "tile/block_barriers.cuh"
 #include "tile/schedule.cuh"
 #include "tile/signal.cuh"
@@ -67,7 +68,7 @@ template <class C, class P> struct RawRing {
   // Starts the load of the next unit. Windows that padding modes fill element by element are skipped.
   LC_DEVICE void issue() {
     if (C::kGather || item >= schedule.end) return;
-    if (lane == 0) {
+    if (C::kTeam > 1 || elect_one()) {
       const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
       const int64_t from = first + slot % C::kTapGroups * C::kGroupStep;
       load(base + channel * pitch + from * kBytes, from, C::kInChannels - channel, memory + stage * C::kRawBytes, full + 8 * stage);
@@ -96,7 +97,7 @@ template <class C, class P> struct RawRing {
     }
   }
 
-  // One lane, unrolled: a bulk copy from diverging lanes would become a loop over lanes. `a`: address of raw element 0.
+  // One lane, which ptxas knows to be one (elect_one), from uniform values, unrolled: else each bulk copy becomes a loop over lanes. `a`: address of raw element 0.
   LC_DEVICE void load(uint64_t a, int64_t from, int channels, uint32_t dst, uint32_t bar) const {
     int begin = 0, end = C::kRawNeeded;
     if (from < 0 || from + C::kRawNeeded > p.length) {

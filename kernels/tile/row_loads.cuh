@@ -1,9 +1,8 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-// Windows of NCW rows into shared memory: bulk copies from the aligned-down address, so that a row may begin on any element,
-// and what stands for samples that do not exist.
+// Windows of NCW rows into shared memory: copies of 16 bytes from the aligned-down address, so that a row may begin on any
+// element, and what stands for samples that do not exist.
 #pragma once
-#include "ptx/bulk_copy.cuh"
-#include "ptx/mbarrier.cuh"
+#include "ptx/cp_async.cuh"
 #include "ptx/shared_memory.cuh"
 #include "tile/signal.cuh"
 
@@ -16,33 +15,37 @@ template <> LC_DEVICE bool not_finite<f16>(uint32_t bits) { return (bits & 0x7c0
 // kElements: of a window. Element e of row r lies at r*kPitch + (address of its element 0 in memory mod 16) + e*kBytes.
 template <class E, int kElements> struct RowWindow {
   static constexpr int kBytes = sizeof(E);
-  // A copy of this size holds the window wherever in its first 16 bytes it begins; it reads at most 30 bytes more.
+  // This much memory holds the window wherever in its first 16 bytes it begins.
   static constexpr int kCopyBytes = round_up(kElements * kBytes + 15, 16);
   static constexpr int kPitch = (kCopyBytes / 16 | 1) * 16;  // odd: 8 rows at one offset lie in different banks
 
   // Elements [begin, end) of the window exist.
   int begin, end;
-  bool ample;  // and so do those that a copy of kCopyBytes reads
   LC_DEVICE RowWindow(int64_t first, int64_t length)
       : begin(static_cast<int>(min(max(int64_t(0), -first), static_cast<int64_t>(kElements)))),
-        end(static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kElements), length - first)))),
-        ample(first >= 0 && first + kElements + 32 / kBytes <= length) {}
+        end(static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kElements), length - first)))) {}
   LC_DEVICE bool whole() const { return begin == 0 && end == kElements; }
 
-  // Starts the copies of `rows` rows at distances of `pitch` bytes from `a`, the address of element 0 of the first; the barrier
-  // expects their bytes. One lane does all: a copy from diverging lanes becomes a loop over lanes.
-  LC_DEVICE void load(uint64_t a, uint64_t pitch, int rows, uint32_t dst, uint32_t barrier) const {
-    if (end <= begin || rows <= 0) return;
-    if (ample) {
-      barrier_expect(barrier, rows * kCopyBytes);
+  // Starts the copies of `rows` rows at distances of `pitch` bytes from `a`, the address of element 0 of the first, by all lanes of a
+  // warp: to the caller a group that each lane commits and waits for. Rows are too short for bulk copies, of which a warp starts
+  // one at a time: here it starts up to 512 bytes with each instruction. Of the tensor's 16-byte parts, only those are read that
+  // hold something of the window. Part i of row r goes to r*kRowBytes + i*kPartBytes. kAligned: rows begin on 16 bytes.
+  template <int kRowBytes = kPitch, int kPartBytes = 16, bool kAligned = false>
+  LC_DEVICE void load(uint64_t a, uint64_t pitch, int rows, uint32_t dst, int lane) const {
+    constexpr int kParts = (kAligned ? kElements * kBytes : kCopyBytes) / 16, kRows = kParts < 32 ? 32 / kParts : 1;  // at a time
+    int row = kRows > 1 ? lane / kParts : 0;
+    const int part = lane - row * kParts;
+    const uint32_t first = begin * kBytes, last = end * kBytes;
+    if (end <= begin || row == kRows) row = rows;
+    a += row * pitch, dst += row * kRowBytes + part * kPartBytes;
 #pragma unroll 4
-      for (; rows > 0; --rows, a += pitch, dst += kPitch) bulk_load(dst, reinterpret_cast<const void*>(a & ~15ul), kCopyBytes, barrier);
-    } else {
-#pragma unroll 1
-      for (; rows > 0; --rows, a += pitch, dst += kPitch) {
-        const uint32_t low = static_cast<uint32_t>(a) & 15, head = (low + begin * kBytes) & ~15u, tail = (low + end * kBytes + 15) & ~15u;
-        barrier_expect(barrier, tail - head);
-        bulk_load(dst + head, reinterpret_cast<const void*>((a & ~15ul) + head), tail - head, barrier);
+    for (; row < rows; row += kRows, a += kRows * pitch, dst += kRows * kRowBytes) {
+      const uint32_t low = kAligned ? 0 : static_cast<uint32_t>(a) & 15;
+      const char* const from = reinterpret_cast<const char*>(a & ~15ul) + part * 16;
+#pragma unroll
+      for (int more = 0; more < kParts; more += 32) {
+        const uint32_t at = (part + more) * 16;
+        if (low + last > at && low + first < at + 16) async_copy<16>(dst + more * kPartBytes, from + more * 16);
       }
     }
   }

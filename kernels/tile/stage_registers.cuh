@@ -30,7 +30,8 @@ template <class G> struct StageRegisters {
   static constexpr int kWays = G::kWarps / G::kStageChunks, kUnits = ceil_div(Order::kSteps, kWays);
   static constexpr int kPieces = ceil_div(kUnits, G::kPrefetch);
   static_assert(G::kWarps % G::kStageChunks == 0, "a warp stays with one chunk");
-  uint32_t v[G::kPrefetch][G::kChunk];
+  using Bits = typename BitsOf<Element>::Type;
+  Bits v[G::kPrefetch][G::kChunk];
 
   static LC_DEVICE int step_of(int piece, int i, int warp) { return (piece * G::kPrefetch + i) * kWays + warp / G::kStageChunks; }
 
@@ -53,7 +54,7 @@ template <class G> struct StageRegisters {
       exists = exists && step < Order::kSteps;
 #pragma unroll
       for (int j = 0; j < G::kChunk; ++j)
-        v[i][j] = load_streamed_or_zero(sample + j * p.x_channel, exists && (G::kWholeStages || j < from.channels));
+        v[i][j] = static_cast<Bits>(load_streamed_or_zero(sample + j * p.x_channel, exists && (G::kWholeStages || j < from.channels)));
     }
   }
 
@@ -70,7 +71,10 @@ template <class G> struct StageRegisters {
     for (int i = 0; i < G::kPrefetch; ++i) {
       const int step = step_of(piece, i, warp);
       if (step >= Order::kSteps) break;
-      store_row(v[i], chunk + Order(step, lane).row * 16, scale);
+      uint32_t row[G::kChunk];
+#pragma unroll
+      for (int j = 0; j < G::kChunk; ++j) row[j] = v[i][j];
+      store_row(row, chunk + Order(step, lane).row * 16, scale);
     }
   }
 

@@ -23,9 +23,6 @@ LC_DEVICE float value_of_bits(uint32_t v, float) { return __uint_as_float(v); }
 LC_DEVICE float value_of_bits(uint32_t v, bf16) { return to_float(bf16{static_cast<uint16_t>(v)}); }
 LC_DEVICE float value_of_bits(uint32_t v, f16) { return to_float(f16{static_cast<uint16_t>(v)}); }
 
-template <class E> struct BitsOf { using Type = uint16_t; };
-template <> struct BitsOf<float> { using Type = uint32_t; };
-
 // Where a stage lies: element 0 of the block's first channel of each operand, for the stage's signal.
 template <class Element> struct WgradWindow {
   const Element* x;  // kFlat: of the group's first channel
@@ -46,7 +43,6 @@ template <class G> struct WgradStage {
   using Order = PackOrder<G>;
   static constexpr int kWarps = G::kThreads / 32, kXUnits = ceil_div(G::kChunks * Order::kSteps, kWarps);
   static constexpr int kRowsOfUnit = G::kThreads * 2 / G::kStep, kDyUnits = ceil_div(G::kOutTile, kRowsOfUnit);
-  // 16-bit elements stay 16 bits: widening one would wait for its load.
   using Bits = typename BitsOf<Element>::Type;
   Bits x[kXUnits][G::kChunk], dy[kDyUnits][2];
 

@@ -293,8 +293,11 @@ class DenseSplitSm90 final : public CudaKernel {
     w.groups = static_cast<double>(g.pass_stages);
     const double taps = static_cast<double>(g.channel_blocks * problem.kernel_size) / w.groups;  // of an interval
     w.product_cycles = taps * 3 * static_cast<double>(g.columns) * 1.45 / narrow_rate(g.columns);
-    w.group_latency = 690;
-    w.promote_cycles = t.interval == 1 ? 22 : 65;
+    // Three intervals of one tap of each phase are started together and promoted once.
+    const std::int64_t last_taps = problem.kernel_size - (g.tap_groups - 1) * t.taps;
+    const bool merged = t.interval == problem.period() && t.taps % t.interval == 0 && last_taps % t.interval == 0;
+    w.group_latency = merged ? 230 : 690;
+    w.promote_cycles = merged ? 22 : 65;
     w.flops = 6 * w.tiles * static_cast<double>(g.span * g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * 16 * problem.kernel_size);
     w.columns = problem.phases * g.columns;

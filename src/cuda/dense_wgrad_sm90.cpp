@@ -40,12 +40,33 @@ struct Tile {
 
 bool is_split(const ConvProblem& p) { return p.dtype == DType::f32 && p.precision == Precision::fp32; }
 
+/// How the kernel reads its operands.
+struct Access {
+  bool gather_x, gather_y, placed_y, pairs;
+};
+/// Of dense tensors.
+Access access(const ConvProblem& p) {
+  const bool even = p.length_samples % 2 == 0 && p.pad_left % 2 == 0 && (p.kernel_size == 1 || p.dilation % 2 == 0);
+  const bool is_16_bit = size_bytes(p.dtype) == 2;
+  return {false, false, is_16_bit && p.out_length() % 8 == 0, is_16_bit && p.stride == 1 && even};
+}
+Access access(const ConvProblem& p, const TensorView& x, const TensorView& y) {
+  const auto strided = [](const TensorView& view) { return view.sizes[2] > 1 && view.strides[2] != 1; };
+  const bool even = reinterpret_cast<std::uintptr_t>(x.data) % 4 == 0 && x.strides[0] % 2 == 0 &&
+                    x.strides[1] % 2 == 0 && p.pad_left % 2 == 0 && (p.kernel_size == 1 || p.dilation % 2 == 0);
+  const bool aligned = reinterpret_cast<std::uintptr_t>(y.data) % 16 == 0 && y.strides[0] % 8 == 0 &&
+                       y.strides[1] % 8 == 0 && !strided(y);
+  const bool is_16_bit = size_bytes(p.dtype) == 2;
+  return {strided(x), strided(y), is_16_bit && aligned, is_16_bit && p.stride == 1 && even};
+}
+
 /// What follows from a problem and a tile; mirrors the constants of the kernel.
 struct Geometry {
   std::int64_t bytes, planes, step_k, accumulators, tiles, window, slot_bytes, shared_bytes, carry_chunks;
   bool fits = false;
 
-  Geometry(const ConvProblem& p, const Tile& t)
+  Geometry(const ConvProblem& p, const Tile& t) : Geometry(p, t, access(p).placed_y) {}
+  Geometry(const ConvProblem& p, const Tile& t, bool placed_y)
       : bytes(size_bytes(p.dtype)),
         planes(is_split(p) ? 2 : 1),
         step_k(32 / bytes),
@@ -57,8 +78,8 @@ struct Geometry {
     const std::int64_t groups = t.out() / 32, parts = groups == 1 ? 4 : groups == 2 ? 2 : 1;
     const std::int64_t rounds = ceil_div(groups, kPackers), part_steps = t.steps / parts;
     slot_bytes = t.channels * t.windows * pitch(window) + planes * t.out() * t.steps * bytes;
-    shared_bytes = t.slots * slot_bytes + kPackers * t.y_stages * rounds * 32 * pitch(part_steps) +
-                   (p.has_bias ? parts * t.out() * 8 : 0) + 8 * (2 * t.slots + kPackers * t.y_stages);
+    shared_bytes = t.slots * slot_bytes + (placed_y ? 0 : kPackers * t.y_stages * rounds * 32 * pitch(part_steps)) +
+                   (p.has_bias ? parts * t.out() * 8 : 0) + 8 * 2 * t.slots;
     fits = shared_bytes <= kHopperSharedBytes && t.m_blocks * 64 * t.row_ways() >= t.channels * t.taps &&
            t.out() % 32 == 0 && t.out() <= 256 && part_steps * bytes % 16 == 0 && t.steps % (2 * step_k) == 0 &&
            t.slots > t.y_stages && accumulators * planes <= 192 && (accumulators * planes <= 128 || t.out() <= 128) &&
@@ -83,22 +104,6 @@ struct Workspace {
         carry_offset(layout.workspace_bytes()),
         bytes(carry_offset + round_up(Geometry(p, t).carry_bytes(ranges), 256)) {}
 };
-
-/// How the kernel reads its operands.
-struct Access {
-  bool gather_x, gather_y, pairs;
-};
-/// Of dense tensors.
-Access access(const ConvProblem& p) {
-  const bool even = p.length_samples % 2 == 0 && p.pad_left % 2 == 0 && (p.kernel_size == 1 || p.dilation % 2 == 0);
-  return {false, false, size_bytes(p.dtype) == 2 && p.stride == 1 && even};
-}
-Access access(const ConvProblem& p, const TensorView& x, const TensorView& y) {
-  const auto strided = [](const TensorView& view) { return view.sizes[2] > 1 && view.strides[2] != 1; };
-  const bool even = reinterpret_cast<std::uintptr_t>(x.data) % 4 == 0 && x.strides[0] % 2 == 0 &&
-                    x.strides[1] % 2 == 0 && p.pad_left % 2 == 0 && (p.kernel_size == 1 || p.dilation % 2 == 0);
-  return {strided(x), strided(y), size_bytes(p.dtype) == 2 && p.stride == 1 && even};
-}
 
 class DenseWgradSm90 final : public CudaKernel {
  public:
@@ -167,7 +172,9 @@ class DenseWgradSm90 final : public CudaKernel {
   void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
               const LaunchContext& context) const override {
     Compiler& compiler = compiler_of(context);
-    const Tile t = Tile::read(config);
+    Tile t = Tile::read(config);
+    const Access how = access(problem, tensors.x, tensors.y);
+    make_room(problem, t, how);
     const Workspace where(problem, t);
     const WgradPartials partials(where.layout, context.workspace);
     struct {
@@ -192,7 +199,7 @@ class DenseWgradSm90 final : public CudaKernel {
         static_cast<char*>(context.workspace) + where.carry_offset};
     const bool repair = needs_repair(problem, t);
     if (repair) clear_wgrad_flags(compiler, device, where.layout, context.workspace, context.stream);
-    const KernelSpec spec = main_spec(problem, t, access(problem, tensors.x, tensors.y));
+    const KernelSpec spec = main_spec(problem, t, how);
     LaunchShape shape;
     shape.blocks = Geometry(problem, t).tiles * where.ranges.splits;
     shape.threads = static_cast<int>(kThreads);
@@ -228,6 +235,16 @@ class DenseWgradSm90 final : public CudaKernel {
     return p.dtype == DType::f32 || p.pad_left > 0 || p.pad_right > 0 || p.out_length() % t.steps != 0;
   }
 
+  /// Rows of dy that turn out not to begin on 16 bytes take memory of their own, from the rings'.
+  static void make_room(const ConvProblem& problem, Tile& t, const Access& access) {
+    while (!Geometry(problem, t, access.placed_y).fits && t.slots > 2) {
+      if (t.y_stages > 1)
+        --t.y_stages;
+      else
+        --t.slots;
+    }
+  }
+
   static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, const Access& access) {
     KernelSpec spec;
     spec.file = "conv/dense_wgrad_sm90.cuh";
@@ -236,7 +253,7 @@ class DenseWgradSm90 final : public CudaKernel {
                                  : problem.dtype == DType::f32  ? 0
                                  : problem.dtype == DType::bf16 ? 1
                                                                 : 2;
-    spec.dynamic_shared_bytes = Geometry(problem, t).shared_bytes;
+    spec.dynamic_shared_bytes = Geometry(problem, t, access.placed_y).shared_bytes;
     // Packers beside 192 sums have 40 registers and may spill a word or two between chunks; tables of hundreds of taps
     // a few.
     spec.allow_local_memory = Geometry(problem, t).accumulators * Geometry(problem, t).planes > 128 || t.taps > 32;
@@ -251,6 +268,7 @@ class DenseWgradSm90 final : public CudaKernel {
                     {"LC_BIAS", std::int64_t{problem.has_bias}},
                     {"LC_GATHER_X", std::int64_t{access.gather_x}},
                     {"LC_GATHER_Y", std::int64_t{access.gather_y}},
+                    {"LC_PLACED_Y", std::int64_t{access.placed_y}},
                     {"LC_PAIRS", std::int64_t{access.pairs}},
                     {"LC_TILE_CHANNELS", t.channels},
                     {"LC_TAPS", t.taps},
@@ -275,7 +293,9 @@ class DenseWgradSm90 final : public CudaKernel {
       for (const auto& [slots, stages] :
            {std::pair<std::int64_t, std::int64_t>{6, 4}, {4, 3}, {4, 2}, {3, 2}, {2, 1}}) {
         t.slots = slots, t.y_stages = stages;
-        if (!Geometry(problem, t).fits) continue;
+        Tile shallow = t;
+        shallow.slots = 2, shallow.y_stages = 1;
+        if (!Geometry(problem, t).fits || !Geometry(problem, shallow, false).fits) continue;
         if (choose_splits(problem, device, t)) fitting.emplace_back(estimate(problem, t, device).seconds, t.config());
         break;
       }
@@ -328,13 +348,25 @@ class DenseWgradSm90 final : public CudaKernel {
     const double row_bytes =
         real(t.channels * t.windows) * real(g.window) * real(g.bytes) / real(t.steps) * real(g.step_k);
     const double y_bytes = real(t.out()) * 32;
-    const double shared =
-        blocks_n * (a_loads * 4 + real(t.columns) / 4 * products) + (row_bytes + y_bytes * (2 + real(g.planes))) / 128;
+    const double shared = blocks_n * (a_loads * 4 + real(t.columns) / 4 * products) +
+                          (row_bytes + y_bytes * (access(p).placed_y ? 1 : 2 + real(g.planes))) / 128;
     const double a_instructions = g.planes == 2 ? 40 : g.bytes == 4 ? 12 : access(p).pairs ? 6 : 14;
-    const double pack_instructions = (g.bytes == 2 ? 20 : g.planes == 2 ? 60 : 30) + (p.has_bias ? 10 : 0);
-    const double issue = blocks_n * a_instructions + real(t.out()) * 2 / 32 * pack_instructions / 2;
-    const double copies = (real(t.channels * t.windows) + real(t.out())) * 8 * real(g.step_k) / real(t.steps);
-    const double cycles = std::max({multiply * 1.1, shared * 1.15, issue * 1.2, copies});
+    const double pack_instructions = (g.planes == 2 ? 60 : 30) + (p.has_bias ? 10 : 0);  // of 16 bytes
+    const double issue = blocks_n * a_instructions + real(t.out()) * 2 / 32 * pack_instructions / 4;
+    // A packer, for one chunk: instructions that copy, 16 bytes of dy after the other, and what it waits for.
+    const auto copies_of = [&](std::int64_t rows, std::int64_t bytes) {
+      const std::int64_t parts = ceil_div(bytes + 15, 16);
+      return real(parts < 32 ? ceil_div(rows, 32 / parts) : rows * ceil_div(parts, 32));
+    };
+    const std::int64_t part_steps = t.steps / std::max<std::int64_t>(1, 128 / t.out());
+    const double rounds = real(ceil_div(t.out(), 32 * kPackers));
+    const double packer =
+        400 +
+        20 * (real(t.windows) * copies_of(ceil_div(t.channels, kPackers), g.window * g.bytes) +
+              rounds * copies_of(32, part_steps * g.bytes)) +
+        rounds * real(part_steps * g.bytes / 16) * (g.planes == 2 ? 110 : 55) * (p.has_bias ? 1.2 : 1);
+    const double packer_cycles = packer * real(g.step_k) / real(t.steps);
+    const double cycles = std::max({multiply * 1.1, shared * 1.15, issue * 1.2, packer_cycles});
     const double chunks = real(ceil_div(where.ranges.chunks, where.ranges.splits));
     const double waves = std::ceil(real(g.tiles * where.ranges.splits) / sms);
     const double block = chunks * real(t.steps) / real(g.step_k) * cycles / clock;

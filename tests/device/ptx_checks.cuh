@@ -131,6 +131,12 @@ extern "C" __global__ void check_stmatrix(const uint4* in, uint4* out) {
   out[32 + lane] = rows[64 + lane];
 }
 
+/// Several warps. out: of each thread, whether it was elected; the same one twice.
+extern "C" __global__ void check_elect_one(uint32_t* out) {
+  const bool elected = elect_one();
+  out[threadIdx.x] = elected + 2 * elect_one();
+}
+
 /// A cluster of two blocks of 64 threads. Rounds of `bytes`: block 0 loads each and sends it to both blocks, which add 1 to
 /// every word and store it: block r to out + r * rounds * bytes. Block 1 hands its slot back by a remote arrive.
 extern "C" __global__ void __cluster_dims__(2, 1, 1) check_bulk_copies(const char* in, char* out, uint32_t bytes, int rounds) {

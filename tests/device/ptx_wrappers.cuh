@@ -93,7 +93,7 @@ extern "C" __global__ void matrices(float* out, double* out64) {
 extern "C" __global__ void bulk_copies(const char* in, char* out, uint32_t bytes) {
   extern __shared__ __align__(128) char storage[];
   const uint32_t barrier = shared_address(storage), data = barrier + 128;
-  if (threadIdx.x == 0) {
+  if (elect_one()) {
     barrier_init(barrier, 1);
     barrier_init(barrier + kBarrierBytes, 2);
     fence_barrier_init();

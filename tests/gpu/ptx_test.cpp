@@ -281,6 +281,18 @@ TEST_F(PtxTest, WgmmaTransposed) {
   }
 }
 
+TEST_F(PtxTest, ElectOneOfEachWarp) {
+  if (device().compute_capability < 90) GTEST_SKIP() << "elect.sync needs compute capability 9.0";
+  const auto out = allocate<std::uint32_t>(96);
+  run("check_elect_one", {1, 96}, out->data());
+  const auto elected = download<std::uint32_t>(*out);
+  for (std::size_t warp = 0; warp < 3; ++warp) {
+    std::uint32_t sum = 0;
+    for (std::size_t lane = 0; lane < 32; ++lane) sum += elected[32 * warp + lane];
+    EXPECT_EQ(sum, 3u) << "warp " << warp;
+  }
+}
+
 TEST_F(PtxTest, BulkCopiesBarriersAndClusters) {
   if (device().compute_capability < 90) GTEST_SKIP() << "bulk copies need compute capability 9.0";
   for (const std::uint32_t bytes : {16u, 48u, 4096u, 65536u}) {

@@ -24,6 +24,7 @@ TEST_F(DenseWgradSm90, EveryConfig) {
     expect_every_config_right("n2 c20->100 l700 k3 s3 d4 bias " + std::string(format));
   }
   expect_every_config_right("n1 c70->33 l500 k4 p2 f32");
+  expect_every_config_right("n2 c20->100 l704 k3 p1 bias bf16");  // dy in aligned rows
 }
 
 TEST_F(DenseWgradSm90, StridesDilationsAndPaddingModes) {
@@ -67,7 +68,8 @@ TEST_F(DenseWgradSm90, SumsAreBlocked) {
 
 TEST_F(DenseWgradSm90, NonFiniteNumbersStayInTheirWindows) {
   for (const char* format : kFormats)
-    expect_non_finite_right("n1 c17->33 l300 k3 s2 d4 p4 bias " + std::string(format));
+    for (const char* rest : {"k3 s2 d4 p4", "k3 p(2,4)"})  // the second: dy in aligned rows
+      expect_non_finite_right("n1 c17->33 l300 " + std::string(rest) + " bias " + format);
 }
 
 TEST_F(DenseWgradSm90, MagnitudesThatPairsCannotCarry) {

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import time
 from types import SimpleNamespace
@@ -302,12 +303,13 @@ def test_a_hopeless_measurement_ends_after_a_round():
         "transposed n3 c4->6 l3001 k5 s3 d2 p4 f32 bias",
         "transposed n2 c300->6 l900 k3 s7 g2 f32",
         "transposed n2 c4->6 l40 k3 bf16",
+        "dgrad n3 c4->6 l3001 k5 s3 d2 p4 f32",
     ],
 )
 def test_error_against_float64(text):
     problem = Problem.parse(text)
     tensors = operands.make_operands(problem, torch.device("cpu"))
-    y = operands.pytorch_engine(problem, tensors)()
+    (y,) = operands.result_tensors(operands.pytorch_engine(problem, tensors)())
     error = accuracy.relative_rms_error(problem, tensors, y)
     assert 1e-9 < error < (5e-7 if problem.dtype == "f32" else 1e-2)
     for signal, first, samples in accuracy.slices(problem):
@@ -336,6 +338,35 @@ def test_exact_slice_is_the_transposed_convolution():
     for first, samples in ((0, 50), (1, 1), (6, 1), (100, 48), (300, 1), (251, 50)):
         exact = accuracy.exact_slice(problem, tensors, 0, first, samples)
         assert torch.allclose(exact, whole[0, :, first : first + samples])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "wgrad n3 c4->6 l3001 k5 s3 d2 p4 f32 bias",
+        "wgrad n2 c8->6 l900 k3 g2 f32",
+        "wgrad n2 c1->1 l9 k7 d2 p8 f32",  # the first taps see padding only at the start
+        "wgrad n2 c4->6 l400 k3 bf16",
+    ],
+)
+def test_weight_gradient_error_against_float64(text):
+    problem = Problem.parse(text)
+    tensors = operands.make_operands(problem, torch.device("cpu"))
+    result = operands.pytorch_engine(problem, tensors)()
+    gradient = operands.result_tensors(result)[0]
+    double = operands.make_operands(problem, torch.device("cpu"))
+    double = operands.Operands(*(None if t is None else t.double() for t in dataclasses.astuple(double)))
+    exact = operands.result_tensors(operands.pytorch_engine(problem.replace(dtype="f64"), double)())[0]
+    weights = accuracy.some_weights(problem)
+    assert len(set(weights)) == len(weights)
+    for weight in weights:
+        assert accuracy.exact_weight_gradient(problem, tensors, weight) == pytest.approx(
+            float(exact[weight]), rel=1e-12
+        )
+    error = accuracy.relative_rms_error(problem, tensors, result)
+    assert 1e-9 < error < (5e-7 if problem.dtype == "f32" else 1e-2)
+    gradient[weights[-1]] += 0.1
+    assert accuracy.relative_rms_error(problem, tensors, result) > error
 
 
 def test_dense_shapes():
