@@ -237,6 +237,10 @@ LC_DEVICE uint32_t bits_of(f16 v) { return v.bits; }
 // The compiler no longer knows how `v` came about: what is computed from it is computed here, not kept from before a loop.
 LC_DEVICE void forget_origin(int& v) { asm volatile("" : "+r"(v)); }
 
+// What an element waits in between its load and its use: widening 16 bits would wait for the load.
+template <class E> struct BitsOf { using Type = uint16_t; };
+template <> struct BitsOf<float> { using Type = uint32_t; };
+
 // ---- tile/split_f16.cuh ----------------------------------------------------------------------------------------------
 // fp32 as two f16 planes for the tensor core, exactly enough of it:
 //
@@ -531,6 +535,14 @@ __device__ __forceinline__ void schedule_border(bool never) {
 /// issued after a later arrive or barrier. Order: stores, this fence by every writing thread, then the arrive. The other
 /// way round (asynchronous reads have ended, generic writes follow) needs no fence.
 __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+/// True for one lane of the warp, whose lanes all call this. Ptxas knows what it is, and does not make bulk copies behind it
+/// loops over lanes, as it does behind a comparison.
+__device__ __forceinline__ bool elect_one() {
+  uint32_t elected;
+  asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(elected));
+  return elected != 0;
+}
 
 /// Rank of the block in its cluster.
 __device__ __forceinline__ uint32_t cluster_block_rank() {
@@ -1534,7 +1546,7 @@ template <class C, class P> struct RawRing {
   // Starts the load of the next unit. Windows that padding modes fill element by element are skipped.
   LC_DEVICE void issue() {
     if (C::kGather || item >= schedule.end) return;
-    if (lane == 0) {
+    if (C::kTeam > 1 || elect_one()) {
       const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
       const int64_t from = first + slot % C::kTapGroups * C::kGroupStep;
       load(base + channel * pitch + from * kBytes, from, C::kInChannels - channel, memory + stage * C::kRawBytes, full + 8 * stage);
@@ -1563,7 +1575,7 @@ template <class C, class P> struct RawRing {
     }
   }
 
-  // One lane, unrolled: a bulk copy from diverging lanes would become a loop over lanes. `a`: address of raw element 0.
+  // One lane, which ptxas knows to be one (elect_one), from uniform values, unrolled: else each bulk copy becomes a loop over lanes. `a`: address of raw element 0.
   LC_DEVICE void load(uint64_t a, int64_t from, int channels, uint32_t dst, uint32_t bar) const {
     int begin = 0, end = C::kRawNeeded;
     if (from < 0 || from + C::kRawNeeded > p.length) {
@@ -1714,9 +1726,41 @@ LC_DEVICE void visit_marked(MarkedWords<kThreads>& shared, const uint32_t* marks
   }
 }
 
+// ---- ptx/cp_async.cuh ------------------------------------------------------------------------------------------------
+/// cp.async: copies from global to shared memory that each thread issues for itself (sm_80).
+
+namespace longconv {
+namespace ptx {
+
+/// Copies `Bytes` (4, 8 or 16; both addresses aligned to it). Only the first `valid_bytes` are read, the rest of the
+/// destination becomes zero; with 0 the source is not touched (but must be a global address).
+template <int Bytes>
+__device__ __forceinline__ void async_copy(uint32_t destination, const void* source, uint32_t valid_bytes = Bytes) {
+  static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16, "cp.async moves 4, 8 or 16 bytes");
+  if (Bytes == 16) {  // past the first-level cache, which only this size can
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(destination), "l"(source), "r"(valid_bytes)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(destination), "l"(source), "n"(Bytes),
+                 "r"(valid_bytes)
+                 : "memory");
+  }
+}
+
+__device__ __forceinline__ void async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/// Waits until all but the latest `Pending` groups of this thread are complete. Other threads see them after a barrier.
+template <int Pending>
+__device__ __forceinline__ void async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+}
+
+}  // namespace ptx
+}  // namespace longconv
+
 // ---- tile/row_loads.cuh ----------------------------------------------------------------------------------------------
-// Windows of NCW rows into shared memory: bulk copies from the aligned-down address, so that a row may begin on any element,
-// and what stands for samples that do not exist.
+// Windows of NCW rows into shared memory: copies of 16 bytes from the aligned-down address, so that a row may begin on any
+// element, and what stands for samples that do not exist.
 
 // Whether a value of this type with these bits is Inf or NaN.
 template <class E> LC_DEVICE bool not_finite(uint32_t bits);
@@ -1727,33 +1771,37 @@ template <> LC_DEVICE bool not_finite<f16>(uint32_t bits) { return (bits & 0x7c0
 // kElements: of a window. Element e of row r lies at r*kPitch + (address of its element 0 in memory mod 16) + e*kBytes.
 template <class E, int kElements> struct RowWindow {
   static constexpr int kBytes = sizeof(E);
-  // A copy of this size holds the window wherever in its first 16 bytes it begins; it reads at most 30 bytes more.
+  // This much memory holds the window wherever in its first 16 bytes it begins.
   static constexpr int kCopyBytes = round_up(kElements * kBytes + 15, 16);
   static constexpr int kPitch = (kCopyBytes / 16 | 1) * 16;  // odd: 8 rows at one offset lie in different banks
 
   // Elements [begin, end) of the window exist.
   int begin, end;
-  bool ample;  // and so do those that a copy of kCopyBytes reads
   LC_DEVICE RowWindow(int64_t first, int64_t length)
       : begin(static_cast<int>(min(max(int64_t(0), -first), static_cast<int64_t>(kElements)))),
-        end(static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kElements), length - first)))),
-        ample(first >= 0 && first + kElements + 32 / kBytes <= length) {}
+        end(static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kElements), length - first)))) {}
   LC_DEVICE bool whole() const { return begin == 0 && end == kElements; }
 
-  // Starts the copies of `rows` rows at distances of `pitch` bytes from `a`, the address of element 0 of the first; the barrier
-  // expects their bytes. One lane does all: a copy from diverging lanes becomes a loop over lanes.
-  LC_DEVICE void load(uint64_t a, uint64_t pitch, int rows, uint32_t dst, uint32_t barrier) const {
-    if (end <= begin || rows <= 0) return;
-    if (ample) {
-      barrier_expect(barrier, rows * kCopyBytes);
+  // Starts the copies of `rows` rows at distances of `pitch` bytes from `a`, the address of element 0 of the first, by all lanes of a
+  // warp: to the caller a group that each lane commits and waits for. Rows are too short for bulk copies, of which a warp starts
+  // one at a time: here it starts up to 512 bytes with each instruction. Of the tensor's 16-byte parts, only those are read that
+  // hold something of the window. Part i of row r goes to r*kRowBytes + i*kPartBytes. kAligned: rows begin on 16 bytes.
+  template <int kRowBytes = kPitch, int kPartBytes = 16, bool kAligned = false>
+  LC_DEVICE void load(uint64_t a, uint64_t pitch, int rows, uint32_t dst, int lane) const {
+    constexpr int kParts = (kAligned ? kElements * kBytes : kCopyBytes) / 16, kRows = kParts < 32 ? 32 / kParts : 1;  // at a time
+    int row = kRows > 1 ? lane / kParts : 0;
+    const int part = lane - row * kParts;
+    const uint32_t first = begin * kBytes, last = end * kBytes;
+    if (end <= begin || row == kRows) row = rows;
+    a += row * pitch, dst += row * kRowBytes + part * kPartBytes;
 #pragma unroll 4
-      for (; rows > 0; --rows, a += pitch, dst += kPitch) bulk_load(dst, reinterpret_cast<const void*>(a & ~15ul), kCopyBytes, barrier);
-    } else {
-#pragma unroll 1
-      for (; rows > 0; --rows, a += pitch, dst += kPitch) {
-        const uint32_t low = static_cast<uint32_t>(a) & 15, head = (low + begin * kBytes) & ~15u, tail = (low + end * kBytes + 15) & ~15u;
-        barrier_expect(barrier, tail - head);
-        bulk_load(dst + head, reinterpret_cast<const void*>((a & ~15ul) + head), tail - head, barrier);
+    for (; row < rows; row += kRows, a += kRows * pitch, dst += kRows * kRowBytes) {
+      const uint32_t low = kAligned ? 0 : static_cast<uint32_t>(a) & 15;
+      const char* const from = reinterpret_cast<const char*>(a & ~15ul) + part * 16;
+#pragma unroll
+      for (int more = 0; more < kParts; more += 32) {
+        const uint32_t at = (part + more) * 16;
+        if (low + last > at && low + first < at + 16) async_copy<16>(dst + more * kPartBytes, from + more * 16);
       }
     }
   }
@@ -1865,18 +1913,40 @@ template <class E, int kStepsOfRow, int kRows, int kPlanes, int kPlaneBytes> str
   // raw: 16-byte boundary at or before the row's first step; shift: elements from there, 0 if kAligned. valid: steps that exist;
   // the others become 0. kMasked: some do not, and Inf and NaN are looked for. Returns the sum, if `add`.
   template <bool kAligned, bool kMasked> LC_DEVICE float pack(uint32_t raw, uint32_t shift, int valid, uint32_t dst, bool add) {
+    constexpr int kTogether = kChunks % 4 == 0 && kPlanes == 1 ? 4 : kChunks % 2 == 0 ? 2 : 1;  // loads in flight
     float chain = 0.f;
-    uint4 now = load_shared_v4(raw);
+    uint4 last = kAligned ? uint4{} : load_shared_v4(raw);
 #pragma unroll 1
-    for (int c = 0; c < kChunks; ++c) {
-      uint32_t v[4] = {now.x, now.y, now.z, now.w};
-      if (!kAligned || c + 1 < kChunks) now = load_shared_v4(raw + 16 * (c + 1));
-      if (!kAligned) {
-        const uint32_t w[8] = {v[0], v[1], v[2], v[3], now.x, now.y, now.z, now.w};
-        align_words<E>(v, w, shift);
+    for (int c = 0; c < kChunks; c += kTogether, raw += 16 * kTogether, dst += kTogether * (kRows * 16)) {
+      uint4 chunks[kTogether + 1] = {last};  // 16 bytes each, from the first on; where it is aligned, from the second
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) chunks[i + 1] = load_shared_v4(raw + 16 * (kAligned ? i : i + 1));
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        const uint4 &first = chunks[i], &next = chunks[i + 1];
+        uint32_t v[4] = {next.x, next.y, next.z, next.w};
+        if (!kAligned) {
+          const uint32_t w[8] = {first.x, first.y, first.z, first.w, next.x, next.y, next.z, next.w};
+          align_words<E>(v, w, shift);
+        }
+        if (kMasked) mask(v, valid - (c + i) * kChunk);
+        store(v, dst + i * (kRows * 16), chain, add);
       }
+      last = chunks[kTogether];
+    }
+    return chain;
+  }
+  // Of rows that were copied to where they belong.
+  template <bool kMasked> LC_DEVICE float finish(int valid, uint32_t dst, bool add) {
+    float chain = 0.f;
+    if (!kMasked && !add) return chain;
+#pragma unroll 2
+    for (int c = 0; c < kChunks; ++c, dst += kRows * 16) {
+      const uint4 now = load_shared_v4(dst);
+      uint32_t v[4] = {now.x, now.y, now.z, now.w};
       if (kMasked) mask(v, valid - c * kChunk);
-      store(v, dst + c * (kRows * 16), chain, add);
+      if (kMasked) store_shared_v4(dst, v[0], v[1], v[2], v[3]);
+      if (add) sum(v, chain);
     }
     return chain;
   }
@@ -1905,18 +1975,19 @@ template <class E, int kStepsOfRow, int kRows, int kPlanes, int kPlaneBytes> str
       else special |= not_finite<E>(sizeof(E) == 4 ? word : word >> (16 * (i & 1)) & 0xffff);
     }
   }
-  LC_DEVICE void store(uint32_t (&v)[4], uint32_t dst, float& chain, bool add) {
-    if (add) {
+  static LC_DEVICE void sum(const uint32_t (&v)[4], float& chain) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        if constexpr (sizeof(E) == 4) {
-          chain += __uint_as_float(v[i]);
-        } else {
-          chain += to_float(E{static_cast<uint16_t>(v[i])});
-          chain += to_float(E{static_cast<uint16_t>(v[i] >> 16)});
-        }
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (sizeof(E) == 4) {
+        chain += __uint_as_float(v[i]);
+      } else {
+        chain += to_float(E{static_cast<uint16_t>(v[i])});
+        chain += to_float(E{static_cast<uint16_t>(v[i] >> 16)});
       }
     }
+  }
+  LC_DEVICE void store(uint32_t (&v)[4], uint32_t dst, float& chain, bool add) {
+    if (add) sum(v, chain);
     if constexpr (sizeof(E) == 4) {
       uint32_t lo[4];
 #pragma unroll
@@ -2081,7 +2152,8 @@ template <class G> struct StageRegisters {
   static constexpr int kWays = G::kWarps / G::kStageChunks, kUnits = ceil_div(Order::kSteps, kWays);
   static constexpr int kPieces = ceil_div(kUnits, G::kPrefetch);
   static_assert(G::kWarps % G::kStageChunks == 0, "a warp stays with one chunk");
-  uint32_t v[G::kPrefetch][G::kChunk];
+  using Bits = typename BitsOf<Element>::Type;
+  Bits v[G::kPrefetch][G::kChunk];
 
   static LC_DEVICE int step_of(int piece, int i, int warp) { return (piece * G::kPrefetch + i) * kWays + warp / G::kStageChunks; }
 
@@ -2104,7 +2176,7 @@ template <class G> struct StageRegisters {
       exists = exists && step < Order::kSteps;
 #pragma unroll
       for (int j = 0; j < G::kChunk; ++j)
-        v[i][j] = load_streamed_or_zero(sample + j * p.x_channel, exists && (G::kWholeStages || j < from.channels));
+        v[i][j] = static_cast<Bits>(load_streamed_or_zero(sample + j * p.x_channel, exists && (G::kWholeStages || j < from.channels)));
     }
   }
 
@@ -2121,7 +2193,10 @@ template <class G> struct StageRegisters {
     for (int i = 0; i < G::kPrefetch; ++i) {
       const int step = step_of(piece, i, warp);
       if (step >= Order::kSteps) break;
-      store_row(v[i], chunk + Order(step, lane).row * 16, scale);
+      uint32_t row[G::kChunk];
+#pragma unroll
+      for (int j = 0; j < G::kChunk; ++j) row[j] = v[i][j];
+      store_row(row, chunk + Order(step, lane).row * 16, scale);
     }
   }
 
@@ -2160,9 +2235,6 @@ LC_DEVICE float value_of_bits(uint32_t v, float) { return __uint_as_float(v); }
 LC_DEVICE float value_of_bits(uint32_t v, bf16) { return to_float(bf16{static_cast<uint16_t>(v)}); }
 LC_DEVICE float value_of_bits(uint32_t v, f16) { return to_float(f16{static_cast<uint16_t>(v)}); }
 
-template <class E> struct BitsOf { using Type = uint16_t; };
-template <> struct BitsOf<float> { using Type = uint32_t; };
-
 // Where a stage lies: element 0 of the block's first channel of each operand, for the stage's signal.
 template <class Element> struct WgradWindow {
   const Element* x;  // kFlat: of the group's first channel
@@ -2183,7 +2255,6 @@ template <class G> struct WgradStage {
   using Order = PackOrder<G>;
   static constexpr int kWarps = G::kThreads / 32, kXUnits = ceil_div(G::kChunks * Order::kSteps, kWarps);
   static constexpr int kRowsOfUnit = G::kThreads * 2 / G::kStep, kDyUnits = ceil_div(G::kOutTile, kRowsOfUnit);
-  // 16-bit elements stay 16 bits: widening one would wait for its load.
   using Bits = typename BitsOf<Element>::Type;
   Bits x[kXUnits][G::kChunk], dy[kDyUnits][2];
 
@@ -2641,14 +2712,14 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const _
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
   barriers.init();
   const Schedule<C> schedule(p);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == kWeightWarp) {
-      if (lane == 0) {
+      if (elect_one()) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);
       }
@@ -3004,14 +3075,14 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const _
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
   barriers.init();
   const Schedule<C> schedule(p);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == kWeightWarp) {
-      if (lane == 0) {
+      if (elect_one()) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);
       }
@@ -3246,15 +3317,15 @@ namespace dense_wgrad_sm90_tf32 {
 // addresses. B is dY, whose rows already run along K: they are copied into wgmma's layout 16 bytes at a time.
 //
 //   global x (NCW)   shared: slot s                                   registers
-//   rows i     --bulk-->  raw rows of x          --ld.shared-->  A  \
+//   rows i     --copy-->  raw rows of x          --ld.shared-->  A  \
 //   global dy                                                        wgmma --> acc[block of 64 (k, i)][o] --> partial sums
-//   rows o     --bulk-->  raw --pack--> steps x o  ------------>  B /
+//   rows o     --copy-->  raw --pack--> steps x o  ------------>  B /
 //
 // A block computes a tile of dW (kTaps x kTileChannels rows of D, kColumns * kColumnWays output channels) over one split, a
 // fixed range of (batch, time); the tile stays in registers throughout. Roles (384 threads):
 //   warps 0-7   two MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2) or columns (kColumnWays 2)
 //   warps 8-11  packers: each loads a quarter of the rows of x and its own rows of dy, a lane packs a row
-// Barriers: raw full (bytes; a packer's own) -> slot full (4 packers) -> slot empty (8 MMA warps).
+// Barriers: slot full (4 packers) -> slot empty (8 MMA warps). A packer waits for its own copies (groups of cp.async).
 //
 // Accumulation: tensor cores truncate. fp32: hi*lo + lo*hi of one chunk, then its hi*hi, then added to f32 registers; every
 // kCarryChunks chunks the sums go to memory of the block's own and begin again at zero. Others: one chain of kCarryChunks
@@ -3274,6 +3345,7 @@ constexpr int kConvGroups = 1, kInChannels = 64, kOutChannels = 128, kKernel = 3
 constexpr int kStride = 3, kDilation = 4;
 constexpr Pad kPad = static_cast<Pad>(0);
 constexpr bool kBias = 0, kGatherX = 0, kGatherY = 0;
+constexpr bool kPlacedY = 0;  // 16-bit, every row of dy begins on 16 bytes
 constexpr bool kPairs = 0;  // 16-bit, stride 1: every (channel, tap) row of x begins on 4 bytes
 
 // --- the configuration
@@ -3295,26 +3367,27 @@ constexpr int kPackerChannels = ceil_div(kTileChannels, kPackers);
 constexpr int kGroups = kTileOut / 32, kParts = kGroups == 1 ? 4 : kGroups == 2 ? 2 : 1, kRounds = ceil_div(kGroups, kPackers);
 constexpr int kPartSteps = kSteps / kParts;
 using YRows = RowWindow<Element, kPartSteps>;
-constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kRounds * 32 * YRows::kPitch;
+constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kPlacedY ? 0 : kRounds * 32 * YRows::kPitch;
 using Packer = StepPacker<Element, kPartSteps, kTileOut, kPlanes, kYPlaneBytes>;
 
 constexpr int kSharedXBytes = kTileChannels * kWindows * XRows::kPitch;
 constexpr int kSlotBytes = kSharedXBytes + kPlanes * kYPlaneBytes, kSharedRaw = kSlots * kSlotBytes;
 constexpr int kSharedSums = kSharedRaw + kPackers * kYStages * kYStageBytes;  // of dy, by rows and parts of the steps
 constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 8 : 0);
-constexpr int kSharedBytes = kSharedBarriers + 8 * (2 * kSlots + kPackers * kYStages);
+constexpr int kSharedBytes = kSharedBarriers + 8 * 2 * kSlots;
 
 constexpr int kCarryChunks = kSplit ? 128 : 128 * kStepK / kSteps;
 constexpr bool kManyRegisters = kM * (kN / 2) * kPlanes > 128;
 constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters ? 40 : 72;
 
-static_assert(kSharedBytes <= 231584 && 231584 <= 232448, "the launcher reckons as this file does");
+static_assert(kSharedBytes <= 231488 && 231488 <= 232448, "the launcher reckons as this file does");
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
 static_assert(kM * 64 * kRowWays >= kTileChannels * kTaps && kTileOut % 32 == 0 && kTileOut <= 256, "the tile");
 static_assert(kPartSteps * kBytes % 16 == 0 && kSteps % (2 * kStepK) == 0, "rows of dy are packed 16 bytes at a time");
 static_assert(kSlots > kYStages, "a packer loads kYStages chunks ahead");
 static_assert(kWindows == 1 || kWindows == kTaps, "one window, or one for each tap");
 static_assert(kSharedXBytes / kBytes <= 1 << 16 && kM <= 4, "a row's place is 16 bits, its misalignment 4 of 32");
+static_assert(!kPlacedY || (kBytes == 2 && !kGatherY), "as they are, of a known alignment");
 static_assert(!kPairs || (kBytes == 2 && kStride == 1), "pairs of neighbours");
 
 struct Params {
@@ -3365,16 +3438,15 @@ struct Cursor {
 };
 
 struct Barriers {
-  uint32_t slot_full, slot_empty, raw_full;
+  uint32_t slot_full, slot_empty;
   LC_DEVICE explicit Barriers(uint32_t shared)
-      : slot_full(shared + kSharedBarriers), slot_empty(slot_full + 8 * kSlots), raw_full(slot_empty + 8 * kSlots) {}
+      : slot_full(shared + kSharedBarriers), slot_empty(slot_full + 8 * kSlots) {}
   LC_DEVICE void init() const {
     if (threadIdx.x == 0) {
       for (int i = 0; i < kSlots; ++i) {
         barrier_init(slot_full + 8 * i, kPackers);
         barrier_init(slot_empty + 8 * i, 8);
       }
-      for (int i = 0; i < kPackers * kYStages; ++i) barrier_init(raw_full + 8 * i, 1);
       fence_barrier_init();
     }
     __syncthreads();
@@ -3418,6 +3490,10 @@ struct PackRole {
   LC_DEVICE uint32_t y_shared(int index, int round) const {
     return shared + kSharedRaw + (packer * kYStages + index % kYStages) * kYStageBytes + round * (32 * YRows::kPitch);
   }
+  // Where a group's first row belongs in the operand.
+  LC_DEVICE uint32_t y_slot(int index, int round) const {
+    return shared + index % kSlots * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes) + group_of(round) * (32 * 16);
+  }
   LC_DEVICE int rows_of(const Tile& tile, int round) const { return max(0, min(32, tile.outs - group_of(round) * 32)); }
   LC_DEVICE bool x_copied(const XRows& rows) const { return !kGatherX && (kPad < Pad::reflect || rows.whole()); }
 
@@ -3426,19 +3502,19 @@ struct PackRole {
     const Tile tile;
     const int s = index % kSlots;
     barrier_wait(barriers.slot_empty + 8 * s, (index / kSlots & 1) ^ 1);
-    if (lane != 0) return;
-    const uint32_t full = barriers.raw_full + 8 * (packer * kYStages + index % kYStages);
 #pragma unroll 1
     for (int window = 0; window < min(kWindows, tile.taps); ++window) {
       const int64_t first = x_first(tile, at, window);
       const XRows rows(first, p.length);
-      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, at) + first), x_pitch(), channels(tile), x_shared(index, window), full);
+      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, at) + first), x_pitch(), channels(tile), x_shared(index, window), lane);
     }
 #pragma unroll 1
-    for (int round = 0; round < kRounds && !kGatherY; ++round)
-      YRows(at.step() + first_step(), p.out_length)
-          .load(reinterpret_cast<uint64_t>(y_row(tile, at, round)), y_pitch(), rows_of(tile, round), y_shared(index, round), full);
-    barrier_arrive(full);
+    for (int round = 0; round < kRounds && !kGatherY; ++round) {
+      const YRows rows(at.step() + first_step(), p.out_length);
+      const uint64_t from = reinterpret_cast<uint64_t>(y_row(tile, at, round));
+      if (kPlacedY) rows.load<16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(index, round), lane);
+      else rows.load(from, y_pitch(), rows_of(tile, round), y_shared(index, round), lane);
+    }
   }
 
   // Zeros for what x does not have; gathers what was not copied. True if a 16-bit value of an edge is Inf or NaN.
@@ -3461,24 +3537,23 @@ struct PackRole {
 
   LC_DEVICE void pack(int index, const Cursor& at) {
     const Tile tile;
-    const uint32_t slot_y = shared + index % kSlots * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes);
     const int64_t from = x_first(tile, at, 0);
     // All windows of the chunk, or some steps: zeros stand for what does not exist.
     const bool edge = at.step() + kSteps > p.out_length || from < 0 ||
                       from + (kSteps - 1) * kStride + (kTaps - 1) * static_cast<int64_t>(kDilation) >= p.length;
-    barrier_wait(barriers.raw_full + 8 * (packer * kYStages + index % kYStages), index / kYStages & 1);
     to.special = (kGatherX || edge) && complete_x(tile, index, at, edge);
     const int valid = static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kPartSteps), p.out_length - at.step() - first_step())));
     const bool add = sums(tile);
 #pragma unroll 1
     for (int round = 0; round < kRounds; ++round) {
       if (group_of(round) >= kGroups) break;
-      const uint32_t dst = slot_y + (group_of(round) * 32 + lane) * 16;
+      const uint32_t dst = y_slot(index, round) + lane * 16;
       const int steps = lane < rows_of(tile, round) ? valid : 0;
       const Element* row = y_row(tile, at, round) + lane * p.dy_channel;
       const uint32_t raw = y_shared(index, round) + lane * YRows::kPitch, shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
       float chain;
       if (kGatherY) chain = to.gather(row, p.dy_time, steps, dst, add);
+      else if (kPlacedY) chain = edge || !kWholeOut ? to.template finish<true>(steps, dst, add) : to.template finish<false>(steps, dst, add);
       else if (edge || !kWholeOut) chain = to.template pack<false, true>(raw, shift, steps, dst, add);
       else if (__all_sync(~0u, shift == 0)) chain = to.template pack<true, false>(raw, 0, steps, dst, add);
       else chain = to.template pack<false, false>(raw, shift, steps, dst, add);
@@ -3501,8 +3576,16 @@ struct PackRole {
     int issued = 0;
 #pragma unroll 1
     for (int index = 0; index < chunks; ++index) {
-      for (; issued < min(chunks, index + kYStages); ++issued, loading.advance(p)) issue(issued, loading);
-      pack(index, loading.before(p, issued - index));
+      for (; issued < index + kYStages; ++issued) {
+        if (issued < chunks) {
+          issue(issued, loading);
+          loading.advance(p);
+        }
+        async_commit();  // a group for each chunk, even where there is none: the wait below counts them
+      }
+      async_wait<kYStages - 1>();
+      __syncwarp();  // a lane packs what others have copied
+      pack(index, loading.before(p, min(issued, chunks) - index));
     }
     if (flagged || (kBytes == 4 && to.range.left())) p.partials.flags[Tile().split] = 1;
     if (sums(Tile())) store_sums(Tile());
@@ -3693,6 +3776,7 @@ struct MultiplyRole {
       const uint64_t b = b0 + ((slot * kSlotBytes) >> 4);
       if constexpr (kSplit) multiply_pairs(rows, begins, b, range);
       else multiply_slot(rows, begins, b, index % kCarryChunks > 0, range);
+      __syncwarp();  // every lane has read its samples
       if (lane == 0) barrier_arrive(barriers.slot_empty + 8 * slot);
       begins = (begins & 0xffff0000u) | ((begins + kSteps * kStride * kBytes) & 0xffffu);
       if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) {
@@ -3732,7 +3816,7 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_sm90(const _
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const Barriers barriers(shared);
   barriers.init();
   if (warp >= 8) {
@@ -4151,7 +4235,7 @@ namespace dense_fprop_split_sm90_fp32 {
 //   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi) + O(2^-22 |w x|)        three products instead of one
 //
 // Tensor cores truncate when they accumulate, so no chain is long: every interval (16 channels x kInterval taps; where that is
-// one tap, kMerge slots of equal scale) starts from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
+// one tap of each phase, kMerge slots of equal scale) starts from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
 // FADD). The cross products are 2^-11 smaller; they have accumulators of their own, added when the slot scale
 // changes and at the end. Error: docs/design/numerics.md.
 //
@@ -4235,7 +4319,9 @@ static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the wei
 static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-constexpr int kMerge = kInterval == 1 ? 3 : 1;  // intervals that are promoted together: chains of 48 products either way
+// Intervals that are promoted together, of one tap of each phase: chains of 48 products either way. They start without
+// waiting for each other.
+constexpr int kMerge = kInterval == C::kPeriod && C::kRest == 0 && C::kLastRest == 0 ? 3 : 1;
 constexpr uint32_t kTeamBarrier = 1;
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
@@ -4430,7 +4516,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 // Accumulators of all phases.
 using Sums = float[C::kPhases][kN / 2];
 
-// One interval, to its end: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi, which is added to sum. The number of taps is a
+// Starts one interval: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi (+ acc, where it accumulates). The number of taps is a
 // constant: ptxas serialises wgmma that a run-time condition guards. The first kPeriod taps are of different phases.
 template <int kCount>
 LC_DEVICE void multiply_taps(Sums& acc, Sums& cross, uint64_t a, uint64_t bx, int tap, int accumulate, int accumulate_cross) {
@@ -4447,12 +4533,6 @@ LC_DEVICE void multiply_taps(Sums& acc, Sums& cross, uint64_t a, uint64_t bx, in
     wgmma<f16, kN>(acc[C::phase(q)], a + q * (C::kTapBytes / 16), bx + C::tap_row(tap + q, C::kPlaneRows),
                    kMerge > 1 ? accumulate | (q >= C::kPeriod) : q >= C::kPeriod);
   wgmma_commit();
-  wgmma_wait<0>();
-#pragma unroll
-  for (int q = 0; q < min_of(kCount, C::kPeriod); ++q) {
-    keep_registers(acc[C::phase(q)]);
-    keep_registers(cross[C::phase(q)]);
-  }
 }
 
 // sum += acc * factor, for the phases of the first `taps` taps.
@@ -4482,47 +4562,63 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
 #pragma unroll
       for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] = 0.f;
-      float inverse = 0.f;  // of the slots in `cross`
-      int accumulate_cross = 0;
-      int chain = 0;  // intervals in `acc` that have not been promoted
+      float inverse = 0.f, slot_inverse = 0.f;  // of what is in `cross`, and of the slot
+      int accumulate_cross = 0, group = 0, tap = 0;
+      auto open_slot = [&] {
+        if (sweep == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+        slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
+      };
+      if (kMerge > 1) open_slot();
 #pragma unroll 1
-      for (int block = 0; block < C::kChannelBlocks; ++block) {
-#pragma unroll 1
-        for (int group = 0; group < C::kTapGroups; ++group) {
-          if (sweep == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
-          const float slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
-          if (slot_inverse != inverse) {
-            if (kMerge > 1 && chain) promote(sum, acc, inverse, C::kPeriod);
-            if (accumulate_cross) promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
-            accumulate_cross = 0;
-            inverse = slot_inverse;
-            chain = 0;
-          }
-          const uint64_t bx = b0 + ((slot * C::kSlotBytes) >> 4);
-          const int group_taps = C::kTapGroups == 1 || group == C::kTapGroups - 1 ? C::kLastTaps : C::kTaps;
-#pragma unroll 1
-          for (int k0 = 0; k0 < group_taps; k0 += kInterval) {
-            barrier_wait(full + 8 * ws, w_phase);
-            const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
-            const int taps = min(kInterval, group_taps - k0);
-            if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, k0, chain, accumulate_cross);
-            else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, k0, chain, accumulate_cross);
-            else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, k0, chain, accumulate_cross);
-            accumulate_cross = 1;
-            if (lane == 0) {
-              if (!C::kStationary) barriers.release_weights(ring, ws);
-              if (k0 + taps == group_taps && sweep == Schedule<C>::kSweepsPerItem - 1) barrier_arrive(barriers.slot_empty + 8 * slot);
-            }
-            if (kMerge == 1 || ++chain == kMerge) {
-              promote(sum, acc, inverse, taps);
-              chain = 0;
-            }
-            if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
-          }
-          if (++slot == C::kSlots) { slot = 0; if (!C::kResident || sweep == Schedule<C>::kSweepsPerItem - 1) slot_phase ^= 1; }
+      for (int interval = 0; interval < C::kSweepStages;) {
+        if (kMerge == 1 && tap == 0) open_slot();
+        if (slot_inverse != inverse) {
+          if (accumulate_cross) promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
+          accumulate_cross = 0;
+          inverse = slot_inverse;
         }
+        int chain = 0, taps, old_w = -1, old_slot = -1;  // to release once the interval that read them has finished
+        auto release = [&] {
+          __syncwarp();  // every lane has read the slot's scale
+          if (lane == 0) {
+            if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
+            if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
+          }
+        };
+#pragma unroll 1
+        do {
+          barrier_wait(full + 8 * ws, w_phase);
+          const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4), bx = b0 + ((slot * C::kSlotBytes) >> 4);
+          const int group_taps = C::kTapGroups == 1 || group == C::kTapGroups - 1 ? C::kLastTaps : C::kTaps;
+          taps = min(kInterval, group_taps - tap);
+          if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, tap, chain, accumulate_cross);
+          else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, tap, chain, accumulate_cross);
+          else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, tap, chain, accumulate_cross);
+          if (kMerge > 1) {
+            wgmma_wait<1>();
+            release();
+          }
+          old_w = ws, old_slot = -1;
+          if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
+          accumulate_cross = 1;
+          ++interval;
+          if ((tap += taps) == group_taps) {
+            tap = 0;
+            if (++group == C::kTapGroups) group = 0;
+            if (sweep == Schedule<C>::kSweepsPerItem - 1) old_slot = slot;
+            if (++slot == C::kSlots) { slot = 0; if (!C::kResident || sweep == Schedule<C>::kSweepsPerItem - 1) slot_phase ^= 1; }
+            if (kMerge > 1 && interval < C::kSweepStages) open_slot();
+          }
+        } while (++chain < kMerge && interval < C::kSweepStages && slot_inverse == inverse);
+        wgmma_wait<0>();
+#pragma unroll
+        for (int q = 0; q < C::kPeriod; ++q) {
+          keep_registers(acc[C::phase(q)]);
+          keep_registers(cross[C::phase(q)]);
+        }
+        release();
+        promote(sum, acc, inverse, kMerge == 1 ? taps : C::kPeriod);
       }
-      if (kMerge > 1 && chain) promote(sum, acc, inverse, C::kPeriod);
       promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
 
       const int channel0 = (C::kResident ? sweep : item.sweep) * (64 * kChannelWays) + ring * 64 + warp * 16;
@@ -4542,14 +4638,14 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_split_sm90(c
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
   barriers.init();
   const Schedule<C> schedule(p);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == 11) {
-      if (lane == 0) {
+      if (elect_one()) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);
       }
@@ -4888,7 +4984,7 @@ namespace dense_dgrad_split_sm90_fp32 {
 //   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi) + O(2^-22 |w x|)        three products instead of one
 //
 // Tensor cores truncate when they accumulate, so no chain is long: every interval (16 channels x kInterval taps; where that is
-// one tap, kMerge slots of equal scale) starts from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
+// one tap of each phase, kMerge slots of equal scale) starts from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
 // FADD). The cross products are 2^-11 smaller; they have accumulators of their own, added when the slot scale
 // changes and at the end. Error: docs/design/numerics.md.
 //
@@ -4918,7 +5014,7 @@ struct C : TapRows<3, 2, 1, 4, 3, kKernel> {
   static constexpr bool kBias = 0, kResidual = 0;
   static constexpr Pad kPad = static_cast<Pad>(1);
   static constexpr bool kResident = 0, kStationary = 1, kGather = 0 == 2;
-  static constexpr int kPackers = 4, kCluster = 1, kRawStages = 1, kWStages = 8, kSlots = 10;
+  static constexpr int kPackers = 4, kCluster = 1, kRawStages = 3, kWStages = 8, kSlots = 6;
 
   // A slot is packed by one packer from raw stages of its own, or by all of them together from stages that warp 11 fills:
   // fewer raw stages cover the latency of memory where windows are long.
@@ -4964,7 +5060,7 @@ struct C : TapRows<3, 2, 1, 4, 3, kKernel> {
   static constexpr int kSharedBarriers = round_up(kSharedExpected + kPackers * kExpected * 4, 8);
   static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
 };
-static_assert(C::kSharedBytes <= 195056 && 195056 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 219616 && 219616 <= 232448, "the launcher reckons as this file does");
 static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
 static_assert(kInterval % C::kPeriod == 0, "an interval begins with the same phase as the others");
 static_assert(C::kSlots >= C::kUnitStep && C::kSlots >= 2, "a packer is never two uses of a slot ahead");
@@ -4972,7 +5068,9 @@ static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the wei
 static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-constexpr int kMerge = kInterval == 1 ? 3 : 1;  // intervals that are promoted together: chains of 48 products either way
+// Intervals that are promoted together, of one tap of each phase: chains of 48 products either way. They start without
+// waiting for each other.
+constexpr int kMerge = kInterval == C::kPeriod && C::kRest == 0 && C::kLastRest == 0 ? 3 : 1;
 constexpr uint32_t kTeamBarrier = 1;
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
@@ -5167,7 +5265,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 // Accumulators of all phases.
 using Sums = float[C::kPhases][kN / 2];
 
-// One interval, to its end: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi, which is added to sum. The number of taps is a
+// Starts one interval: cross += w_hi x_lo + w_lo x_hi, acc = w_hi x_hi (+ acc, where it accumulates). The number of taps is a
 // constant: ptxas serialises wgmma that a run-time condition guards. The first kPeriod taps are of different phases.
 template <int kCount>
 LC_DEVICE void multiply_taps(Sums& acc, Sums& cross, uint64_t a, uint64_t bx, int tap, int accumulate, int accumulate_cross) {
@@ -5184,12 +5282,6 @@ LC_DEVICE void multiply_taps(Sums& acc, Sums& cross, uint64_t a, uint64_t bx, in
     wgmma<f16, kN>(acc[C::phase(q)], a + q * (C::kTapBytes / 16), bx + C::tap_row(tap + q, C::kPlaneRows),
                    kMerge > 1 ? accumulate | (q >= C::kPeriod) : q >= C::kPeriod);
   wgmma_commit();
-  wgmma_wait<0>();
-#pragma unroll
-  for (int q = 0; q < min_of(kCount, C::kPeriod); ++q) {
-    keep_registers(acc[C::phase(q)]);
-    keep_registers(cross[C::phase(q)]);
-  }
 }
 
 // sum += acc * factor, for the phases of the first `taps` taps.
@@ -5219,47 +5311,63 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
 #pragma unroll
       for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] = 0.f;
-      float inverse = 0.f;  // of the slots in `cross`
-      int accumulate_cross = 0;
-      int chain = 0;  // intervals in `acc` that have not been promoted
+      float inverse = 0.f, slot_inverse = 0.f;  // of what is in `cross`, and of the slot
+      int accumulate_cross = 0, group = 0, tap = 0;
+      auto open_slot = [&] {
+        if (sweep == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+        slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
+      };
+      if (kMerge > 1) open_slot();
 #pragma unroll 1
-      for (int block = 0; block < C::kChannelBlocks; ++block) {
-#pragma unroll 1
-        for (int group = 0; group < C::kTapGroups; ++group) {
-          if (sweep == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
-          const float slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
-          if (slot_inverse != inverse) {
-            if (kMerge > 1 && chain) promote(sum, acc, inverse, C::kPeriod);
-            if (accumulate_cross) promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
-            accumulate_cross = 0;
-            inverse = slot_inverse;
-            chain = 0;
-          }
-          const uint64_t bx = b0 + ((slot * C::kSlotBytes) >> 4);
-          const int group_taps = C::kTapGroups == 1 || group == C::kTapGroups - 1 ? C::kLastTaps : C::kTaps;
-#pragma unroll 1
-          for (int k0 = 0; k0 < group_taps; k0 += kInterval) {
-            barrier_wait(full + 8 * ws, w_phase);
-            const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
-            const int taps = min(kInterval, group_taps - k0);
-            if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, k0, chain, accumulate_cross);
-            else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, k0, chain, accumulate_cross);
-            else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, k0, chain, accumulate_cross);
-            accumulate_cross = 1;
-            if (lane == 0) {
-              if (!C::kStationary) barriers.release_weights(ring, ws);
-              if (k0 + taps == group_taps && sweep == Schedule<C>::kSweepsPerItem - 1) barrier_arrive(barriers.slot_empty + 8 * slot);
-            }
-            if (kMerge == 1 || ++chain == kMerge) {
-              promote(sum, acc, inverse, taps);
-              chain = 0;
-            }
-            if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
-          }
-          if (++slot == C::kSlots) { slot = 0; if (!C::kResident || sweep == Schedule<C>::kSweepsPerItem - 1) slot_phase ^= 1; }
+      for (int interval = 0; interval < C::kSweepStages;) {
+        if (kMerge == 1 && tap == 0) open_slot();
+        if (slot_inverse != inverse) {
+          if (accumulate_cross) promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
+          accumulate_cross = 0;
+          inverse = slot_inverse;
         }
+        int chain = 0, taps, old_w = -1, old_slot = -1;  // to release once the interval that read them has finished
+        auto release = [&] {
+          __syncwarp();  // every lane has read the slot's scale
+          if (lane == 0) {
+            if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
+            if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
+          }
+        };
+#pragma unroll 1
+        do {
+          barrier_wait(full + 8 * ws, w_phase);
+          const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4), bx = b0 + ((slot * C::kSlotBytes) >> 4);
+          const int group_taps = C::kTapGroups == 1 || group == C::kTapGroups - 1 ? C::kLastTaps : C::kTaps;
+          taps = min(kInterval, group_taps - tap);
+          if (taps == kInterval) multiply_taps<kInterval>(acc, cross, a, bx, tap, chain, accumulate_cross);
+          else if (C::kRest && taps == C::kRest) multiply_taps<C::kRest>(acc, cross, a, bx, tap, chain, accumulate_cross);
+          else if (C::kLastRest) multiply_taps<C::kLastRest>(acc, cross, a, bx, tap, chain, accumulate_cross);
+          if (kMerge > 1) {
+            wgmma_wait<1>();
+            release();
+          }
+          old_w = ws, old_slot = -1;
+          if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
+          accumulate_cross = 1;
+          ++interval;
+          if ((tap += taps) == group_taps) {
+            tap = 0;
+            if (++group == C::kTapGroups) group = 0;
+            if (sweep == Schedule<C>::kSweepsPerItem - 1) old_slot = slot;
+            if (++slot == C::kSlots) { slot = 0; if (!C::kResident || sweep == Schedule<C>::kSweepsPerItem - 1) slot_phase ^= 1; }
+            if (kMerge > 1 && interval < C::kSweepStages) open_slot();
+          }
+        } while (++chain < kMerge && interval < C::kSweepStages && slot_inverse == inverse);
+        wgmma_wait<0>();
+#pragma unroll
+        for (int q = 0; q < C::kPeriod; ++q) {
+          keep_registers(acc[C::phase(q)]);
+          keep_registers(cross[C::phase(q)]);
+        }
+        release();
+        promote(sum, acc, inverse, kMerge == 1 ? taps : C::kPeriod);
       }
-      if (kMerge > 1 && chain) promote(sum, acc, inverse, C::kPeriod);
       promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
 
       const int channel0 = (C::kResident ? sweep : item.sweep) * (64 * kChannelWays) + ring * 64 + warp * 16;
@@ -5279,14 +5387,14 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_split_sm90(c
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
   barriers.init();
   const Schedule<C> schedule(p);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == 11) {
-      if (lane == 0) {
+      if (elect_one()) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);
       }
@@ -5734,15 +5842,15 @@ namespace dense_wgrad_sm90_fp32 {
 // addresses. B is dY, whose rows already run along K: they are copied into wgmma's layout 16 bytes at a time.
 //
 //   global x (NCW)   shared: slot s                                   registers
-//   rows i     --bulk-->  raw rows of x          --ld.shared-->  A  \
+//   rows i     --copy-->  raw rows of x          --ld.shared-->  A  \
 //   global dy                                                        wgmma --> acc[block of 64 (k, i)][o] --> partial sums
-//   rows o     --bulk-->  raw --pack--> steps x o  ------------>  B /
+//   rows o     --copy-->  raw --pack--> steps x o  ------------>  B /
 //
 // A block computes a tile of dW (kTaps x kTileChannels rows of D, kColumns * kColumnWays output channels) over one split, a
 // fixed range of (batch, time); the tile stays in registers throughout. Roles (384 threads):
 //   warps 0-7   two MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2) or columns (kColumnWays 2)
 //   warps 8-11  packers: each loads a quarter of the rows of x and its own rows of dy, a lane packs a row
-// Barriers: raw full (bytes; a packer's own) -> slot full (4 packers) -> slot empty (8 MMA warps).
+// Barriers: slot full (4 packers) -> slot empty (8 MMA warps). A packer waits for its own copies (groups of cp.async).
 //
 // Accumulation: tensor cores truncate. fp32: hi*lo + lo*hi of one chunk, then its hi*hi, then added to f32 registers; every
 // kCarryChunks chunks the sums go to memory of the block's own and begin again at zero. Others: one chain of kCarryChunks
@@ -5762,6 +5870,7 @@ constexpr int kConvGroups = 1, kInChannels = 64, kOutChannels = 128, kKernel = 3
 constexpr int kStride = 3, kDilation = 4;
 constexpr Pad kPad = static_cast<Pad>(0);
 constexpr bool kBias = 0, kGatherX = 0, kGatherY = 0;
+constexpr bool kPlacedY = 0;  // 16-bit, every row of dy begins on 16 bytes
 constexpr bool kPairs = 0;  // 16-bit, stride 1: every (channel, tap) row of x begins on 4 bytes
 
 // --- the configuration
@@ -5783,26 +5892,27 @@ constexpr int kPackerChannels = ceil_div(kTileChannels, kPackers);
 constexpr int kGroups = kTileOut / 32, kParts = kGroups == 1 ? 4 : kGroups == 2 ? 2 : 1, kRounds = ceil_div(kGroups, kPackers);
 constexpr int kPartSteps = kSteps / kParts;
 using YRows = RowWindow<Element, kPartSteps>;
-constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kRounds * 32 * YRows::kPitch;
+constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kPlacedY ? 0 : kRounds * 32 * YRows::kPitch;
 using Packer = StepPacker<Element, kPartSteps, kTileOut, kPlanes, kYPlaneBytes>;
 
 constexpr int kSharedXBytes = kTileChannels * kWindows * XRows::kPitch;
 constexpr int kSlotBytes = kSharedXBytes + kPlanes * kYPlaneBytes, kSharedRaw = kSlots * kSlotBytes;
 constexpr int kSharedSums = kSharedRaw + kPackers * kYStages * kYStageBytes;  // of dy, by rows and parts of the steps
 constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 8 : 0);
-constexpr int kSharedBytes = kSharedBarriers + 8 * (2 * kSlots + kPackers * kYStages);
+constexpr int kSharedBytes = kSharedBarriers + 8 * 2 * kSlots;
 
 constexpr int kCarryChunks = kSplit ? 128 : 128 * kStepK / kSteps;
 constexpr bool kManyRegisters = kM * (kN / 2) * kPlanes > 128;
 constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters ? 40 : 72;
 
-static_assert(kSharedBytes <= 218224 && 218224 <= 232448, "the launcher reckons as this file does");
+static_assert(kSharedBytes <= 218160 && 218160 <= 232448, "the launcher reckons as this file does");
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
 static_assert(kM * 64 * kRowWays >= kTileChannels * kTaps && kTileOut % 32 == 0 && kTileOut <= 256, "the tile");
 static_assert(kPartSteps * kBytes % 16 == 0 && kSteps % (2 * kStepK) == 0, "rows of dy are packed 16 bytes at a time");
 static_assert(kSlots > kYStages, "a packer loads kYStages chunks ahead");
 static_assert(kWindows == 1 || kWindows == kTaps, "one window, or one for each tap");
 static_assert(kSharedXBytes / kBytes <= 1 << 16 && kM <= 4, "a row's place is 16 bits, its misalignment 4 of 32");
+static_assert(!kPlacedY || (kBytes == 2 && !kGatherY), "as they are, of a known alignment");
 static_assert(!kPairs || (kBytes == 2 && kStride == 1), "pairs of neighbours");
 
 struct Params {
@@ -5853,16 +5963,15 @@ struct Cursor {
 };
 
 struct Barriers {
-  uint32_t slot_full, slot_empty, raw_full;
+  uint32_t slot_full, slot_empty;
   LC_DEVICE explicit Barriers(uint32_t shared)
-      : slot_full(shared + kSharedBarriers), slot_empty(slot_full + 8 * kSlots), raw_full(slot_empty + 8 * kSlots) {}
+      : slot_full(shared + kSharedBarriers), slot_empty(slot_full + 8 * kSlots) {}
   LC_DEVICE void init() const {
     if (threadIdx.x == 0) {
       for (int i = 0; i < kSlots; ++i) {
         barrier_init(slot_full + 8 * i, kPackers);
         barrier_init(slot_empty + 8 * i, 8);
       }
-      for (int i = 0; i < kPackers * kYStages; ++i) barrier_init(raw_full + 8 * i, 1);
       fence_barrier_init();
     }
     __syncthreads();
@@ -5906,6 +6015,10 @@ struct PackRole {
   LC_DEVICE uint32_t y_shared(int index, int round) const {
     return shared + kSharedRaw + (packer * kYStages + index % kYStages) * kYStageBytes + round * (32 * YRows::kPitch);
   }
+  // Where a group's first row belongs in the operand.
+  LC_DEVICE uint32_t y_slot(int index, int round) const {
+    return shared + index % kSlots * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes) + group_of(round) * (32 * 16);
+  }
   LC_DEVICE int rows_of(const Tile& tile, int round) const { return max(0, min(32, tile.outs - group_of(round) * 32)); }
   LC_DEVICE bool x_copied(const XRows& rows) const { return !kGatherX && (kPad < Pad::reflect || rows.whole()); }
 
@@ -5914,19 +6027,19 @@ struct PackRole {
     const Tile tile;
     const int s = index % kSlots;
     barrier_wait(barriers.slot_empty + 8 * s, (index / kSlots & 1) ^ 1);
-    if (lane != 0) return;
-    const uint32_t full = barriers.raw_full + 8 * (packer * kYStages + index % kYStages);
 #pragma unroll 1
     for (int window = 0; window < min(kWindows, tile.taps); ++window) {
       const int64_t first = x_first(tile, at, window);
       const XRows rows(first, p.length);
-      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, at) + first), x_pitch(), channels(tile), x_shared(index, window), full);
+      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, at) + first), x_pitch(), channels(tile), x_shared(index, window), lane);
     }
 #pragma unroll 1
-    for (int round = 0; round < kRounds && !kGatherY; ++round)
-      YRows(at.step() + first_step(), p.out_length)
-          .load(reinterpret_cast<uint64_t>(y_row(tile, at, round)), y_pitch(), rows_of(tile, round), y_shared(index, round), full);
-    barrier_arrive(full);
+    for (int round = 0; round < kRounds && !kGatherY; ++round) {
+      const YRows rows(at.step() + first_step(), p.out_length);
+      const uint64_t from = reinterpret_cast<uint64_t>(y_row(tile, at, round));
+      if (kPlacedY) rows.load<16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(index, round), lane);
+      else rows.load(from, y_pitch(), rows_of(tile, round), y_shared(index, round), lane);
+    }
   }
 
   // Zeros for what x does not have; gathers what was not copied. True if a 16-bit value of an edge is Inf or NaN.
@@ -5949,24 +6062,23 @@ struct PackRole {
 
   LC_DEVICE void pack(int index, const Cursor& at) {
     const Tile tile;
-    const uint32_t slot_y = shared + index % kSlots * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes);
     const int64_t from = x_first(tile, at, 0);
     // All windows of the chunk, or some steps: zeros stand for what does not exist.
     const bool edge = at.step() + kSteps > p.out_length || from < 0 ||
                       from + (kSteps - 1) * kStride + (kTaps - 1) * static_cast<int64_t>(kDilation) >= p.length;
-    barrier_wait(barriers.raw_full + 8 * (packer * kYStages + index % kYStages), index / kYStages & 1);
     to.special = (kGatherX || edge) && complete_x(tile, index, at, edge);
     const int valid = static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kPartSteps), p.out_length - at.step() - first_step())));
     const bool add = sums(tile);
 #pragma unroll 1
     for (int round = 0; round < kRounds; ++round) {
       if (group_of(round) >= kGroups) break;
-      const uint32_t dst = slot_y + (group_of(round) * 32 + lane) * 16;
+      const uint32_t dst = y_slot(index, round) + lane * 16;
       const int steps = lane < rows_of(tile, round) ? valid : 0;
       const Element* row = y_row(tile, at, round) + lane * p.dy_channel;
       const uint32_t raw = y_shared(index, round) + lane * YRows::kPitch, shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
       float chain;
       if (kGatherY) chain = to.gather(row, p.dy_time, steps, dst, add);
+      else if (kPlacedY) chain = edge || !kWholeOut ? to.template finish<true>(steps, dst, add) : to.template finish<false>(steps, dst, add);
       else if (edge || !kWholeOut) chain = to.template pack<false, true>(raw, shift, steps, dst, add);
       else if (__all_sync(~0u, shift == 0)) chain = to.template pack<true, false>(raw, 0, steps, dst, add);
       else chain = to.template pack<false, false>(raw, shift, steps, dst, add);
@@ -5989,8 +6101,16 @@ struct PackRole {
     int issued = 0;
 #pragma unroll 1
     for (int index = 0; index < chunks; ++index) {
-      for (; issued < min(chunks, index + kYStages); ++issued, loading.advance(p)) issue(issued, loading);
-      pack(index, loading.before(p, issued - index));
+      for (; issued < index + kYStages; ++issued) {
+        if (issued < chunks) {
+          issue(issued, loading);
+          loading.advance(p);
+        }
+        async_commit();  // a group for each chunk, even where there is none: the wait below counts them
+      }
+      async_wait<kYStages - 1>();
+      __syncwarp();  // a lane packs what others have copied
+      pack(index, loading.before(p, min(issued, chunks) - index));
     }
     if (flagged || (kBytes == 4 && to.range.left())) p.partials.flags[Tile().split] = 1;
     if (sums(Tile())) store_sums(Tile());
@@ -6181,6 +6301,7 @@ struct MultiplyRole {
       const uint64_t b = b0 + ((slot * kSlotBytes) >> 4);
       if constexpr (kSplit) multiply_pairs(rows, begins, b, range);
       else multiply_slot(rows, begins, b, index % kCarryChunks > 0, range);
+      __syncwarp();  // every lane has read its samples
       if (lane == 0) barrier_arrive(barriers.slot_empty + 8 * slot);
       begins = (begins & 0xffff0000u) | ((begins + kSteps * kStride * kBytes) & 0xffffu);
       if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) {
@@ -6220,7 +6341,7 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_sm90(const _
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
+  const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const Barriers barriers(shared);
   barriers.init();
   if (warp >= 8) {
@@ -9203,7 +9324,7 @@ void backward_weight_tf32_sm90a(const Call& call) {
   point(p.partials.weight, memory + weight_offset);
   point(p.carry, memory + carry_offset);
   constexpr Shape kConvShape = {0, /*tile_steps=*/1, /*items_per_tile=*/1, /*blocks_per_sm=*/0,
-                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/231584};
+                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/231488};
   launch(conv::longconv_dense_wgrad_sm90, p, kConvShape, splits.count, 1, call);
   // Splits whose flag is set hold what the tensor cores cannot sum exactly: again, in plain f32.
   repair::Params r{};
@@ -9292,7 +9413,7 @@ void forward_fp32_sm90a(const Call& call) {
 
 #if CUDART_VERSION >= 12000
 // fp32 on Hopper: dense_dgrad_split_sm90.
-// Its configuration: ways1 slots10 raw1 taps3 interval3 w8 stationary1 resident0 full1 packers4 cluster1 team0 rows4.
+// Its configuration: ways1 slots6 raw3 taps3 interval3 w8 stationary1 resident0 full1 packers4 cluster1 team0 rows4.
 void backward_input_fp32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_dgrad_fp32;
   namespace conv = conv1d::dense_dgrad_split_sm90_fp32;
@@ -9328,7 +9449,7 @@ void backward_input_fp32_sm90a(const Call& call) {
   point(p.weight_inverse, memory + kInverseOffset);
   point(p.redo, memory + kPackedBytes);
   constexpr Shape kConvShape = {0, /*tile_steps=*/240, /*items_per_tile=*/1, /*blocks_per_sm=*/1,
-                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/195056};
+                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/219616};
   launch(conv::longconv_dense_fprop_split_sm90, p, kConvShape, call.batch, call.length, call);
   // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
   repair::Params r{};
@@ -9396,7 +9517,7 @@ void backward_weight_fp32_sm90a(const Call& call) {
   point(p.partials.weight, memory + weight_offset);
   point(p.carry, memory + carry_offset);
   constexpr Shape kConvShape = {0, /*tile_steps=*/1, /*items_per_tile=*/1, /*blocks_per_sm=*/0,
-                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/218224};
+                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/218160};
   launch(conv::longconv_dense_wgrad_sm90, p, kConvShape, splits.count, 1, call);
   // Splits whose flag is set hold what the tensor cores cannot sum exactly: again, in plain f32.
   repair::Params r{};
@@ -9815,7 +9936,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_bc925a39cda6",
+        name="longconv_conv1d_e3a659264397",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

@@ -219,6 +219,7 @@ class DenseWgradSm90 final : public CudaKernel {
     layer.repair = wgrad_repair_step(problem);
     layer.reduce = reduce_wgrad_step(problem);
     layer.length_multiple = access(problem).pairs ? 2 : 1;
+    layer.out_length_multiple = access(problem).placed_y ? 8 : 1;
     layer.sums.chunk_steps = t.steps;
     layer.sums.splits = t.splits;
     layer.sums.most_chunks = kMaxCarries * g.carry_chunks;

@@ -48,13 +48,15 @@ struct LayerLaunch {
   LayerStep main;
   /// The direct kernel, LC_MODE 1: the tiles whose redo bit main set; in wgrad the splits whose flag it set.
   std::optional<LayerStep> repair;
-  std::optional<LayerStep> edges;        ///< direct_fprop, LC_MODE 2: tiles that reach out of the signal
-  std::optional<LayerStep> reduce;       ///< wgrad: adds the partial sums; without it `main` writes the gradient
-  PackedLayout packed;                   ///< of one signal; the redo bits are one for each tile of `main`
-  std::int64_t redo_span = 0;            ///< outputs that a tile of `main` computes
-  std::int64_t out_length_multiple = 1;  ///< `main` is right where the length of what it writes is a multiple of this
-  std::int64_t length_multiple = 1;      ///< wgrad: where the length of x is
-  LayerSums sums;                        ///< wgrad only
+  std::optional<LayerStep> edges;   ///< direct_fprop, LC_MODE 2: tiles that reach out of the signal
+  std::optional<LayerStep> reduce;  ///< wgrad: adds the partial sums; without it `main` writes the gradient
+  PackedLayout packed;              ///< of one signal; the redo bits are one for each tile of `main`
+  std::int64_t redo_span = 0;       ///< outputs that a tile of `main` computes
+  /// `main` is right where the length of what it writes is a multiple of this; in wgrad where the rows of y are so
+  /// long.
+  std::int64_t out_length_multiple = 1;
+  std::int64_t length_multiple = 1;  ///< wgrad: where the rows of x are so long
+  LayerSums sums;                    ///< wgrad only
 };
 
 /// The problem of a layer of any length: dgrad as if windows left the signal, which they do at some lengths only.

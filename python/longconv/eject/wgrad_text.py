@@ -15,12 +15,17 @@ def wgrad_function(path: Path) -> str:
     steps, sums = path.steps, path.layer["sums"]
     repair, reduce = steps.get("repair"), steps.get("reduce")
     out = path.head()
-    if (multiple := path.layer["length_multiple"]) > 1:
-        out += [
-            "  // Rows of x begin on 4 bytes.",
-            f"  const int64_t pitch = ceil_div(call.length, {multiple}) * {multiple}, longer = pitch - call.length;",
-            "  const torch::Tensor x = longer == 0 ? call.x : torch::constant_pad_nd(call.x, {0, longer});",
-        ]
+    for name, length, key, bytes_ in (
+        ("x", "length", "length_multiple", 4),
+        ("y", "out_length", "out_length_multiple", 16),
+    ):
+        if (multiple := path.layer[key]) > 1:
+            out += [
+                f"  // Rows of {name} begin on {bytes_} bytes.",
+                f"  const int64_t {name}_pitch = ceil_div(call.{length}, {multiple}) * {multiple};",
+                f"  const torch::Tensor {name} = {name}_pitch == call.{length} ? call.{name}",
+                f"      : torch::constant_pad_nd(call.{name}, {{0, {name}_pitch - call.{length}}});",
+            ]
     out.append(f"  const Splits splits(call, {', '.join(f'/*{key}=*/{sums[key]}' for key in _DEALT)});")
     if reduce:
         out += _workspace(path)
@@ -103,13 +108,14 @@ def _flags(sums: dict[str, Any], condition: str) -> list[str]:
 
 def _sums(role: str, p: str, step: dict[str, Any], path: Path) -> list[str]:
     """The parameters of a kernel that computes partial sums."""
-    x, pitch = ("x", "pitch") if path.layer["length_multiple"] > 1 else ("call.x", "call.length")
+    x, x_pitch = ("x", "x_pitch") if path.layer["length_multiple"] > 1 else ("call.x", "call.length")
+    y, y_pitch = ("y", "y_pitch") if path.layer["out_length_multiple"] > 1 else ("call.y", "call.out_length")
     out = [
         f"  {role}::Params {p}{{}};",
         f"  point({p}.x, {x}.data_ptr());",
-        f"  point({p}.dy, call.y.data_ptr());",
-        f"  {p}.x_batch = kInChannels * {pitch}, {p}.x_channel = {pitch}, {p}.x_time = 1;",
-        f"  {p}.dy_batch = kOutChannels * call.out_length, {p}.dy_channel = call.out_length, {p}.dy_time = 1;",
+        f"  point({p}.dy, {y}.data_ptr());",
+        f"  {p}.x_batch = kInChannels * {x_pitch}, {p}.x_channel = {x_pitch}, {p}.x_time = 1;",
+        f"  {p}.dy_batch = kOutChannels * {y_pitch}, {p}.dy_channel = {y_pitch}, {p}.dy_time = 1;",
         f"  {p}.length = call.length, {p}.out_length = call.out_length;",
         f"  splits.put({p}.ranges);",
     ]
