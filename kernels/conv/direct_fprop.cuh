@@ -9,8 +9,9 @@
 // It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
 // cannot do exactly:
 //   LC_MODE 0  all outputs
-//   LC_MODE 1  tiles whose bit is set in `redo` (see dense_fprop_split_sm90.cuh), or all when flags has bit 1
-//   LC_MODE 2  outputs whose window touches zero padding, when flags has bit 0 (a weight is Inf or NaN)
+//   LC_MODE 1  tiles whose bit is set in `redo` (see dense_fprop_split_sm90.cuh), or all when a weight is flagged (it is Inf,
+//              NaN or cannot be split; tile/weight_flags.cuh)
+//   LC_MODE 2  outputs whose window touches zero padding, when a weight is flagged (it is Inf or NaN)
 //
 //   block tile: kOutTile channels x kTimeTile steps        thread (a, b): channels a*kThreadOut .. +kThreadOut,
 //   shared: w [i, k][o] and x [i][window]                                 times b + j*kTimeThreads, j < kThreadTime
@@ -23,6 +24,7 @@
 #include "tile/phases.cuh"
 #include "tile/signal.cuh"
 #include "tile/visit_marked.cuh"
+#include "tile/weight_flags.cuh"
 
 // --- problem: LC_ELEMENT 0 f32, 1 bf16, 2 f16, 3 f64; channels are per group
 constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
@@ -69,6 +71,7 @@ struct Params {
   int64_t length, out_length, pad_left;
   int64_t redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
   int64_t redo_tiles;
+  int64_t flag_words;
   int64_t skip_begin[2], skip_end[2];  // LC_SKIP: outputs that dgrad_padding.cuh computes
   int batch, groups;
   Sum negative_slope;
@@ -92,6 +95,7 @@ __shared__ struct {
   Sum w[kStageChannels][kStageTaps][kOutTile];
 #if LC_MODE == 1
   MarkedWords<kThreads> marked;
+  bool finite;  // the weights: no register for it
 #endif
 } shared;
 
@@ -175,14 +179,14 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
   }
 }
 
-LC_DEVICE void compute_tile(const Params& p, const Tile& tile) {
+// finite: the weights are known to be. Elsewhere edges are computed exactly.
+LC_DEVICE void compute_tile(const Params& p, const Tile& tile, bool finite) {
   Sum total[kThreadOut][kThreadTime] = {};
   const int64_t begin = tile.first_sample(tile.t0), reach = (tile.taps - 1) * kDilation;
   const int64_t steps = (p.out_length - tile.phase + kPhases - 1) / kPhases;  // of the phase
   const int64_t end = begin + (min(static_cast<int64_t>(kTimeTile), steps - tile.t0) - 1) * kStride + reach;
   const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
-  // Whether weights are finite is known where they were packed; elsewhere edges are always done exactly.
-  if (edge && (p.flags == nullptr || *p.flags)) compute<true>(p, tile, total);
+  if (edge && !finite) compute<true>(p, tile, total);
   else compute<false>(p, tile, total);
 
   const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
@@ -209,17 +213,17 @@ LC_DEVICE void compute_tile(const Params& p, const Tile& tile) {
 extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
 #if LC_MODE == 1
-  if (!(*p.flags & 2u)) {
-    const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
-    visit_marked(shared.marked, p.redo, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
-      const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
-      const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
-      if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile);
-    });
-    return;
-  }
-#elif LC_MODE == 2
-  if (!(*p.flags & 1u)) return;
+  const bool all = any_weight_flag<kThreads>(p.flags, p.flag_words);
+  if (threadIdx.x == 0) shared.finite = !all;
+  const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
+  visit_marked(shared.marked, p.redo, all, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
+    const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
+    const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
+    if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile, shared.finite);
+  });
+#else
+#if LC_MODE == 2
+  if (!any_weight_flag<kThreads>(p.flags, p.flag_words)) return;
 #endif
   const int64_t time_tiles = (p.out_length + kTimeTile * kPhases - 1) / (kTimeTile * kPhases);
   const int64_t phases = kPhases == 1 ? 1 : min(kPhases, p.out_length);  // that have outputs
@@ -228,6 +232,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(con
     // Phases of a tile one after the other: the sectors that they share meet in the cache.
     const int64_t rest = item / (phases * out_tiles), row = rest / time_tiles;
     const Tile tile(p, row, static_cast<int>(item / phases % out_tiles) * kOutTile, rest % time_tiles * kTimeTile, item % phases);
-    if (wanted(p, tile)) compute_tile(p, tile);
+    if (wanted(p, tile)) compute_tile(p, tile, false);
   }
+#endif
 }

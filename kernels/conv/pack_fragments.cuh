@@ -4,9 +4,10 @@
 // One block for each 16 channels out; missing channels become zeros. Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
 // max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some channel cannot be split exactly enough: a weight that is
-// Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+// flags[group][16 channels out]: not 0 where some weight is Inf or NaN or (format 4) cannot be split exactly enough: scaled,
+// it is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
 #include "tile/split_f16.cuh"
+#include "tile/weight_flags.cuh"
 
 constexpr int kFormat = LC_FORMAT, kKernel = LC_KERNEL_SIZE, kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
 constexpr bool kSplit = kFormat == 4;
@@ -28,9 +29,12 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
+  uint32_t* redo;
+  int64_t redo_words;
 };
 
 extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
+  clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)
@@ -39,6 +43,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(c
   };
 
   __shared__ float scales[16];
+  bool flagged = false;
   if constexpr (kSplit) {
     for (int row = threadIdx.x / 32; row < 16; row += kThreads / 32) {
       const int out = block16 * 16 + row;
@@ -51,14 +56,13 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(c
       if (threadIdx.x % 32 == 0) {
         scales[row] = channel.scale;
         if (out < kOutChannels) p.inverse[static_cast<int64_t>(group) * kOutChannels + out] = channel.inverse;
-        if (!channel.representable) atomicOr(p.flags, 2u);
+        flagged = flagged || !channel.representable;
       }
     }
     __syncthreads();
   }
 
   const int64_t fragments = static_cast<int64_t>(kBlocks) * kKernel * kStageSteps;  // of 16 channels
-  bool finite = true;
   for (int64_t i = threadIdx.x; i < fragments * 32; i += kThreads) {
     const int64_t fragment = i / 32, step = fragment % kStageSteps, tap = fragment / kStageSteps % kKernel;
     const int64_t block = fragment / kStageSteps / kKernel;
@@ -72,7 +76,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(c
 #pragma unroll
       for (int j = 0; j < kWord; ++j) {
         v[j] = at(out, channel + j, tap);
-        finite = finite && fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u);
+        if (!kSplit) flagged = flagged || !(fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u));
       }
       if constexpr (kSplit) split2_f16(to_float(v[0]) * scales[row], to_float(v[kWord - 1]) * scales[row], hi[r], lo[r]);
       else if constexpr (kFormat == 0) hi[r] = round_tf32(bits_of(v[0]));
@@ -82,5 +86,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(c
     *reinterpret_cast<uint4*>(out) = make_uint4(hi[0], hi[1], hi[2], hi[3]);
     if constexpr (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
   }
-  if (!finite) atomicOr(p.flags, 1u);
+  flagged = __syncthreads_or(flagged ? 1 : 0) != 0;
+  constexpr int kRealBlocks = ceil_div(kOutChannels, 16);
+  if (threadIdx.x == 0 && block16 < kRealBlocks) p.flags[static_cast<int64_t>(group) * kRealBlocks + block16] = flagged ? 1 : 0;
 }

@@ -8,9 +8,10 @@
 //     max|w| lies in [2^13, 2^14):
 //     [group][64 channels][16 channels][tap][hi 0-7, hi 8-15, lo 0-7, lo 8-15][o][16 B], and `inverse`[group][out/group]
 //
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 3) some channel cannot be split exactly enough: a weight
-// that is Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+// flags[group][out/group]: not 0 where some weight is Inf or NaN or (format 3) cannot be split exactly enough: scaled, it
+// is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
 #include "tile/split_f16.cuh"
+#include "tile/weight_flags.cuh"
 
 constexpr int kFormat = LC_FORMAT, kKernel = LC_KERNEL_SIZE, kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
 constexpr bool kSplit = kFormat == 3;
@@ -19,6 +20,7 @@ constexpr int kChunk = kFormat == 0 ? 4 : 8;                          // element
 constexpr int kBlockChunks = kSplit ? 2 : LC_BLOCK_CHUNKS;            // chunks of channels of a block
 constexpr int kBlocks = ceil_div(kInChannels, kBlockChunks * kChunk);
 constexpr int kPaddedRows = LC_PADDED_OUT_CHANNELS;                   // of a group, a multiple of kRows
+constexpr int kThreads = 128;
 
 #if LC_FORMAT == 1
 using Element = bf16;
@@ -34,9 +36,12 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
+  uint32_t* redo;
+  int64_t redo_words;
 };
 
-extern "C" __global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_constant__ Params p) {
+extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
+  clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
   const Element* w = p.w + group * (LC_TRANSPOSED ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;
@@ -46,36 +51,39 @@ extern "C" __global__ void __launch_bounds__(128) longconv_pack_weights(const __
     return Element{};
   };
 
-  __shared__ Extremes partial[4];
+  __shared__ Extremes partial[kThreads / 32];
   Extremes extremes;
   bool finite = true;
   if (real) {
-    for (int64_t i = threadIdx.x; i < count; i += 128) {
+    for (int64_t i = threadIdx.x; i < count; i += kThreads) {
       const float v = to_float(at(i / kKernel, i % kKernel));
-      finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
       if (kSplit) extremes.add(v);
+      else finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
     }
   }
   float scale = 1.f;
-  if (kSplit) {
+  const int64_t row = static_cast<int64_t>(group) * kOutChannels + o;
+  if constexpr (kSplit) {
     extremes.reduce_warp();
     if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = extremes;
     __syncthreads();
     extremes = Extremes{};
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kThreads / 32; ++i) {
       extremes.merge(partial[i]);
     }
     const ChannelScale channel(extremes);
     scale = channel.scale;
     if (threadIdx.x == 0 && real) {
-      p.inverse[static_cast<int64_t>(group) * kOutChannels + o] = channel.inverse;
-      if (!channel.representable) atomicOr(p.flags, 2u);
+      p.inverse[row] = channel.inverse;
+      p.flags[row] = channel.representable ? 0 : 1;
     }
+  } else {
+    const bool flagged = __syncthreads_or(finite ? 0 : 1) != 0;
+    if (threadIdx.x == 0 && real) p.flags[row] = flagged ? 1 : 0;
   }
-  if (!finite) atomicOr(p.flags, 1u);
 
   const int64_t chunks = static_cast<int64_t>(kBlocks) * kBlockChunks;
-  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += 128) {
+  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += kThreads) {
     const int64_t chunk = i / kKernel, tap = i % kKernel, block = chunk / kBlockChunks, inside = chunk % kBlockChunks;
     // (group, ring, block, tap) then the chunks of a tap, then rows.
     const int64_t tap_index = ((static_cast<int64_t>(group) * (kPaddedRows / kRows) + o / kRows) * kBlocks + block) * kKernel + tap;

@@ -100,7 +100,7 @@ struct Rates {
   explicit Rates(const Device& device);
 };
 
-/// What a launch costs beyond its work: a clear, the packing of weights, the kernel and its repairs.
+/// What a launch costs beyond its work: the packing of weights, the kernel and its repairs.
 constexpr double kLaunchSeconds = 10e-6;
 
 /// For rows that turn out not to begin on 16 bytes, a Hopper tile that stores directly gives some of its rings' memory
@@ -131,6 +131,7 @@ struct Repair {
   int mode = 0;  ///< LC_MODE of kernels/conv/direct_fprop.cuh
   const void* redo = nullptr;
   const void* flags = nullptr;
+  std::int64_t flag_words = 0;
   std::int64_t redo_step = 1, redo_span = 1, redo_tiles = 1;
 };
 KernelSpec direct_spec(const PolyphaseProblem& problem, int mode);

@@ -182,8 +182,10 @@ class DenseSm80 final : public CudaKernel {
     const PolyphaseProblem problem(asked);
     const Tile t = Tile::read(config);
     std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, t)};
-    if (splits(problem)) specs.push_back(direct_spec(problem, 1));
-    if (problem.pad_code == 1) specs.push_back(direct_spec(problem, 2));
+    if (splits(problem))
+      specs.push_back(direct_spec(problem, 1));
+    else if (problem.pad_code == 1)
+      specs.push_back(direct_spec(problem, 2));
     add_dgrad_padding_spec(problem, specs);
     return specs;
   }
@@ -217,8 +219,9 @@ class DenseSm80 final : public CudaKernel {
     cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &asked), shape, context.stream, p);
     if (splits(problem))
       launch_direct(compiler, problem, device, tensors, context.stream,
-                    {1, memory.state, memory.packed, g.step, g.step, tiles_per_row});
-    if (zero_padding) launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed});
+                    {1, memory.state, memory.packed, where.flag_words, g.step, g.step, tiles_per_row});
+    else if (zero_padding)
+      launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed, where.flag_words});
     launch_dgrad_padding(compiler, problem, device, tensors, context.stream);
   }
 
@@ -264,6 +267,7 @@ class DenseSm80 final : public CudaKernel {
   static PackedLayout layout(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t);
     PackedLayout layout;
+    layout.flag_words = problem.groups * ceil_div(problem.out_channels_per_group(), 16);
     layout.inverse_bytes = splits(problem) ? problem.out_channels * 4 : 0;
     layout.weight_bytes = problem.groups * g.padded_rows() / 16 * g.channel_blocks * problem.kernel_size *
                           (t.stage_chunks / 2) * g.fragment_bytes();

@@ -187,6 +187,7 @@ class DenseSm90 final : public CudaKernel {
       Repair repair;
       repair.mode = 2;
       repair.flags = memory.packed;
+      repair.flag_words = where.flag_words;
       launch_direct(compiler, problem, device, tensors, context.stream, repair);
     }
     launch_dgrad_padding(compiler, problem, device, tensors, context.stream);
@@ -221,7 +222,7 @@ class DenseSm90 final : public CudaKernel {
   static PackedLayout layout(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t, false);
     PackedLayout layout;
-    layout.reads_flags = needs_repair(problem);
+    layout.flag_words = problem.out_channels;
     layout.weight_bytes = problem.groups * g.padded_rows(t) * g.channel_blocks * t.chunks * problem.kernel_size * 16;
     return layout;
   }

@@ -132,7 +132,6 @@ class DenseSplitSm90 final : public CudaKernel {
     std::vector<KernelSpec> specs{pack_spec(problem, t),
                                   main_spec(problem, t, gathers(problem), problem.out_length() % 4 == 0),
                                   direct_spec(problem, 1)};
-    if (problem.pad_code == 1) specs.push_back(direct_spec(problem, 2));
     add_dgrad_padding_spec(problem, specs);
     return specs;
   }
@@ -168,9 +167,7 @@ class DenseSplitSm90 final : public CudaKernel {
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
     cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &asked), shape, context.stream, p);
     launch_direct(compiler, problem, device, tensors, context.stream,
-                  {1, memory.state, memory.packed, g.step, g.out_span, tiles_per_row});
-    if (problem.pad_code == 1)
-      launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed});
+                  {1, memory.state, memory.packed, where.flag_words, g.step, g.out_span, tiles_per_row});
     launch_dgrad_padding(compiler, problem, device, tensors, context.stream);
   }
 
@@ -207,6 +204,7 @@ class DenseSplitSm90 final : public CudaKernel {
   static PackedLayout layout(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t, false);
     PackedLayout layout;
+    layout.flag_words = problem.out_channels;
     layout.inverse_bytes = problem.out_channels * 4;
     layout.weight_bytes = problem.groups * g.padded_rows(t) * g.channel_blocks * problem.kernel_size * 64;
     layout.redo_tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);

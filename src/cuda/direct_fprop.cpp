@@ -62,7 +62,7 @@ struct DirectParams {
   const void *bias, *residual, *redo, *flags;
   std::int64_t x_batch, x_channel, x_time, w_out, w_in, w_tap, y_batch, y_channel, y_time;
   std::int64_t bias_channel, residual_batch, residual_channel, residual_time;
-  std::int64_t length, out_length, pad_left, redo_step, redo_span, redo_tiles;
+  std::int64_t length, out_length, pad_left, redo_step, redo_span, redo_tiles, flag_words;
   std::array<std::int64_t, 2> skip_begin, skip_end;
   std::int32_t batch, groups;
   Slope negative_slope;
@@ -91,6 +91,7 @@ void launch_with(Compiler& compiler, const PolyphaseProblem& problem, const Devi
     p.residual_time = tensors.residual.strides[2];
   }
   p.length = problem.length_samples, p.out_length = problem.out_length(), p.pad_left = problem.pad_left;
+  p.flag_words = repair.flag_words;
   p.redo_step = repair.redo_step, p.redo_span = repair.redo_span, p.redo_tiles = repair.redo_tiles;
   p.batch = static_cast<std::int32_t>(problem.batch), p.groups = static_cast<std::int32_t>(problem.groups);
   p.negative_slope = static_cast<Slope>(problem.negative_slope);

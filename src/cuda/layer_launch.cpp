@@ -154,7 +154,7 @@ std::string describe_layer(const ConvProblem& problem, const Device& device) {
       .add("kernel", quoted(kernel->name()))
       .add("config", quoted(plan.chosen.config.to_string()))
       .add("steps", steps.str())
-      .add("flag_bytes", PackedLayout::kFlagBytes)
+      .add("flag_words", layer.packed.flag_words)
       .add("inverse_bytes", layer.packed.inverse_bytes)
       .add("inverse_offset", layer.packed.inverse_offset())
       .add("weight_offset", layer.packed.weight_offset())

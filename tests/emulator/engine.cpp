@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
+#include <utility>
 
 #include "emulator/fault_handler.h"
 
@@ -214,6 +215,7 @@ void Engine::wake(std::vector<Fiber*>& fibers) {
 void Engine::release_if_full(NamedBarrier& barrier, unsigned threads) {
   if (barrier.arrived < threads) return;
   barrier.arrived = barrier.threads = 0;
+  barrier.found = std::exchange(barrier.any, false);
   wake(barrier.waiting);
 }
 
@@ -235,6 +237,13 @@ void Engine::block_barrier(unsigned id, unsigned threads, bool waits) {
     return;
   }
   if (waits) block_on(id == 0 ? "__syncthreads" : "named barrier", id);
+}
+
+bool Engine::block_any(bool predicate) {
+  NamedBarrier& barrier = block_of(*current_).barriers[0];
+  barrier.any |= predicate;
+  block_barrier(0, 0, true);
+  return barrier.found;  // the next phase cannot end before this thread has come to it
 }
 
 void Engine::cluster_barrier() {

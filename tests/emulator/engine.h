@@ -74,6 +74,7 @@ struct Warp {
 
 struct NamedBarrier {
   unsigned threads = 0, arrived = 0;
+  bool any = false, found = false;  ///< a predicate of the phase under way, of the last one
   std::vector<Fiber*> waiting;
 };
 
@@ -128,6 +129,7 @@ class Engine final : public Services {
   unsigned char* static_shared(unsigned address, unsigned bytes) override;
   unsigned shared_address(const void* pointer) override;
   void block_barrier(unsigned id, unsigned threads, bool waits) override;
+  bool block_any(bool predicate) override;
   void cluster_barrier() override;
   void warp(WarpOperation, unsigned mask, const WarpArgument&) override;
   void barrier_init(unsigned address, unsigned arrivals) override;

@@ -212,6 +212,7 @@ FAKE cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, std::size_t bytes, CUstrea
 }
 FAKE cuMemsetD8Async(CUdeviceptr to, unsigned char byte, std::size_t bytes, CUstream) {
   std::memset(reinterpret_cast<void*>(to), byte, bytes);
+  ++state.clears;
   return called();
 }
 FAKE cuStreamCreate(CUstream* stream, unsigned) {

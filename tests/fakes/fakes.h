@@ -22,6 +22,7 @@ struct DriverState {
   std::atomic<int> modules_loaded{0};
   std::atomic<int> modules_unloaded{0};
   std::atomic<int> launches{0};
+  std::atomic<int> clears{0};  ///< cuMemsetD8Async
   std::atomic<int> contexts_pushed{0};
   std::atomic<int> contexts_popped{0};
   std::atomic<int> capture_mode{0};  ///< of the only thread that counts: global

@@ -34,7 +34,8 @@ TEST(Replay, LineReadsBack) {
                     .layout = Layout::stepped,
                     .values = Values::wide,
                     .seed = 18446744073709551615u,
-                    .in_place = true};
+                    .in_place = true,
+                    .kept_weights = true};
   const Trial read = Trial::parse(trial.to_string());
   EXPECT_EQ(read.to_string(), trial.to_string());
   EXPECT_EQ(read.problem, trial.problem);

@@ -56,10 +56,15 @@ class DeviceTensor {
       : tensor_(tensor), stream_(stream), view_(tensor.view()), buffer_(driver, tensor.memory().mapped_bytes()) {
     const GuardedMemory& host = tensor.memory();
     if (!tensor.defined()) return;
-    buffer_.upload(host.mapped(), host.mapped_bytes(), stream);
+    reset();
     view_.data = buffer_.as<char>() + (static_cast<unsigned char*>(tensor.view().data) - host.mapped());
   }
   const TensorView& view() const { return view_; }
+  /// As on the host again.
+  void reset() const {
+    const GuardedMemory& host = tensor_.memory();
+    if (tensor_.defined()) buffer_.upload(host.mapped(), host.mapped_bytes(), stream_);
+  }
   void bring_back() const {
     const GuardedMemory& host = tensor_.memory();
     if (tensor_.defined()) buffer_.download(host.mapped(), host.mapped_bytes(), stream_);
@@ -73,7 +78,7 @@ class DeviceTensor {
 };
 
 /// Empty, or that something was written behind the workspace.
-std::string execute_on_gpu(const Plan& plan, const TestTensors& tensors) {
+std::string execute_on_gpu(const Plan& plan, const TestTensors& tensors, bool kept_weights) {
   cuda::Compiler& compiler = cuda::Compiler::instance();
   const cuda::Driver& driver = compiler.driver();
   const cuda::ContextScope scope(driver, compiler.context(plan.device.ordinal));
@@ -84,13 +89,22 @@ std::string execute_on_gpu(const Plan& plan, const TestTensors& tensors) {
   if (plan.problem.has_residual && !tensors.residual.defined())
     views.residual = plan.problem.pass == Pass::dgrad ? x.view() : y.view();
   constexpr std::size_t kMargin = 256;
-  const auto bytes = static_cast<std::size_t>(plan.workspace_bytes());
-  const cuda::DeviceBuffer workspace(driver, bytes + kMargin);
+  const auto packed_bytes = kept_weights ? static_cast<std::size_t>(plan.packed_weights_bytes()) : 0;
+  const auto bytes = static_cast<std::size_t>(plan.workspace_bytes()) - packed_bytes;
+  const cuda::DeviceBuffer workspace(driver, bytes + kMargin), packed(driver, packed_bytes);
   workspace.fill(0xff, stream);
+  packed.fill(0xff, stream);
   LaunchContext context;
   context.workspace = workspace.data();
-  context.workspace_bytes = plan.workspace_bytes();
+  context.workspace_bytes = static_cast<std::int64_t>(bytes);
   context.stream = stream.get();
+  if (packed_bytes > 0) {
+    context.packed_weights = packed.data();
+    execute(plan, views, context);
+    context.weights_are_packed = true;
+    workspace.fill(0xff, stream);
+    for (const DeviceTensor* tensor : {&x, &y}) tensor->reset();
+  }
   execute(plan, views, context);
   for (const DeviceTensor* tensor : {&x, &w, &y, &bias, &residual}) tensor->bring_back();
   std::vector<unsigned char> after(bytes + kMargin);
@@ -122,6 +136,7 @@ std::string Trial::to_string() const {
   text += " threads " + std::to_string(threads) + " layout " + std::string(name(layout)) + " values " +
           std::string(name(values)) + " seed " + std::to_string(seed);
   if (in_place) text += " in_place";
+  if (kept_weights) text += " kept_weights";
   return text;
 }
 
@@ -133,6 +148,10 @@ Trial Trial::parse(std::string_view text) {
   for (std::string key, value; words >> key;) {
     if (key == "in_place") {
       trial.in_place = true;
+      continue;
+    }
+    if (key == "kept_weights") {
+      trial.kept_weights = true;
       continue;
     }
     if (!(words >> value)) throw std::invalid_argument("nothing follows " + key);
@@ -211,7 +230,7 @@ Parallel& team(int threads) {
   return *entry;
 }
 
-std::string execute_checked(const Plan& plan, TestTensors& tensors, Parallel& parallel) {
+std::string execute_checked(const Plan& plan, TestTensors& tensors, Parallel& parallel, bool kept_weights) {
   const ConvProblem& p = plan.problem;
   ConvTensors views = tensors.views();
   if (p.has_residual && !tensors.residual.defined()) views.residual = tensors.result(p.pass).view();
@@ -233,7 +252,7 @@ std::string execute_checked(const Plan& plan, TestTensors& tensors, Parallel& pa
   const GuardedMemory workspace(workspace_bytes, kAlignment);
   std::string wrong;
   if (on_gpu)
-    wrong += execute_on_gpu(plan, tensors);
+    wrong += execute_on_gpu(plan, tensors, kept_weights);
   else
     execute(plan, views, {workspace.data(), plan.workspace_bytes(), &parallel});
 
@@ -273,7 +292,7 @@ std::string run_trial(const Trial& trial, TestTensors& tensors) {
     }
     const Reference expected = reference(trial.problem, tensors, arithmetic_of(trial));
     if (in_place) tensors.residual = TestTensor();
-    std::string wrong = execute_checked(plan, tensors, team(trial.threads));
+    std::string wrong = execute_checked(plan, tensors, team(trial.threads), trial.kept_weights);
     wrong += compare(tensors.result(trial.problem.pass), expected.result);
     if (trial.problem.pass == Pass::wgrad && trial.problem.has_bias) {
       const std::string wrong_bias = compare(tensors.bias, expected.bias_gradient);

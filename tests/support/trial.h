@@ -24,10 +24,11 @@ struct Trial {
   Layout layout = Layout::contiguous;
   Values values = Values::uniform;
   std::uint64_t seed = 1;
-  bool in_place = false;  ///< the residual is the result tensor itself
+  bool in_place = false;      ///< the residual is the result tensor itself
+  bool kept_weights = false;  ///< GPU: executed a second time, on the weights that the first packed; that result counts
 
   /// "<problem> | kernel dense_fprop config 0 capability 90 isa avx2 threads 2 layout sliced values wide seed 7
-  /// in_place".
+  /// in_place kept_weights".
   std::string to_string() const;
   /// Reads to_string()'s form.
   static Trial parse(std::string_view text);
@@ -51,7 +52,7 @@ Parallel& team(int threads);
 /// Executes (on a GPU: on copies of the tensors' whole allocations, which come back) on NaN-filled workspace of exactly
 /// the promised size. Returns what went wrong around the numbers: a write outside the result's elements, to an input or
 /// outside the workspace; empty if nothing.
-std::string execute_checked(const Plan& plan, TestTensors& tensors, Parallel& parallel);
+std::string execute_checked(const Plan& plan, TestTensors& tensors, Parallel& parallel, bool kept_weights = false);
 
 /// Plans, executes and compares. Empty if all is well; else what is wrong and the line that replays it
 /// (LONGCONV_REPLAY='...' with the test program, see tests/kernels/replay_test.cpp; with LONGCONV_EMULATOR through

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -69,6 +70,56 @@ TEST_P(CudaExecuteTest, PackedWeightsOfTheCallersArePackedOnce) {
   context_.weights_are_packed = true;
   EXPECT_EQ(launches(), all - 1);
   EXPECT_EQ(launches(), all - 1);
+}
+
+/// What a warm call asks of the driver: kernel launches, by their threads, and clears.
+struct Calls {
+  std::vector<unsigned> threads;
+  int clears = 0;
+  bool operator==(const Calls& other) const { return threads == other.threads && clears == other.clears; }
+};
+void PrintTo(const Calls& calls, std::ostream* out) {
+  *out << testing::PrintToString(calls.threads) << " and " << calls.clears << " clears";
+}
+
+TEST_P(CudaExecuteTest, AWarmCallAsksTheDriverForLittle) {
+  const auto calls_of = [this] {
+    execute(plan_, tensors_, context_);
+    const int launched = gpu().launches, clears = gpu().clears, all = gpu().calls;
+    execute(plan_, tensors_, context_);
+    Calls calls;
+    for (int i = launched; i < gpu().launches; ++i) calls.threads.push_back(gpu().history[i % gpu().kHistory].threads);
+    calls.clears = gpu().clears - clears;
+    EXPECT_EQ(gpu().calls - all, static_cast<int>(calls.threads.size()) + calls.clears);
+    return calls;
+  };
+  // The GPU's context is current, as in a process that computes: else it is pushed and popped.
+  const ContextScope scope(driver_, compiler_->context(0));
+  std::vector<char> storage(1 << 20);
+  void* const packed = reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(storage.data()) + 255) / 256 * 256);
+  const bool splits = std::string(GetParam()) == "f32";
+  for (const char* padding : {"", "p1 "}) {
+    const ConvProblem p = ConvProblem::parse("n2 c64->128 l1200 k3 " + std::string(padding) + GetParam());
+    plan_ = make_plan(p, plan_.device, plan_.chosen.kernel->name());
+    tensors_.y = TensorView::contiguous(at(2), p.dtype, {p.batch, p.out_channels, p.out_length()});
+    context_.packed_weights = nullptr;
+    context_.weights_are_packed = false;
+    context_.workspace_bytes = plan_.workspace_bytes();
+    // Packer, kernel, repairs: nothing is cleared, whether tiles or edges are to be done again.
+    const bool repairs = splits || *padding != '\0';
+    Calls expected = {{128, 384}, 0};
+    if (repairs) expected.threads.push_back(128);
+    const Calls packs = calls_of();
+    ASSERT_GE(packs.threads.size(), 2u);
+    expected.threads[1] = packs.threads[1];  // a config's
+    EXPECT_EQ(packs, expected) << padding;
+    context_.packed_weights = packed;
+    EXPECT_EQ(calls_of(), expected) << padding;
+    context_.weights_are_packed = true;
+    expected.threads.erase(expected.threads.begin());
+    expected.clears = splits ? 1 : 0;  // of the redo bits
+    EXPECT_EQ(calls_of(), expected) << padding;
+  }
 }
 
 TEST_P(CudaExecuteTest, MemoryIsCheckedBeforeAnyWork) {

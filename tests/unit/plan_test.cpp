@@ -231,6 +231,15 @@ TEST(HostDevice, EnvironmentLowersButNeverRaisesTheIsa) {
   EXPECT_EQ(code_of([] { Device::host_cpu(1); }), ErrorCode::invalid_value);
 }
 
+TEST(Plan, TinyProblemsTakeTheKernelOfOneLaunch) {
+  // The others pack weights first, and in fp32 repair after.
+  for (const char* model : {"h100", "a100"})
+    for (const char* words : {"f32", "f32 bias", "f32 tf32", "bf16"}) {
+      const ConvProblem problem = ConvProblem::parse(std::string("n2 c16->16 l128 k3 ") + words);
+      EXPECT_EQ(make_plan(problem, Device::known(model)).chosen.kernel->name(), "direct_fprop") << words;
+    }
+}
+
 // The bound of so short a sum, n + 2, has no room for the error of a split operand.
 TEST(Plan, SumsOfFewProductsAreNotSplitIntoPlanes) {
   for (const char* text : {"fprop n1 c4->8 l1000 k4 s3 p2 d2 g4 f32", "dgrad n1 c4->8 l1000 k4 s3 p2 d2 g4 f32",

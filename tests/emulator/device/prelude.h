@@ -84,6 +84,7 @@ T __ldg(const T* p) {
 }
 
 inline void __syncthreads() { longconv_emulator_services->block_barrier(0, 0, true); }
+inline int __syncthreads_or(int predicate) { return longconv_emulator_services->block_any(predicate != 0) ? 1 : 0; }
 inline void __syncwarp(unsigned mask = ~0u) {
   longconv_emulator_services->warp(longconv::emulator::WarpOperation::sync, mask, {});
 }

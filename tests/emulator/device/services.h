@@ -75,6 +75,8 @@ class Services {
 
   /// Barrier 0 among `threads` = 0 threads is __syncthreads().
   virtual void block_barrier(unsigned id, unsigned threads, bool waits) = 0;
+  /// __syncthreads_or().
+  virtual bool block_any(bool predicate) = 0;
   virtual void cluster_barrier() = 0;
   virtual void warp(WarpOperation, unsigned mask, const WarpArgument&) = 0;
 
