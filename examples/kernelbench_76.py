@@ -318,6 +318,24 @@ struct ChannelScale {
   }
 };
 
+// ---- tile/weight_flags.cuh -------------------------------------------------------------------------------------------
+// What a weight packer leaves for the launches after it, whatever the memory held before: each word has one writer.
+
+// Flags: a word of each block of the packer, not 0 where the block's weights cannot be multiplied as they were packed. True
+// when any word says so. By all kThreads threads of a block.
+template <int kThreads> LC_DEVICE bool any_weight_flag(const uint32_t* flags, int64_t words) {
+  uint32_t found = 0;
+#pragma unroll 4  // loads ahead of their use
+  for (int64_t i = threadIdx.x; i < words; i += kThreads) found |= flags[i];
+  return __syncthreads_or(static_cast<int>(found)) != 0;
+}
+
+// The redo bits, of which main kernels only set some: this block clears its share. By all kThreads threads of each block.
+template <int kThreads> LC_DEVICE void clear_redo(uint32_t* redo, int64_t words) {
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < words; i += static_cast<int64_t>(gridDim.x) * kThreads)
+    redo[i] = 0;
+}
+
 // ---- ptx/wgmma_operands.cuh ------------------------------------------------------------------------------------------
 /// Operand lists for inline PTX with many accumulators, here and nowhere else:
 ///   LONGCONV_ASM_REGISTERS_n       "%0, %1, ..., %n-1"
@@ -1686,19 +1704,19 @@ template <int kThreads> struct MarkedWords {
   uint32_t words[kThreads], some[kThreads / 32];
 };
 
-// Calls use(tile, part) for this block's share of `parts` parts of every tile whose bit is set in marks[0, tiles). By all
-// kThreads (a multiple of 32) threads of a block, which then do the part together. Every block reads the whole bitmap.
+// Calls use(tile, part) for this block's share of `parts` parts of every tile whose bit is set in marks[0, tiles), or of `all`
+// tiles. By all kThreads (a multiple of 32) threads of a block, which then do the part together. Every block reads the whole bitmap.
 template <int kThreads, class Use>
-LC_DEVICE void visit_marked(MarkedWords<kThreads>& shared, const uint32_t* marks, int64_t tiles, int64_t parts, const Use& use) {
+LC_DEVICE void visit_marked(MarkedWords<kThreads>& shared, const uint32_t* marks, bool all, int64_t tiles, int64_t parts, const Use& use) {
   constexpr int kAhead = 4, kWarps = kThreads / 32;
   const int64_t count = (tiles + 31) / 32;
-  int64_t turn = 0;  // of the next part, modulo the grid
+  uint32_t turn = 0;  // of the next part, modulo the grid
   for (int64_t base = 0; base < count; base += kAhead * kThreads) {
     uint32_t ahead[kAhead];
 #pragma unroll
     for (int i = 0; i < kAhead; ++i) {
       const int64_t at = base + i * kThreads + threadIdx.x;
-      ahead[i] = at < count ? marks[at] : 0;
+      ahead[i] = at >= count ? 0 : all ? ~0u : marks[at];
     }
 #pragma unroll 1
     for (int i = 0; i < kAhead; ++i) {
@@ -1717,8 +1735,9 @@ LC_DEVICE void visit_marked(MarkedWords<kThreads>& shared, const uint32_t* marks
           const int at = warp * 32 + __ffs(lanes) - 1;
           for (uint32_t bits = shared.words[at]; bits; bits &= bits - 1) {
             const int64_t tile = (base + i * kThreads + at) * 32 + __ffs(bits) - 1;
-            for (int64_t part = (blockIdx.x + gridDim.x - turn) % gridDim.x; part < parts; part += gridDim.x) use(tile, part);
-            turn = (turn + parts) % gridDim.x;
+            if (tile >= tiles) break;
+            for (int64_t part = blockIdx.x >= turn ? blockIdx.x - turn : blockIdx.x + gridDim.x - turn; part < parts; part += gridDim.x) use(tile, part);
+            turn = static_cast<uint32_t>((turn + parts) % gridDim.x);
           }
         }
       }
@@ -2385,8 +2404,8 @@ namespace pack_weights_tf32 {
 //     max|w| lies in [2^13, 2^14):
 //     [group][64 channels][16 channels][tap][hi 0-7, hi 8-15, lo 0-7, lo 8-15][o][16 B], and `inverse`[group][out/group]
 //
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 3) some channel cannot be split exactly enough: a weight
-// that is Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+// flags[group][out/group]: not 0 where some weight is Inf or NaN or (format 3) cannot be split exactly enough: scaled, it
+// is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 0, kKernel = 3, kInChannels = 64, kOutChannels = 128;
 constexpr bool kSplit = kFormat == 3;
@@ -2395,6 +2414,7 @@ constexpr int kChunk = kFormat == 0 ? 4 : 8;                          // element
 constexpr int kBlockChunks = kSplit ? 2 : 2;            // chunks of channels of a block
 constexpr int kBlocks = ceil_div(kInChannels, kBlockChunks * kChunk);
 constexpr int kPaddedRows = 128;                   // of a group, a multiple of kRows
+constexpr int kThreads = 128;
 
 using Element = float;
 
@@ -2404,10 +2424,13 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
+  uint32_t* redo;
+  int64_t redo_words;
 };
 
-__global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_constant__ Params p) {
+__global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
   const Element* w = p.w + group * (0 ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;
@@ -2417,36 +2440,39 @@ __global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_consta
     return Element{};
   };
 
-  __shared__ Extremes partial[4];
+  __shared__ Extremes partial[kThreads / 32];
   Extremes extremes;
   bool finite = true;
   if (real) {
-    for (int64_t i = threadIdx.x; i < count; i += 128) {
+    for (int64_t i = threadIdx.x; i < count; i += kThreads) {
       const float v = to_float(at(i / kKernel, i % kKernel));
-      finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
       if (kSplit) extremes.add(v);
+      else finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
     }
   }
   float scale = 1.f;
-  if (kSplit) {
+  const int64_t row = static_cast<int64_t>(group) * kOutChannels + o;
+  if constexpr (kSplit) {
     extremes.reduce_warp();
     if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = extremes;
     __syncthreads();
     extremes = Extremes{};
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kThreads / 32; ++i) {
       extremes.merge(partial[i]);
     }
     const ChannelScale channel(extremes);
     scale = channel.scale;
     if (threadIdx.x == 0 && real) {
-      p.inverse[static_cast<int64_t>(group) * kOutChannels + o] = channel.inverse;
-      if (!channel.representable) atomicOr(p.flags, 2u);
+      p.inverse[row] = channel.inverse;
+      p.flags[row] = channel.representable ? 0 : 1;
     }
+  } else {
+    const bool flagged = __syncthreads_or(finite ? 0 : 1) != 0;
+    if (threadIdx.x == 0 && real) p.flags[row] = flagged ? 1 : 0;
   }
-  if (!finite) atomicOr(p.flags, 1u);
 
   const int64_t chunks = static_cast<int64_t>(kBlocks) * kBlockChunks;
-  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += 128) {
+  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += kThreads) {
     const int64_t chunk = i / kKernel, tap = i % kKernel, block = chunk / kBlockChunks, inside = chunk % kBlockChunks;
     // (group, ring, block, tap) then the chunks of a tap, then rows.
     const int64_t tap_index = ((static_cast<int64_t>(group) * (kPaddedRows / kRows) + o / kRows) * kBlocks + block) * kKernel + tap;
@@ -2748,8 +2774,8 @@ namespace pack_weights_dgrad_tf32 {
 //     max|w| lies in [2^13, 2^14):
 //     [group][64 channels][16 channels][tap][hi 0-7, hi 8-15, lo 0-7, lo 8-15][o][16 B], and `inverse`[group][out/group]
 //
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 3) some channel cannot be split exactly enough: a weight
-// that is Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+// flags[group][out/group]: not 0 where some weight is Inf or NaN or (format 3) cannot be split exactly enough: scaled, it
+// is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 0, kKernel = 3, kInChannels = 128, kOutChannels = 64;
 constexpr bool kSplit = kFormat == 3;
@@ -2758,6 +2784,7 @@ constexpr int kChunk = kFormat == 0 ? 4 : 8;                          // element
 constexpr int kBlockChunks = kSplit ? 2 : 4;            // chunks of channels of a block
 constexpr int kBlocks = ceil_div(kInChannels, kBlockChunks * kChunk);
 constexpr int kPaddedRows = 64;                   // of a group, a multiple of kRows
+constexpr int kThreads = 128;
 
 using Element = float;
 
@@ -2767,10 +2794,13 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
+  uint32_t* redo;
+  int64_t redo_words;
 };
 
-__global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_constant__ Params p) {
+__global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
   const Element* w = p.w + group * (1 ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;
@@ -2780,36 +2810,39 @@ __global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_consta
     return Element{};
   };
 
-  __shared__ Extremes partial[4];
+  __shared__ Extremes partial[kThreads / 32];
   Extremes extremes;
   bool finite = true;
   if (real) {
-    for (int64_t i = threadIdx.x; i < count; i += 128) {
+    for (int64_t i = threadIdx.x; i < count; i += kThreads) {
       const float v = to_float(at(i / kKernel, i % kKernel));
-      finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
       if (kSplit) extremes.add(v);
+      else finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
     }
   }
   float scale = 1.f;
-  if (kSplit) {
+  const int64_t row = static_cast<int64_t>(group) * kOutChannels + o;
+  if constexpr (kSplit) {
     extremes.reduce_warp();
     if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = extremes;
     __syncthreads();
     extremes = Extremes{};
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kThreads / 32; ++i) {
       extremes.merge(partial[i]);
     }
     const ChannelScale channel(extremes);
     scale = channel.scale;
     if (threadIdx.x == 0 && real) {
-      p.inverse[static_cast<int64_t>(group) * kOutChannels + o] = channel.inverse;
-      if (!channel.representable) atomicOr(p.flags, 2u);
+      p.inverse[row] = channel.inverse;
+      p.flags[row] = channel.representable ? 0 : 1;
     }
+  } else {
+    const bool flagged = __syncthreads_or(finite ? 0 : 1) != 0;
+    if (threadIdx.x == 0 && real) p.flags[row] = flagged ? 1 : 0;
   }
-  if (!finite) atomicOr(p.flags, 1u);
 
   const int64_t chunks = static_cast<int64_t>(kBlocks) * kBlockChunks;
-  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += 128) {
+  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += kThreads) {
     const int64_t chunk = i / kKernel, tap = i % kKernel, block = chunk / kBlockChunks, inside = chunk % kBlockChunks;
     // (group, ring, block, tap) then the chunks of a tap, then rows.
     const int64_t tap_index = ((static_cast<int64_t>(group) * (kPaddedRows / kRows) + o / kRows) * kBlocks + block) * kKernel + tap;
@@ -3112,8 +3145,9 @@ namespace direct_dgrad_edges_tf32 {
 // It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
 // cannot do exactly:
 //   LC_MODE 0  all outputs
-//   LC_MODE 1  tiles whose bit is set in `redo` (see dense_fprop_split_sm90.cuh), or all when flags has bit 1
-//   LC_MODE 2  outputs whose window touches zero padding, when flags has bit 0 (a weight is Inf or NaN)
+//   LC_MODE 1  tiles whose bit is set in `redo` (see dense_fprop_split_sm90.cuh), or all when a weight is flagged (it is Inf,
+//              NaN or cannot be split; tile/weight_flags.cuh)
+//   LC_MODE 2  outputs whose window touches zero padding, when a weight is flagged (it is Inf or NaN)
 //
 //   block tile: kOutTile channels x kTimeTile steps        thread (a, b): channels a*kThreadOut .. +kThreadOut,
 //   shared: w [i, k][o] and x [i][window]                                 times b + j*kTimeThreads, j < kThreadTime
@@ -3159,6 +3193,7 @@ struct Params {
   int64_t length, out_length, pad_left;
   int64_t redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
   int64_t redo_tiles;
+  int64_t flag_words;
   int64_t skip_begin[2], skip_end[2];  // LC_SKIP: outputs that dgrad_padding.cuh computes
   int batch, groups;
   Sum negative_slope;
@@ -3258,14 +3293,14 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
   }
 }
 
-LC_DEVICE void compute_tile(const Params& p, const Tile& tile) {
+// finite: the weights are known to be. Elsewhere edges are computed exactly.
+LC_DEVICE void compute_tile(const Params& p, const Tile& tile, bool finite) {
   Sum total[kThreadOut][kThreadTime] = {};
   const int64_t begin = tile.first_sample(tile.t0), reach = (tile.taps - 1) * kDilation;
   const int64_t steps = (p.out_length - tile.phase + kPhases - 1) / kPhases;  // of the phase
   const int64_t end = begin + (min(static_cast<int64_t>(kTimeTile), steps - tile.t0) - 1) * kStride + reach;
   const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
-  // Whether weights are finite is known where they were packed; elsewhere edges are always done exactly.
-  if (edge && (p.flags == nullptr || *p.flags)) compute<true>(p, tile, total);
+  if (edge && !finite) compute<true>(p, tile, total);
   else compute<false>(p, tile, total);
 
   const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
@@ -3291,7 +3326,7 @@ LC_DEVICE void compute_tile(const Params& p, const Tile& tile) {
 
 __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
-  if (!(*p.flags & 1u)) return;
+  if (!any_weight_flag<kThreads>(p.flags, p.flag_words)) return;
   const int64_t time_tiles = (p.out_length + kTimeTile * kPhases - 1) / (kTimeTile * kPhases);
   const int64_t phases = kPhases == 1 ? 1 : min(kPhases, p.out_length);  // that have outputs
   const int64_t items = time_tiles * out_tiles * phases * p.batch * p.groups;
@@ -3299,7 +3334,7 @@ __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_c
     // Phases of a tile one after the other: the sectors that they share meet in the cache.
     const int64_t rest = item / (phases * out_tiles), row = rest / time_tiles;
     const Tile tile(p, row, static_cast<int>(item / phases % out_tiles) * kOutTile, rest % time_tiles * kTimeTile, item % phases);
-    if (wanted(p, tile)) compute_tile(p, tile);
+    if (wanted(p, tile)) compute_tile(p, tile, false);
   }
 }
 
@@ -4138,8 +4173,8 @@ namespace pack_weights_fp32 {
 //     max|w| lies in [2^13, 2^14):
 //     [group][64 channels][16 channels][tap][hi 0-7, hi 8-15, lo 0-7, lo 8-15][o][16 B], and `inverse`[group][out/group]
 //
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 3) some channel cannot be split exactly enough: a weight
-// that is Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+// flags[group][out/group]: not 0 where some weight is Inf or NaN or (format 3) cannot be split exactly enough: scaled, it
+// is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 3, kKernel = 3, kInChannels = 64, kOutChannels = 128;
 constexpr bool kSplit = kFormat == 3;
@@ -4148,6 +4183,7 @@ constexpr int kChunk = kFormat == 0 ? 4 : 8;                          // element
 constexpr int kBlockChunks = kSplit ? 2 : 2;            // chunks of channels of a block
 constexpr int kBlocks = ceil_div(kInChannels, kBlockChunks * kChunk);
 constexpr int kPaddedRows = 128;                   // of a group, a multiple of kRows
+constexpr int kThreads = 128;
 
 using Element = float;
 
@@ -4157,10 +4193,13 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
+  uint32_t* redo;
+  int64_t redo_words;
 };
 
-__global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_constant__ Params p) {
+__global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
   const Element* w = p.w + group * (0 ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;
@@ -4170,36 +4209,39 @@ __global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_consta
     return Element{};
   };
 
-  __shared__ Extremes partial[4];
+  __shared__ Extremes partial[kThreads / 32];
   Extremes extremes;
   bool finite = true;
   if (real) {
-    for (int64_t i = threadIdx.x; i < count; i += 128) {
+    for (int64_t i = threadIdx.x; i < count; i += kThreads) {
       const float v = to_float(at(i / kKernel, i % kKernel));
-      finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
       if (kSplit) extremes.add(v);
+      else finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
     }
   }
   float scale = 1.f;
-  if (kSplit) {
+  const int64_t row = static_cast<int64_t>(group) * kOutChannels + o;
+  if constexpr (kSplit) {
     extremes.reduce_warp();
     if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = extremes;
     __syncthreads();
     extremes = Extremes{};
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kThreads / 32; ++i) {
       extremes.merge(partial[i]);
     }
     const ChannelScale channel(extremes);
     scale = channel.scale;
     if (threadIdx.x == 0 && real) {
-      p.inverse[static_cast<int64_t>(group) * kOutChannels + o] = channel.inverse;
-      if (!channel.representable) atomicOr(p.flags, 2u);
+      p.inverse[row] = channel.inverse;
+      p.flags[row] = channel.representable ? 0 : 1;
     }
+  } else {
+    const bool flagged = __syncthreads_or(finite ? 0 : 1) != 0;
+    if (threadIdx.x == 0 && real) p.flags[row] = flagged ? 1 : 0;
   }
-  if (!finite) atomicOr(p.flags, 1u);
 
   const int64_t chunks = static_cast<int64_t>(kBlocks) * kBlockChunks;
-  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += 128) {
+  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += kThreads) {
     const int64_t chunk = i / kKernel, tap = i % kKernel, block = chunk / kBlockChunks, inside = chunk % kBlockChunks;
     // (group, ring, block, tap) then the chunks of a tap, then rows.
     const int64_t tap_index = ((static_cast<int64_t>(group) * (kPaddedRows / kRows) + o / kRows) * kBlocks + block) * kKernel + tap;
@@ -4675,8 +4717,9 @@ namespace direct_fprop_repair_fp32 {
 // It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
 // cannot do exactly:
 //   LC_MODE 0  all outputs
-//   LC_MODE 1  tiles whose bit is set in `redo` (see dense_fprop_split_sm90.cuh), or all when flags has bit 1
-//   LC_MODE 2  outputs whose window touches zero padding, when flags has bit 0 (a weight is Inf or NaN)
+//   LC_MODE 1  tiles whose bit is set in `redo` (see dense_fprop_split_sm90.cuh), or all when a weight is flagged (it is Inf,
+//              NaN or cannot be split; tile/weight_flags.cuh)
+//   LC_MODE 2  outputs whose window touches zero padding, when a weight is flagged (it is Inf or NaN)
 //
 //   block tile: kOutTile channels x kTimeTile steps        thread (a, b): channels a*kThreadOut .. +kThreadOut,
 //   shared: w [i, k][o] and x [i][window]                                 times b + j*kTimeThreads, j < kThreadTime
@@ -4722,6 +4765,7 @@ struct Params {
   int64_t length, out_length, pad_left;
   int64_t redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
   int64_t redo_tiles;
+  int64_t flag_words;
   int64_t skip_begin[2], skip_end[2];  // LC_SKIP: outputs that dgrad_padding.cuh computes
   int batch, groups;
   Sum negative_slope;
@@ -4744,6 +4788,7 @@ __shared__ struct {
   Sum x[kStageChannels][kWindow];
   Sum w[kStageChannels][kStageTaps][kOutTile];
   MarkedWords<kThreads> marked;
+  bool finite;  // the weights: no register for it
 } shared;
 
 struct Tile {
@@ -4820,14 +4865,14 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
   }
 }
 
-LC_DEVICE void compute_tile(const Params& p, const Tile& tile) {
+// finite: the weights are known to be. Elsewhere edges are computed exactly.
+LC_DEVICE void compute_tile(const Params& p, const Tile& tile, bool finite) {
   Sum total[kThreadOut][kThreadTime] = {};
   const int64_t begin = tile.first_sample(tile.t0), reach = (tile.taps - 1) * kDilation;
   const int64_t steps = (p.out_length - tile.phase + kPhases - 1) / kPhases;  // of the phase
   const int64_t end = begin + (min(static_cast<int64_t>(kTimeTile), steps - tile.t0) - 1) * kStride + reach;
   const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
-  // Whether weights are finite is known where they were packed; elsewhere edges are always done exactly.
-  if (edge && (p.flags == nullptr || *p.flags)) compute<true>(p, tile, total);
+  if (edge && !finite) compute<true>(p, tile, total);
   else compute<false>(p, tile, total);
 
   const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
@@ -4853,24 +4898,14 @@ LC_DEVICE void compute_tile(const Params& p, const Tile& tile) {
 
 __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
-  if (!(*p.flags & 2u)) {
-    const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
-    visit_marked(shared.marked, p.redo, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
-      const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
-      const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
-      if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile);
-    });
-    return;
-  }
-  const int64_t time_tiles = (p.out_length + kTimeTile * kPhases - 1) / (kTimeTile * kPhases);
-  const int64_t phases = kPhases == 1 ? 1 : min(kPhases, p.out_length);  // that have outputs
-  const int64_t items = time_tiles * out_tiles * phases * p.batch * p.groups;
-  for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
-    // Phases of a tile one after the other: the sectors that they share meet in the cache.
-    const int64_t rest = item / (phases * out_tiles), row = rest / time_tiles;
-    const Tile tile(p, row, static_cast<int>(item / phases % out_tiles) * kOutTile, rest % time_tiles * kTimeTile, item % phases);
-    if (wanted(p, tile)) compute_tile(p, tile);
-  }
+  const bool all = any_weight_flag<kThreads>(p.flags, p.flag_words);
+  if (threadIdx.x == 0) shared.finite = !all;
+  const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
+  visit_marked(shared.marked, p.redo, all, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
+    const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
+    const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
+    if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile, shared.finite);
+  });
 }
 
 }  // namespace direct_fprop_repair_fp32
@@ -4887,8 +4922,8 @@ namespace pack_weights_dgrad_fp32 {
 //     max|w| lies in [2^13, 2^14):
 //     [group][64 channels][16 channels][tap][hi 0-7, hi 8-15, lo 0-7, lo 8-15][o][16 B], and `inverse`[group][out/group]
 //
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 3) some channel cannot be split exactly enough: a weight
-// that is Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+// flags[group][out/group]: not 0 where some weight is Inf or NaN or (format 3) cannot be split exactly enough: scaled, it
+// is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 3, kKernel = 3, kInChannels = 128, kOutChannels = 64;
 constexpr bool kSplit = kFormat == 3;
@@ -4897,6 +4932,7 @@ constexpr int kChunk = kFormat == 0 ? 4 : 8;                          // element
 constexpr int kBlockChunks = kSplit ? 2 : 2;            // chunks of channels of a block
 constexpr int kBlocks = ceil_div(kInChannels, kBlockChunks * kChunk);
 constexpr int kPaddedRows = 64;                   // of a group, a multiple of kRows
+constexpr int kThreads = 128;
 
 using Element = float;
 
@@ -4906,10 +4942,13 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
+  uint32_t* redo;
+  int64_t redo_words;
 };
 
-__global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_constant__ Params p) {
+__global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
   const Element* w = p.w + group * (1 ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;
@@ -4919,36 +4958,39 @@ __global__ void __launch_bounds__(128) longconv_pack_weights(const __grid_consta
     return Element{};
   };
 
-  __shared__ Extremes partial[4];
+  __shared__ Extremes partial[kThreads / 32];
   Extremes extremes;
   bool finite = true;
   if (real) {
-    for (int64_t i = threadIdx.x; i < count; i += 128) {
+    for (int64_t i = threadIdx.x; i < count; i += kThreads) {
       const float v = to_float(at(i / kKernel, i % kKernel));
-      finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
       if (kSplit) extremes.add(v);
+      else finite = finite && fabsf(v) < __uint_as_float(0x7f800000u);
     }
   }
   float scale = 1.f;
-  if (kSplit) {
+  const int64_t row = static_cast<int64_t>(group) * kOutChannels + o;
+  if constexpr (kSplit) {
     extremes.reduce_warp();
     if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = extremes;
     __syncthreads();
     extremes = Extremes{};
-    for (int i = 0; i < 4; ++i) {
+    for (int i = 0; i < kThreads / 32; ++i) {
       extremes.merge(partial[i]);
     }
     const ChannelScale channel(extremes);
     scale = channel.scale;
     if (threadIdx.x == 0 && real) {
-      p.inverse[static_cast<int64_t>(group) * kOutChannels + o] = channel.inverse;
-      if (!channel.representable) atomicOr(p.flags, 2u);
+      p.inverse[row] = channel.inverse;
+      p.flags[row] = channel.representable ? 0 : 1;
     }
+  } else {
+    const bool flagged = __syncthreads_or(finite ? 0 : 1) != 0;
+    if (threadIdx.x == 0 && real) p.flags[row] = flagged ? 1 : 0;
   }
-  if (!finite) atomicOr(p.flags, 1u);
 
   const int64_t chunks = static_cast<int64_t>(kBlocks) * kBlockChunks;
-  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += 128) {
+  for (int64_t i = threadIdx.x; i < chunks * kKernel; i += kThreads) {
     const int64_t chunk = i / kKernel, tap = i % kKernel, block = chunk / kBlockChunks, inside = chunk % kBlockChunks;
     // (group, ring, block, tap) then the chunks of a tap, then rows.
     const int64_t tap_index = ((static_cast<int64_t>(group) * (kPaddedRows / kRows) + o / kRows) * kBlocks + block) * kKernel + tap;
@@ -5424,8 +5466,9 @@ namespace direct_dgrad_repair_fp32 {
 // It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
 // cannot do exactly:
 //   LC_MODE 0  all outputs
-//   LC_MODE 1  tiles whose bit is set in `redo` (see dense_fprop_split_sm90.cuh), or all when flags has bit 1
-//   LC_MODE 2  outputs whose window touches zero padding, when flags has bit 0 (a weight is Inf or NaN)
+//   LC_MODE 1  tiles whose bit is set in `redo` (see dense_fprop_split_sm90.cuh), or all when a weight is flagged (it is Inf,
+//              NaN or cannot be split; tile/weight_flags.cuh)
+//   LC_MODE 2  outputs whose window touches zero padding, when a weight is flagged (it is Inf or NaN)
 //
 //   block tile: kOutTile channels x kTimeTile steps        thread (a, b): channels a*kThreadOut .. +kThreadOut,
 //   shared: w [i, k][o] and x [i][window]                                 times b + j*kTimeThreads, j < kThreadTime
@@ -5471,6 +5514,7 @@ struct Params {
   int64_t length, out_length, pad_left;
   int64_t redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
   int64_t redo_tiles;
+  int64_t flag_words;
   int64_t skip_begin[2], skip_end[2];  // LC_SKIP: outputs that dgrad_padding.cuh computes
   int batch, groups;
   Sum negative_slope;
@@ -5493,6 +5537,7 @@ __shared__ struct {
   Sum x[kStageChannels][kWindow];
   Sum w[kStageChannels][kStageTaps][kOutTile];
   MarkedWords<kThreads> marked;
+  bool finite;  // the weights: no register for it
 } shared;
 
 struct Tile {
@@ -5569,14 +5614,14 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
   }
 }
 
-LC_DEVICE void compute_tile(const Params& p, const Tile& tile) {
+// finite: the weights are known to be. Elsewhere edges are computed exactly.
+LC_DEVICE void compute_tile(const Params& p, const Tile& tile, bool finite) {
   Sum total[kThreadOut][kThreadTime] = {};
   const int64_t begin = tile.first_sample(tile.t0), reach = (tile.taps - 1) * kDilation;
   const int64_t steps = (p.out_length - tile.phase + kPhases - 1) / kPhases;  // of the phase
   const int64_t end = begin + (min(static_cast<int64_t>(kTimeTile), steps - tile.t0) - 1) * kStride + reach;
   const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
-  // Whether weights are finite is known where they were packed; elsewhere edges are always done exactly.
-  if (edge && (p.flags == nullptr || *p.flags)) compute<true>(p, tile, total);
+  if (edge && !finite) compute<true>(p, tile, total);
   else compute<false>(p, tile, total);
 
   const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
@@ -5602,233 +5647,17 @@ LC_DEVICE void compute_tile(const Params& p, const Tile& tile) {
 
 __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
-  if (!(*p.flags & 2u)) {
-    const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
-    visit_marked(shared.marked, p.redo, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
-      const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
-      const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
-      if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile);
-    });
-    return;
-  }
-  const int64_t time_tiles = (p.out_length + kTimeTile * kPhases - 1) / (kTimeTile * kPhases);
-  const int64_t phases = kPhases == 1 ? 1 : min(kPhases, p.out_length);  // that have outputs
-  const int64_t items = time_tiles * out_tiles * phases * p.batch * p.groups;
-  for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
-    // Phases of a tile one after the other: the sectors that they share meet in the cache.
-    const int64_t rest = item / (phases * out_tiles), row = rest / time_tiles;
-    const Tile tile(p, row, static_cast<int>(item / phases % out_tiles) * kOutTile, rest % time_tiles * kTimeTile, item % phases);
-    if (wanted(p, tile)) compute_tile(p, tile);
-  }
+  const bool all = any_weight_flag<kThreads>(p.flags, p.flag_words);
+  if (threadIdx.x == 0) shared.finite = !all;
+  const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
+  visit_marked(shared.marked, p.redo, all, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
+    const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
+    const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
+    if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile, shared.finite);
+  });
 }
 
 }  // namespace direct_dgrad_repair_fp32
-
-// ==== Repairs the edges of dense_dgrad_split_sm90, fp32. From kernels/conv/direct_fprop.cuh.
-namespace direct_dgrad_edges_fp32 {
-
-// Direct forward convolution with ordinary multiply-adds: every dtype, stride, padding, group count and tensor layout.
-//
-//   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
-//
-// And the data gradient (LC_TRANSPOSED): then x is dy, y is dx, and y comes in LC_PHASES interleaved phases (tile/phases.cuh), each a
-// convolution of its own with stride 1. A block does a tile of one phase.
-//
-// It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
-// cannot do exactly:
-//   LC_MODE 0  all outputs
-//   LC_MODE 1  tiles whose bit is set in `redo` (see dense_fprop_split_sm90.cuh), or all when flags has bit 1
-//   LC_MODE 2  outputs whose window touches zero padding, when flags has bit 0 (a weight is Inf or NaN)
-//
-//   block tile: kOutTile channels x kTimeTile steps        thread (a, b): channels a*kThreadOut .. +kThreadOut,
-//   shared: w [i, k][o] and x [i][window]                                 times b + j*kTimeThreads, j < kThreadTime
-//
-// Sums are blocked: products of a stage (at most kStageTerms) in one chain, stages added to a total. Nothing outside
-// the signal is multiplied when weights are not finite (kExact); otherwise zeros are, which adds nothing.
-// f32 for bf16/f16/f32 (subnormals kept), f64 for f64. LC_TF32: f32 operands are rounded to TF32 first. Bound: docs/design/numerics.md.
-
-// --- problem: LC_ELEMENT 0 f32, 1 bf16, 2 f16, 3 f64; channels are per group
-constexpr int kInChannels = 128, kOutChannels = 64;
-constexpr int64_t kKernel = 3, kStride = 1, kPhases = 3;
-using Taps = Phases<kPhases, 4, 2, kKernel>;
-constexpr int64_t kTapStep = Taps::kPeriod, kDilation = Taps::kRowStep;  // from one tap of a phase to the next: in w, in x
-constexpr Pad kPad = static_cast<Pad>(1);
-constexpr Activation kActivation = static_cast<Activation>(0);
-using Element = float;
-template <class E> struct SumType { using Type = float; };
-template <> struct SumType<double> { using Type = double; };
-using Sum = SumType<Element>::Type;
-
-// --- configuration
-constexpr int kThreadOut = 8, kThreadTime = 8, kOutThreads = 8, kThreads = 128;
-constexpr int kTimeThreads = kThreads / kOutThreads;
-constexpr int kOutTile = kThreadOut * kOutThreads, kTimeTile = kThreadTime * kTimeThreads;
-constexpr int kStageChannels = 8, kStageTaps = 1;
-// The window of a stage; when dilation makes it sparse, taps are stored one after the other instead.
-constexpr int64_t kDenseWindow = (kTimeTile - 1) * kStride + (kStageTaps - 1) * kDilation + 1;
-constexpr int64_t kTapwiseWindow = static_cast<int64_t>(kTimeTile) * kStageTaps;
-constexpr bool kTapwise = kTapwiseWindow < kDenseWindow;
-constexpr int kWindow = static_cast<int>(kTapwise ? kTapwiseWindow : kDenseWindow);
-static_assert((kWindow + kStageTaps * kOutTile) * kStageChannels * sizeof(Sum) <= 47 * 1024, "static shared memory");
-
-struct Params {
-  const Element* x;
-  const Element* w;
-  Element* y;
-  const Element* bias;
-  const Element* residual;
-  const uint32_t* redo;
-  const uint32_t* flags;
-  int64_t x_batch, x_channel, x_time, w_out, w_in, w_tap, y_batch, y_channel, y_time;  // strides in elements
-  int64_t bias_channel, residual_batch, residual_channel, residual_time;
-  int64_t length, out_length, pad_left;
-  int64_t redo_step, redo_span;  // LC_MODE 1: tiles advance by step, compute span, `redo_tiles` of them a row
-  int64_t redo_tiles;
-  int64_t skip_begin[2], skip_end[2];  // LC_SKIP: outputs that dgrad_padding.cuh computes
-  int batch, groups;
-  Sum negative_slope;
-};
-
-LC_DEVICE Sum widen(double v) { return static_cast<Sum>(v); }
-// LC_TF32: operands as the TF32 kernels take them, so that a result does not depend on which kernel was chosen.
-LC_DEVICE float widen(float v) { return 0 ? __uint_as_float(round_tf32(v) & 0xffffe000u) : v; }
-LC_DEVICE float widen(bf16 v) { return to_float(v); }
-LC_DEVICE float widen(f16 v) { return to_float(v); }
-LC_DEVICE double to_sum(double v) { return v; }
-template <class E> LC_DEVICE float to_sum(E v) { return to_float(v); }
-LC_DEVICE void narrow(double v, double& out) { out = v; }
-template <class E> LC_DEVICE void narrow(float v, E& out) { from_float(v, out); }
-LC_DEVICE float fused(float a, float b, float c) { return fmaf(a, b, c); }
-LC_DEVICE double fused(double a, double b, double c) { return fma(a, b, c); }
-
-// One variable: the order of several, and with it the machine code, would depend on their mangled names.
-__shared__ struct {
-  Sum x[kStageChannels][kWindow];
-  Sum w[kStageChannels][kStageTaps][kOutTile];
-} shared;
-
-struct Tile {
-  int batch, group, out0;
-  int64_t t0;                   // first step of the phase
-  int64_t phase;                // outputs are phase + kPhases * step
-  int64_t first_tap = 0, taps = kKernel;  // of the phase; taps may be <= 0
-  int64_t lead;                 // sample that its first tap reads for step 0
-  LC_DEVICE Tile(const Params& p, int64_t row, int out, int64_t step, int64_t in_phase)
-      : batch(static_cast<int>(row / p.groups)), group(static_cast<int>(row % p.groups)), out0(out), t0(step), phase(in_phase), lead(-p.pad_left) {
-    if (kPhases == 1) return;
-    first_tap = Taps::first_tap(phase);
-    taps = (kKernel - first_tap + kTapStep - 1) / kTapStep;
-    lead += Taps::offset(first_tap);
-  }
-  LC_DEVICE int64_t first_sample(int64_t step) const { return step * kStride + lead; }
-};
-
-// Must this tile be computed at all?
-LC_DEVICE bool wanted(const Params& p, const Tile& tile) {
-  const int64_t begin = tile.first_sample(tile.t0);
-  const int64_t end = begin + (kTimeTile - 1) * kStride + (tile.taps - 1) * kDilation;
-  return begin < 0 || end >= p.length;
-}
-
-template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile, Sum (&total)[kThreadOut][kThreadTime]) {
-  const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
-  const Element* x = p.x + tile.batch * p.x_batch + tile.group * static_cast<int64_t>(kInChannels) * p.x_channel;
-  const Element* w = p.w + tile.group * (1 ? kInChannels * p.w_in : kOutChannels * p.w_out) + tile.out0 * p.w_out +
-                     tile.first_tap * p.w_tap;
-  const int64_t first = tile.first_sample(tile.t0), kernel = tile.taps;
-  for (int i0 = 0; i0 < kInChannels; i0 += kStageChannels) {
-    for (int64_t k0 = 0; k0 < kernel; k0 += kStageTaps) {
-      const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kernel - k0));
-      __syncthreads();
-      for (int i = threadIdx.x; i < kStageChannels * kWindow; i += kThreads) {
-        const int channel = i / kWindow, e = i % kWindow;
-        const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
-        const int64_t position = padded_index<kPad>(first + k0 * kDilation + offset, p.length);
-        shared.x[channel][e] = channel < channels && position >= 0
-                                   ? widen(x[(i0 + channel) * p.x_channel + position * p.x_time]) : Sum(0);
-      }
-      for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
-        const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
-        shared.w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels
-                                        ? widen(w[o * p.w_out + (i0 + channel) * p.w_in + (k0 + tap) * (kTapStep * p.w_tap)]) : Sum(0);
-      }
-      __syncthreads();
-      Sum part[kThreadOut][kThreadTime] = {};
-#pragma unroll 1
-      for (int channel = 0; channel < channels; ++channel) {
-#pragma unroll 1
-        for (int tap = 0; tap < taps; ++tap) {
-          Sum xv[kThreadTime], wv[kThreadOut];
-#pragma unroll
-          for (int j = 0; j < kThreadTime; ++j) {
-            const int t = b + j * kTimeThreads;
-            xv[j] = shared.x[channel][kTapwise ? tap * kTimeTile + t : static_cast<int>(t * kStride + tap * kDilation)];
-          }
-#pragma unroll
-          for (int o = 0; o < kThreadOut; ++o) wv[o] = shared.w[channel][tap][a * kThreadOut + o];
-#pragma unroll
-          for (int j = 0; j < kThreadTime; ++j) {
-            const int64_t position = first + (b + j * kTimeThreads) * kStride + (k0 + tap) * kDilation;
-            if (kExact && (position < 0 || position >= p.length)) continue;
-#pragma unroll
-            for (int o = 0; o < kThreadOut; ++o) part[o][j] = fused(wv[o], xv[j], part[o][j]);
-          }
-        }
-      }
-#pragma unroll
-      for (int o = 0; o < kThreadOut; ++o)
-#pragma unroll
-        for (int j = 0; j < kThreadTime; ++j) total[o][j] += part[o][j];
-    }
-  }
-}
-
-LC_DEVICE void compute_tile(const Params& p, const Tile& tile) {
-  Sum total[kThreadOut][kThreadTime] = {};
-  const int64_t begin = tile.first_sample(tile.t0), reach = (tile.taps - 1) * kDilation;
-  const int64_t steps = (p.out_length - tile.phase + kPhases - 1) / kPhases;  // of the phase
-  const int64_t end = begin + (min(static_cast<int64_t>(kTimeTile), steps - tile.t0) - 1) * kStride + reach;
-  const bool edge = kPad == Pad::zeros && (begin < 0 || end >= p.length);
-  // Whether weights are finite is known where they were packed; elsewhere edges are always done exactly.
-  if (edge && (p.flags == nullptr || *p.flags)) compute<true>(p, tile, total);
-  else compute<false>(p, tile, total);
-
-  const int a = threadIdx.x / kTimeThreads, b = threadIdx.x % kTimeThreads;
-#pragma unroll
-  for (int o = 0; o < kThreadOut; ++o) {
-    const int out = tile.out0 + a * kThreadOut + o;
-    const int64_t channel = tile.group * static_cast<int64_t>(kOutChannels) + out;
-#pragma unroll
-    for (int j = 0; j < kThreadTime; ++j) {
-      const int64_t step = tile.t0 + b + j * kTimeThreads, t = step * kPhases + tile.phase;
-      if (out >= kOutChannels || t >= p.out_length) continue;
-      if (0 && ((t >= p.skip_begin[0] && t < p.skip_end[0]) || (t >= p.skip_begin[1] && t < p.skip_end[1]))) continue;
-      const int64_t first = tile.first_sample(step);
-      if (2 == 2 && first >= 0 && first + reach < p.length) continue;
-      Sum v = total[o][j];
-      if (0) v += to_sum(p.bias[channel * p.bias_channel]);
-      if (0) v += to_sum(p.residual[tile.batch * p.residual_batch + channel * p.residual_channel + t * p.residual_time]);
-      v = activate<kActivation>(v, p.negative_slope);
-      narrow(v, p.y[tile.batch * p.y_batch + channel * p.y_channel + t * p.y_time]);
-    }
-  }
-}
-
-__global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
-  const int out_tiles = ceil_div(kOutChannels, kOutTile);
-  if (!(*p.flags & 1u)) return;
-  const int64_t time_tiles = (p.out_length + kTimeTile * kPhases - 1) / (kTimeTile * kPhases);
-  const int64_t phases = kPhases == 1 ? 1 : min(kPhases, p.out_length);  // that have outputs
-  const int64_t items = time_tiles * out_tiles * phases * p.batch * p.groups;
-  for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
-    // Phases of a tile one after the other: the sectors that they share meet in the cache.
-    const int64_t rest = item / (phases * out_tiles), row = rest / time_tiles;
-    const Tile tile(p, row, static_cast<int>(item / phases % out_tiles) * kOutTile, rest % time_tiles * kTimeTile, item % phases);
-    if (wanted(p, tile)) compute_tile(p, tile);
-  }
-}
-
-}  // namespace direct_dgrad_edges_fp32
 
 // ==== The work of dense_wgrad_sm90, fp32. From kernels/conv/dense_wgrad_sm90.cuh.
 namespace dense_wgrad_sm90_fp32 {
@@ -6594,8 +6423,8 @@ namespace pack_fragments_tf32 {
 // One block for each 16 channels out; missing channels become zeros. Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
 // max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some channel cannot be split exactly enough: a weight that is
-// Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+// flags[group][16 channels out]: not 0 where some weight is Inf or NaN or (format 4) cannot be split exactly enough: scaled,
+// it is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 0, kKernel = 3, kInChannels = 64, kOutChannels = 128;
 constexpr bool kSplit = kFormat == 4;
@@ -6611,10 +6440,13 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
+  uint32_t* redo;
+  int64_t redo_words;
 };
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
+  clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)
@@ -6623,6 +6455,7 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
   };
 
   __shared__ float scales[16];
+  bool flagged = false;
   if constexpr (kSplit) {
     for (int row = threadIdx.x / 32; row < 16; row += kThreads / 32) {
       const int out = block16 * 16 + row;
@@ -6635,14 +6468,13 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
       if (threadIdx.x % 32 == 0) {
         scales[row] = channel.scale;
         if (out < kOutChannels) p.inverse[static_cast<int64_t>(group) * kOutChannels + out] = channel.inverse;
-        if (!channel.representable) atomicOr(p.flags, 2u);
+        flagged = flagged || !channel.representable;
       }
     }
     __syncthreads();
   }
 
   const int64_t fragments = static_cast<int64_t>(kBlocks) * kKernel * kStageSteps;  // of 16 channels
-  bool finite = true;
   for (int64_t i = threadIdx.x; i < fragments * 32; i += kThreads) {
     const int64_t fragment = i / 32, step = fragment % kStageSteps, tap = fragment / kStageSteps % kKernel;
     const int64_t block = fragment / kStageSteps / kKernel;
@@ -6656,7 +6488,7 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
 #pragma unroll
       for (int j = 0; j < kWord; ++j) {
         v[j] = at(out, channel + j, tap);
-        finite = finite && fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u);
+        if (!kSplit) flagged = flagged || !(fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u));
       }
       if constexpr (kSplit) split2_f16(to_float(v[0]) * scales[row], to_float(v[kWord - 1]) * scales[row], hi[r], lo[r]);
       else if constexpr (kFormat == 0) hi[r] = round_tf32(bits_of(v[0]));
@@ -6666,7 +6498,9 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
     *reinterpret_cast<uint4*>(out) = make_uint4(hi[0], hi[1], hi[2], hi[3]);
     if constexpr (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
   }
-  if (!finite) atomicOr(p.flags, 1u);
+  flagged = __syncthreads_or(flagged ? 1 : 0) != 0;
+  constexpr int kRealBlocks = ceil_div(kOutChannels, 16);
+  if (threadIdx.x == 0 && block16 < kRealBlocks) p.flags[static_cast<int64_t>(group) * kRealBlocks + block16] = flagged ? 1 : 0;
 #endif
 }
 
@@ -7052,8 +6886,8 @@ namespace pack_fragments_dgrad_tf32 {
 // One block for each 16 channels out; missing channels become zeros. Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
 // max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some channel cannot be split exactly enough: a weight that is
-// Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+// flags[group][16 channels out]: not 0 where some weight is Inf or NaN or (format 4) cannot be split exactly enough: scaled,
+// it is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 0, kKernel = 3, kInChannels = 128, kOutChannels = 64;
 constexpr bool kSplit = kFormat == 4;
@@ -7069,10 +6903,13 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
+  uint32_t* redo;
+  int64_t redo_words;
 };
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
+  clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)
@@ -7081,6 +6918,7 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
   };
 
   __shared__ float scales[16];
+  bool flagged = false;
   if constexpr (kSplit) {
     for (int row = threadIdx.x / 32; row < 16; row += kThreads / 32) {
       const int out = block16 * 16 + row;
@@ -7093,14 +6931,13 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
       if (threadIdx.x % 32 == 0) {
         scales[row] = channel.scale;
         if (out < kOutChannels) p.inverse[static_cast<int64_t>(group) * kOutChannels + out] = channel.inverse;
-        if (!channel.representable) atomicOr(p.flags, 2u);
+        flagged = flagged || !channel.representable;
       }
     }
     __syncthreads();
   }
 
   const int64_t fragments = static_cast<int64_t>(kBlocks) * kKernel * kStageSteps;  // of 16 channels
-  bool finite = true;
   for (int64_t i = threadIdx.x; i < fragments * 32; i += kThreads) {
     const int64_t fragment = i / 32, step = fragment % kStageSteps, tap = fragment / kStageSteps % kKernel;
     const int64_t block = fragment / kStageSteps / kKernel;
@@ -7114,7 +6951,7 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
 #pragma unroll
       for (int j = 0; j < kWord; ++j) {
         v[j] = at(out, channel + j, tap);
-        finite = finite && fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u);
+        if (!kSplit) flagged = flagged || !(fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u));
       }
       if constexpr (kSplit) split2_f16(to_float(v[0]) * scales[row], to_float(v[kWord - 1]) * scales[row], hi[r], lo[r]);
       else if constexpr (kFormat == 0) hi[r] = round_tf32(bits_of(v[0]));
@@ -7124,7 +6961,9 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
     *reinterpret_cast<uint4*>(out) = make_uint4(hi[0], hi[1], hi[2], hi[3]);
     if constexpr (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
   }
-  if (!finite) atomicOr(p.flags, 1u);
+  flagged = __syncthreads_or(flagged ? 1 : 0) != 0;
+  constexpr int kRealBlocks = ceil_div(kOutChannels, 16);
+  if (threadIdx.x == 0 && block16 < kRealBlocks) p.flags[static_cast<int64_t>(group) * kRealBlocks + block16] = flagged ? 1 : 0;
 #endif
 }
 
@@ -7849,8 +7688,8 @@ namespace pack_fragments_fp32 {
 // One block for each 16 channels out; missing channels become zeros. Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
 // max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some channel cannot be split exactly enough: a weight that is
-// Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+// flags[group][16 channels out]: not 0 where some weight is Inf or NaN or (format 4) cannot be split exactly enough: scaled,
+// it is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 4, kKernel = 3, kInChannels = 64, kOutChannels = 128;
 constexpr bool kSplit = kFormat == 4;
@@ -7866,10 +7705,13 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
+  uint32_t* redo;
+  int64_t redo_words;
 };
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
+  clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)
@@ -7878,6 +7720,7 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
   };
 
   __shared__ float scales[16];
+  bool flagged = false;
   if constexpr (kSplit) {
     for (int row = threadIdx.x / 32; row < 16; row += kThreads / 32) {
       const int out = block16 * 16 + row;
@@ -7890,14 +7733,13 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
       if (threadIdx.x % 32 == 0) {
         scales[row] = channel.scale;
         if (out < kOutChannels) p.inverse[static_cast<int64_t>(group) * kOutChannels + out] = channel.inverse;
-        if (!channel.representable) atomicOr(p.flags, 2u);
+        flagged = flagged || !channel.representable;
       }
     }
     __syncthreads();
   }
 
   const int64_t fragments = static_cast<int64_t>(kBlocks) * kKernel * kStageSteps;  // of 16 channels
-  bool finite = true;
   for (int64_t i = threadIdx.x; i < fragments * 32; i += kThreads) {
     const int64_t fragment = i / 32, step = fragment % kStageSteps, tap = fragment / kStageSteps % kKernel;
     const int64_t block = fragment / kStageSteps / kKernel;
@@ -7911,7 +7753,7 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
 #pragma unroll
       for (int j = 0; j < kWord; ++j) {
         v[j] = at(out, channel + j, tap);
-        finite = finite && fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u);
+        if (!kSplit) flagged = flagged || !(fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u));
       }
       if constexpr (kSplit) split2_f16(to_float(v[0]) * scales[row], to_float(v[kWord - 1]) * scales[row], hi[r], lo[r]);
       else if constexpr (kFormat == 0) hi[r] = round_tf32(bits_of(v[0]));
@@ -7921,7 +7763,9 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
     *reinterpret_cast<uint4*>(out) = make_uint4(hi[0], hi[1], hi[2], hi[3]);
     if constexpr (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
   }
-  if (!finite) atomicOr(p.flags, 1u);
+  flagged = __syncthreads_or(flagged ? 1 : 0) != 0;
+  constexpr int kRealBlocks = ceil_div(kOutChannels, 16);
+  if (threadIdx.x == 0 && block16 < kRealBlocks) p.flags[static_cast<int64_t>(group) * kRealBlocks + block16] = flagged ? 1 : 0;
 #endif
 }
 
@@ -8307,8 +8151,8 @@ namespace pack_fragments_dgrad_fp32 {
 // One block for each 16 channels out; missing channels become zeros. Formats as in dense_fprop_sm80.cuh's LC_ELEMENT: 0
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
 // max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
-// flags: bit 0 some weight is Inf or NaN; bit 1 (format 4) some channel cannot be split exactly enough: a weight that is
-// Inf, NaN or, scaled, nonzero below 2^-14. Bits are only ever set: the caller clears the word first.
+// flags[group][16 channels out]: not 0 where some weight is Inf or NaN or (format 4) cannot be split exactly enough: scaled,
+// it is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 4, kKernel = 3, kInChannels = 128, kOutChannels = 64;
 constexpr bool kSplit = kFormat == 4;
@@ -8324,10 +8168,13 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
+  uint32_t* redo;
+  int64_t redo_words;
 };
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
+  clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)
@@ -8336,6 +8183,7 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
   };
 
   __shared__ float scales[16];
+  bool flagged = false;
   if constexpr (kSplit) {
     for (int row = threadIdx.x / 32; row < 16; row += kThreads / 32) {
       const int out = block16 * 16 + row;
@@ -8348,14 +8196,13 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
       if (threadIdx.x % 32 == 0) {
         scales[row] = channel.scale;
         if (out < kOutChannels) p.inverse[static_cast<int64_t>(group) * kOutChannels + out] = channel.inverse;
-        if (!channel.representable) atomicOr(p.flags, 2u);
+        flagged = flagged || !channel.representable;
       }
     }
     __syncthreads();
   }
 
   const int64_t fragments = static_cast<int64_t>(kBlocks) * kKernel * kStageSteps;  // of 16 channels
-  bool finite = true;
   for (int64_t i = threadIdx.x; i < fragments * 32; i += kThreads) {
     const int64_t fragment = i / 32, step = fragment % kStageSteps, tap = fragment / kStageSteps % kKernel;
     const int64_t block = fragment / kStageSteps / kKernel;
@@ -8369,7 +8216,7 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
 #pragma unroll
       for (int j = 0; j < kWord; ++j) {
         v[j] = at(out, channel + j, tap);
-        finite = finite && fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u);
+        if (!kSplit) flagged = flagged || !(fabsf(to_float(v[j])) < __uint_as_float(0x7f800000u));
       }
       if constexpr (kSplit) split2_f16(to_float(v[0]) * scales[row], to_float(v[kWord - 1]) * scales[row], hi[r], lo[r]);
       else if constexpr (kFormat == 0) hi[r] = round_tf32(bits_of(v[0]));
@@ -8379,7 +8226,9 @@ __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid
     *reinterpret_cast<uint4*>(out) = make_uint4(hi[0], hi[1], hi[2], hi[3]);
     if constexpr (kSplit) *reinterpret_cast<uint4*>(out + 512) = make_uint4(lo[0], lo[1], lo[2], lo[3]);
   }
-  if (!finite) atomicOr(p.flags, 1u);
+  flagged = __syncthreads_or(flagged ? 1 : 0) != 0;
+  constexpr int kRealBlocks = ceil_div(kOutChannels, 16);
+  if (threadIdx.x == 0 && block16 < kRealBlocks) p.flags[static_cast<int64_t>(group) * kRealBlocks + block16] = flagged ? 1 : 0;
 #endif
 }
 
@@ -9220,10 +9069,9 @@ void forward_tf32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_tf32;
   namespace conv = conv1d::dense_fprop_sm90_tf32;
   // Workspace: flags, packed weights.
-  constexpr int64_t kFlagBytes = 256, kWeightOffset = 256, kPackedBytes = 98560;
+  constexpr int64_t kWeightOffset = 512, kPackedBytes = 98816;
   const torch::Tensor workspace = torch::empty({kPackedBytes}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
-  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
   pack::Params w{};
   point(w.w, call.weight.data_ptr());
   w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
@@ -9254,10 +9102,9 @@ void backward_input_tf32_sm90a(const Call& call) {
   namespace conv = conv1d::dense_dgrad_sm90_tf32;
   namespace edges = conv1d::direct_dgrad_edges_tf32;
   // Workspace: flags, packed weights.
-  constexpr int64_t kFlagBytes = 256, kWeightOffset = 256, kPackedBytes = 98560;
+  constexpr int64_t kFlagWords = 64, kWeightOffset = 256, kPackedBytes = 98560;
   const torch::Tensor workspace = torch::empty({kPackedBytes}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
-  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
   pack::Params w{};
   point(w.w, last_tap(call.weight));
   w.w_out = kKernelSize, w.w_in = kInChannels * kKernelSize, w.w_tap = -1;
@@ -9291,6 +9138,7 @@ void backward_input_tf32_sm90a(const Call& call) {
   e.w_out = kKernelSize, e.w_in = kInChannels * kKernelSize, e.w_tap = -1;
   e.y_time = 1;
   point(e.flags, memory);
+  e.flag_words = kFlagWords;
   constexpr Shape kEdgesShape = {0, /*tile_steps=*/384, /*items_per_tile=*/3, /*blocks_per_sm=*/16,
                                  /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(edges::longconv_direct_fprop, e, kEdgesShape, call.batch, call.length, call);
@@ -9361,20 +9209,20 @@ void forward_fp32_sm90a(const Call& call) {
   namespace conv = conv1d::dense_fprop_split_sm90_fp32;
   namespace repair = conv1d::direct_fprop_repair_fp32;
   // Workspace: flags, scales, packed weights, one redo bit a tile.
-  constexpr int64_t kFlagBytes = 256, kInverseOffset = 256, kWeightOffset = 768, kPackedBytes = 99072;
+  constexpr int64_t kFlagWords = 128, kInverseOffset = 512, kWeightOffset = 1024, kPackedBytes = 99328;
   constexpr int64_t kTileSteps = 120;
   const int64_t tiles_per_row = ceil_div(call.out_length, kTileSteps);
-  const int64_t redo_bytes = ceil_div(call.batch * tiles_per_row, 32) * 4;
-  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_bytes}, call.x.options().dtype(torch::kUInt8));
+  const int64_t redo_words = ceil_div(call.batch * tiles_per_row, 32);
+  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_words * 4}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
-  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
-  C10_CUDA_CHECK(cudaMemsetAsync(memory + kPackedBytes, 0, redo_bytes, call.stream));
   pack::Params w{};
   point(w.w, call.weight.data_ptr());
   w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
   point(w.packed, memory + kWeightOffset);
   point(w.inverse, memory + kInverseOffset);
   point(w.flags, memory);
+  point(w.redo, memory + kPackedBytes);
+  w.redo_words = redo_words;
   constexpr Shape kPackShape = {/*blocks=*/128, 0, 0, 0,
                                 /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(pack::longconv_pack_weights, w, kPackShape, 1, 1, call);
@@ -9403,6 +9251,7 @@ void forward_fp32_sm90a(const Call& call) {
   r.w_out = kInChannels * kKernelSize, r.w_in = kKernelSize, r.w_tap = 1;
   r.y_time = 1;
   point(r.flags, memory);
+  r.flag_words = kFlagWords;
   point(r.redo, memory + kPackedBytes);
   r.redo_step = kTileSteps, r.redo_span = 128, r.redo_tiles = tiles_per_row;
   constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/16,
@@ -9418,22 +9267,21 @@ void backward_input_fp32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_dgrad_fp32;
   namespace conv = conv1d::dense_dgrad_split_sm90_fp32;
   namespace repair = conv1d::direct_dgrad_repair_fp32;
-  namespace edges = conv1d::direct_dgrad_edges_fp32;
   // Workspace: flags, scales, packed weights, one redo bit a tile.
-  constexpr int64_t kFlagBytes = 256, kInverseOffset = 256, kWeightOffset = 512, kPackedBytes = 98816;
+  constexpr int64_t kFlagWords = 64, kInverseOffset = 256, kWeightOffset = 512, kPackedBytes = 98816;
   constexpr int64_t kTileSteps = 240;
   const int64_t tiles_per_row = ceil_div(call.length, kTileSteps);
-  const int64_t redo_bytes = ceil_div(call.batch * tiles_per_row, 32) * 4;
-  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_bytes}, call.x.options().dtype(torch::kUInt8));
+  const int64_t redo_words = ceil_div(call.batch * tiles_per_row, 32);
+  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_words * 4}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
-  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
-  C10_CUDA_CHECK(cudaMemsetAsync(memory + kPackedBytes, 0, redo_bytes, call.stream));
   pack::Params w{};
   point(w.w, last_tap(call.weight));
   w.w_out = kKernelSize, w.w_in = kInChannels * kKernelSize, w.w_tap = -1;
   point(w.packed, memory + kWeightOffset);
   point(w.inverse, memory + kInverseOffset);
   point(w.flags, memory);
+  point(w.redo, memory + kPackedBytes);
+  w.redo_words = redo_words;
   constexpr Shape kPackShape = {/*blocks=*/64, 0, 0, 0,
                                 /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(pack::longconv_pack_weights, w, kPackShape, 1, 1, call);
@@ -9464,27 +9312,12 @@ void backward_input_fp32_sm90a(const Call& call) {
   r.w_out = kKernelSize, r.w_in = kInChannels * kKernelSize, r.w_tap = -1;
   r.y_time = 1;
   point(r.flags, memory);
+  r.flag_words = kFlagWords;
   point(r.redo, memory + kPackedBytes);
   r.redo_step = kTileSteps, r.redo_span = 240, r.redo_tiles = tiles_per_row;
   constexpr Shape kRepairShape = {0, /*tile_steps=*/384, /*items_per_tile=*/3, /*blocks_per_sm=*/16,
                                   /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(repair::longconv_direct_fprop, r, kRepairShape, call.batch, call.length, call);
-  // Zeros stood for what is outside of y, and 0 * Inf is NaN: the edges again where a weight is not finite.
-  edges::Params e{};
-  point(e.x, call.y.data_ptr());
-  point(e.y, call.x.data_ptr());
-  e.x_batch = kOutChannels * call.out_length, e.x_channel = call.out_length, e.x_time = 1;
-  e.y_batch = kInChannels * call.length, e.y_channel = call.length;
-  e.length = call.out_length, e.out_length = call.length;
-  e.pad_left = 2;
-  e.batch = static_cast<int>(call.batch), e.groups = 1;
-  point(e.w, last_tap(call.weight));
-  e.w_out = kKernelSize, e.w_in = kInChannels * kKernelSize, e.w_tap = -1;
-  e.y_time = 1;
-  point(e.flags, memory);
-  constexpr Shape kEdgesShape = {0, /*tile_steps=*/384, /*items_per_tile=*/3, /*blocks_per_sm=*/16,
-                                 /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
-  launch(edges::longconv_direct_fprop, e, kEdgesShape, call.batch, call.length, call);
 }
 #endif
 
@@ -9552,10 +9385,9 @@ void forward_tf32_sm80(const Call& call) {
   namespace pack = conv1d::pack_fragments_tf32;
   namespace conv = conv1d::dense_fprop_sm80_tf32;
   // Workspace: flags, packed weights.
-  constexpr int64_t kFlagBytes = 256, kWeightOffset = 256, kPackedBytes = 99584;
+  constexpr int64_t kWeightOffset = 256, kPackedBytes = 99584;
   const torch::Tensor workspace = torch::empty({kPackedBytes}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
-  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
   pack::Params w{};
   point(w.w, call.weight.data_ptr());
   w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
@@ -9584,10 +9416,9 @@ void backward_input_tf32_sm80(const Call& call) {
   namespace conv = conv1d::dense_dgrad_sm80_tf32;
   namespace edges = conv1d::direct_dgrad_edges_tf32;
   // Workspace: flags, packed weights.
-  constexpr int64_t kFlagBytes = 256, kWeightOffset = 256, kPackedBytes = 99584;
+  constexpr int64_t kFlagWords = 4, kWeightOffset = 256, kPackedBytes = 99584;
   const torch::Tensor workspace = torch::empty({kPackedBytes}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
-  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
   pack::Params w{};
   point(w.w, last_tap(call.weight));
   w.w_out = kKernelSize, w.w_in = kInChannels * kKernelSize, w.w_tap = -1;
@@ -9621,6 +9452,7 @@ void backward_input_tf32_sm80(const Call& call) {
   e.w_out = kKernelSize, e.w_in = kInChannels * kKernelSize, e.w_tap = -1;
   e.y_time = 1;
   point(e.flags, memory);
+  e.flag_words = kFlagWords;
   constexpr Shape kEdgesShape = {0, /*tile_steps=*/384, /*items_per_tile=*/3, /*blocks_per_sm=*/16,
                                  /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(edges::longconv_direct_fprop, e, kEdgesShape, call.batch, call.length, call);
@@ -9689,20 +9521,20 @@ void forward_fp32_sm80(const Call& call) {
   namespace conv = conv1d::dense_fprop_sm80_fp32;
   namespace repair = conv1d::direct_fprop_repair_fp32;
   // Workspace: flags, scales, packed weights, one redo bit a tile.
-  constexpr int64_t kFlagBytes = 256, kInverseOffset = 256, kWeightOffset = 768, kPackedBytes = 102144;
+  constexpr int64_t kFlagWords = 8, kInverseOffset = 256, kWeightOffset = 768, kPackedBytes = 102144;
   constexpr int64_t kTileSteps = 64;
   const int64_t tiles_per_row = ceil_div(call.out_length, kTileSteps);
-  const int64_t redo_bytes = ceil_div(call.batch * tiles_per_row, 32) * 4;
-  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_bytes}, call.x.options().dtype(torch::kUInt8));
+  const int64_t redo_words = ceil_div(call.batch * tiles_per_row, 32);
+  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_words * 4}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
-  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
-  C10_CUDA_CHECK(cudaMemsetAsync(memory + kPackedBytes, 0, redo_bytes, call.stream));
   pack::Params w{};
   point(w.w, call.weight.data_ptr());
   w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
   point(w.packed, memory + kWeightOffset);
   point(w.inverse, memory + kInverseOffset);
   point(w.flags, memory);
+  point(w.redo, memory + kPackedBytes);
+  w.redo_words = redo_words;
   constexpr Shape kPackShape = {/*blocks=*/8, 0, 0, 0,
                                 /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/0};
   launch(pack::longconv_pack_fragments, w, kPackShape, 1, 1, call);
@@ -9731,6 +9563,7 @@ void forward_fp32_sm80(const Call& call) {
   r.w_out = kInChannels * kKernelSize, r.w_in = kKernelSize, r.w_tap = 1;
   r.y_time = 1;
   point(r.flags, memory);
+  r.flag_words = kFlagWords;
   point(r.redo, memory + kPackedBytes);
   r.redo_step = kTileSteps, r.redo_span = 64, r.redo_tiles = tiles_per_row;
   constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/16,
@@ -9744,22 +9577,21 @@ void backward_input_fp32_sm80(const Call& call) {
   namespace pack = conv1d::pack_fragments_dgrad_fp32;
   namespace conv = conv1d::dense_dgrad_sm80_fp32;
   namespace repair = conv1d::direct_dgrad_repair_fp32;
-  namespace edges = conv1d::direct_dgrad_edges_fp32;
   // Workspace: flags, scales, packed weights, one redo bit a tile.
-  constexpr int64_t kFlagBytes = 256, kInverseOffset = 256, kWeightOffset = 512, kPackedBytes = 101888;
+  constexpr int64_t kFlagWords = 4, kInverseOffset = 256, kWeightOffset = 512, kPackedBytes = 101888;
   constexpr int64_t kTileSteps = 96;
   const int64_t tiles_per_row = ceil_div(call.length, kTileSteps);
-  const int64_t redo_bytes = ceil_div(call.batch * tiles_per_row, 32) * 4;
-  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_bytes}, call.x.options().dtype(torch::kUInt8));
+  const int64_t redo_words = ceil_div(call.batch * tiles_per_row, 32);
+  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_words * 4}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
-  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));
-  C10_CUDA_CHECK(cudaMemsetAsync(memory + kPackedBytes, 0, redo_bytes, call.stream));
   pack::Params w{};
   point(w.w, last_tap(call.weight));
   w.w_out = kKernelSize, w.w_in = kInChannels * kKernelSize, w.w_tap = -1;
   point(w.packed, memory + kWeightOffset);
   point(w.inverse, memory + kInverseOffset);
   point(w.flags, memory);
+  point(w.redo, memory + kPackedBytes);
+  w.redo_words = redo_words;
   constexpr Shape kPackShape = {/*blocks=*/4, 0, 0, 0,
                                 /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/0};
   launch(pack::longconv_pack_fragments, w, kPackShape, 1, 1, call);
@@ -9790,27 +9622,12 @@ void backward_input_fp32_sm80(const Call& call) {
   r.w_out = kKernelSize, r.w_in = kInChannels * kKernelSize, r.w_tap = -1;
   r.y_time = 1;
   point(r.flags, memory);
+  r.flag_words = kFlagWords;
   point(r.redo, memory + kPackedBytes);
   r.redo_step = kTileSteps, r.redo_span = 96, r.redo_tiles = tiles_per_row;
   constexpr Shape kRepairShape = {0, /*tile_steps=*/384, /*items_per_tile=*/3, /*blocks_per_sm=*/16,
                                   /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(repair::longconv_direct_fprop, r, kRepairShape, call.batch, call.length, call);
-  // Zeros stood for what is outside of y, and 0 * Inf is NaN: the edges again where a weight is not finite.
-  edges::Params e{};
-  point(e.x, call.y.data_ptr());
-  point(e.y, call.x.data_ptr());
-  e.x_batch = kOutChannels * call.out_length, e.x_channel = call.out_length, e.x_time = 1;
-  e.y_batch = kInChannels * call.length, e.y_channel = call.length;
-  e.length = call.out_length, e.out_length = call.length;
-  e.pad_left = 2;
-  e.batch = static_cast<int>(call.batch), e.groups = 1;
-  point(e.w, last_tap(call.weight));
-  e.w_out = kKernelSize, e.w_in = kInChannels * kKernelSize, e.w_tap = -1;
-  e.y_time = 1;
-  point(e.flags, memory);
-  constexpr Shape kEdgesShape = {0, /*tile_steps=*/384, /*items_per_tile=*/3, /*blocks_per_sm=*/16,
-                                 /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
-  launch(edges::longconv_direct_fprop, e, kEdgesShape, call.batch, call.length, call);
 }
 
 // fp32 on sm_80 and newer: dense_wgrad_sm80.
@@ -9936,7 +9753,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_e3a659264397",
+        name="longconv_conv1d_b2e53aa37e92",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

@@ -188,7 +188,6 @@ class DenseSplitSm90 final : public CudaKernel {
     layer.packed = layout(problem, t);
     layer.redo_span = g.out_span;
     layer.out_length_multiple = direct_store ? 4 : 1;
-    if (problem.pad_code == 1) layer.edges = direct_step(problem, 2);
     return layer;
   }
 

@@ -69,6 +69,7 @@ def _again(role: str, params: str, path: Path) -> list[str]:
         *_weights(params, path),
         f"  {params}.y_time = 1;",
         f"  point({params}.flags, memory);",
+        f"  {params}.flag_words = kFlagWords;",
         *(_bias(params, direct=True) if path.layer["problem"]["bias"] else []),
     ]
 
@@ -84,7 +85,7 @@ def _packing(path: Path) -> list[str]:
         *(["one redo bit a tile"] if repair else []),
     ]
     sizes = [
-        f"kFlagBytes = {layer['flag_bytes']}",
+        *([f"kFlagWords = {layer['flag_words']}"] if repair or "edges" in path.steps else []),
         *([f"kInverseOffset = {layer['inverse_offset']}"] if inverse else []),
         f"kWeightOffset = {layer['weight_offset']}",
         f"kPackedBytes = {layer['packed_bytes']}",
@@ -92,25 +93,21 @@ def _packing(path: Path) -> list[str]:
     out = [f"  // Workspace: {', '.join(contents)}.", f"  constexpr int64_t {', '.join(sizes)};"]
     total = "kPackedBytes"
     if repair:
-        total += " + redo_bytes"
+        total += " + redo_words * 4"
         out += [
             f"  constexpr int64_t kTileSteps = {layer['steps']['main']['tile_steps']};",
             f"  const int64_t tiles_per_row = ceil_div({_written(path)}, kTileSteps);",
-            "  const int64_t redo_bytes = ceil_div(call.batch * tiles_per_row, 32) * 4;",
+            "  const int64_t redo_words = ceil_div(call.batch * tiles_per_row, 32);",
         ]
     out += [
         f"  const torch::Tensor workspace = torch::empty({{{total}}}, call.x.options().dtype(torch::kUInt8));",
         "  uint8_t* const memory = workspace.data_ptr<uint8_t>();",
-        "  C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, kFlagBytes, call.stream));",
-    ]
-    if repair:
-        out.append("  C10_CUDA_CHECK(cudaMemsetAsync(memory + kPackedBytes, 0, redo_bytes, call.stream));")
-    out += [
         "  pack::Params w{};",
         *_weights("w", path),
         "  point(w.packed, memory + kWeightOffset);",
         *(["  point(w.inverse, memory + kInverseOffset);"] if inverse else []),
         "  point(w.flags, memory);",
+        *(["  point(w.redo, memory + kPackedBytes);", "  w.redo_words = redo_words;"] if repair else []),
         *launch("pack", path.steps["pack"], "w", "1", "1"),
     ]
     return out
