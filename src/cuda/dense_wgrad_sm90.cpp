@@ -36,6 +36,7 @@ struct Tile {
                    {"splits", splits}}};
   }
   std::int64_t row_ways() const { return 2 / column_ways; }
+  std::int64_t threads() const { return kMmaThreads + 32 * packers; }
   std::int64_t out() const { return columns * column_ways; }
 };
 
@@ -204,7 +205,7 @@ class DenseWgradSm90 final : public CudaKernel {
     const KernelSpec spec = main_spec(problem, t, how);
     LaunchShape shape;
     shape.blocks = Geometry(problem, t).tiles * where.ranges.splits;
-    shape.threads = static_cast<int>(kMmaThreads + 32 * t.packers);
+    shape.threads = static_cast<int>(t.threads());
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
     cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
     if (repair)
@@ -217,7 +218,7 @@ class DenseWgradSm90 final : public CudaKernel {
     const Tile t = Tile::read(config);
     const Geometry g(problem, t);
     LayerLaunch layer;
-    layer.main = {main_spec(problem, t, access(problem)), kThreads, 0, 1, g.tiles, 1, 0};
+    layer.main = {main_spec(problem, t, access(problem)), t.threads(), 0, 1, g.tiles, 1, 0};
     layer.repair = wgrad_repair_step(problem);
     layer.reduce = reduce_wgrad_step(problem);
     layer.length_multiple = access(problem).pairs ? 2 : 1;
