@@ -3357,10 +3357,10 @@ namespace dense_wgrad_sm90_tf32 {
 //   rows o     --copy-->  raw --pack--> steps x o  ------------>  B /
 //
 // A block computes a tile of dW (kTaps x kTileChannels rows of D, kColumns * kColumnWays output channels) over one split, a
-// fixed range of (batch, time); the tile stays in registers throughout. Roles (384 threads):
+// fixed range of (batch, time); the tile stays in registers throughout. Roles (384 or 512 threads):
 //   warps 0-7   two MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2) or columns (kColumnWays 2)
-//   warps 8-11  packers: each loads a quarter of the rows of x and its own rows of dy, a lane packs a row
-// Barriers: slot full (4 packers) -> slot empty (8 MMA warps). A packer waits for its own copies (groups of cp.async).
+//   warps 8-    4 or 8 packers: each loads its part of the rows of x and of dy, a lane packs a row of dy or a part of one
+// Barriers: slot full (packers) -> slot empty (8 MMA warps). A packer waits for its own copies (groups of cp.async).
 //
 // Accumulation: tensor cores truncate. fp32: hi*lo + lo*hi of one chunk, then its hi*hi, then added to f32 registers; every
 // kCarryChunks chunks the sums go to memory of the block's own and begin again at zero. Others: one chain of kCarryChunks
@@ -3386,9 +3386,9 @@ constexpr bool kPairs = 0;  // 16-bit, stride 1: every (channel, tap) row of x b
 // --- the configuration
 constexpr int kTileChannels = 64, kTaps = 3, kM = 2, kN = 128;
 constexpr int kColumnWays = 1, kRowWays = 2 / kColumnWays, kSteps = 32, kWindows = 1;
-constexpr int kSlots = 4, kYStages = 3;
+constexpr int kSlots = 4, kYStages = 3, kPackers = 4;
 
-constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kPackers = 4, kThreads = 384;
+constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kThreads = 256 + 32 * kPackers;
 constexpr bool kSplit = 0 == 3;
 constexpr int kPlanes = kSplit ? 2 : 1, kTileOut = kN * kColumnWays;
 constexpr int kRowTiles = ceil_div(kInChannels, kTileChannels), kTapTiles = ceil_div(kKernel, kTaps), kOutTiles = ceil_div(kOutChannels, kTileOut);
@@ -3399,7 +3399,7 @@ constexpr int kWindow = (kSteps - 1) * kStride + (kTaps / kWindows - 1) * kDilat
 using XRows = RowWindow<Element, kWindow>;
 constexpr int kPackerChannels = ceil_div(kTileChannels, kPackers);
 // dy: groups of 32 rows; where there are fewer than packers, each packs part of the steps.
-constexpr int kGroups = kTileOut / 32, kParts = kGroups == 1 ? 4 : kGroups == 2 ? 2 : 1, kRounds = ceil_div(kGroups, kPackers);
+constexpr int kGroups = kTileOut / 32, kParts = max_of(1, kPackers / kGroups), kRounds = ceil_div(kGroups, kPackers);
 constexpr int kPartSteps = kSteps / kParts;
 using YRows = RowWindow<Element, kPartSteps>;
 constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kPlacedY ? 0 : kRounds * 32 * YRows::kPitch;
@@ -3413,10 +3413,12 @@ constexpr int kSharedBytes = kSharedBarriers + 8 * 2 * kSlots;
 
 constexpr int kCarryChunks = kSplit ? 128 : 128 * kStepK / kSteps;
 constexpr bool kManyRegisters = kM * (kN / 2) * kPlanes > 128;
-constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters ? 40 : 72;
+constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters || kPackers == 8 ? 40 : 72;
 
 static_assert(kSharedBytes <= 231488 && 231488 <= 232448, "the launcher reckons as this file does");
-static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
+static_assert(kPackers == 4 || (kPackers == 8 && !kManyRegisters), "warpgroups of packers, and registers for them");
+static_assert(256 * kMmaRegisters + 32 * kPackers * kPackerRegisters <= kThreads * (kPackers == 8 ? 128 : 168), "setmaxnreg moves what the launch took");
+static_assert(kParts == 1 || kPackers % kGroups == 0, "every part of the steps has a packer");
 static_assert(kM * 64 * kRowWays >= kTileChannels * kTaps && kTileOut % 32 == 0 && kTileOut <= 256, "the tile");
 static_assert(kPartSteps * kBytes % 16 == 0 && kSteps % (2 * kStepK) == 0, "rows of dy are packed 16 bytes at a time");
 static_assert(kSlots > kYStages, "a packer loads kYStages chunks ahead");
@@ -5676,10 +5678,10 @@ namespace dense_wgrad_sm90_fp32 {
 //   rows o     --copy-->  raw --pack--> steps x o  ------------>  B /
 //
 // A block computes a tile of dW (kTaps x kTileChannels rows of D, kColumns * kColumnWays output channels) over one split, a
-// fixed range of (batch, time); the tile stays in registers throughout. Roles (384 threads):
+// fixed range of (batch, time); the tile stays in registers throughout. Roles (384 or 512 threads):
 //   warps 0-7   two MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2) or columns (kColumnWays 2)
-//   warps 8-11  packers: each loads a quarter of the rows of x and its own rows of dy, a lane packs a row
-// Barriers: slot full (4 packers) -> slot empty (8 MMA warps). A packer waits for its own copies (groups of cp.async).
+//   warps 8-    4 or 8 packers: each loads its part of the rows of x and of dy, a lane packs a row of dy or a part of one
+// Barriers: slot full (packers) -> slot empty (8 MMA warps). A packer waits for its own copies (groups of cp.async).
 //
 // Accumulation: tensor cores truncate. fp32: hi*lo + lo*hi of one chunk, then its hi*hi, then added to f32 registers; every
 // kCarryChunks chunks the sums go to memory of the block's own and begin again at zero. Others: one chain of kCarryChunks
@@ -5705,9 +5707,9 @@ constexpr bool kPairs = 0;  // 16-bit, stride 1: every (channel, tap) row of x b
 // --- the configuration
 constexpr int kTileChannels = 64, kTaps = 3, kM = 3, kN = 64;
 constexpr int kColumnWays = 2, kRowWays = 2 / kColumnWays, kSteps = 32, kWindows = 1;
-constexpr int kSlots = 3, kYStages = 2;
+constexpr int kSlots = 3, kYStages = 2, kPackers = 4;
 
-constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kPackers = 4, kThreads = 384;
+constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kThreads = 256 + 32 * kPackers;
 constexpr bool kSplit = 3 == 3;
 constexpr int kPlanes = kSplit ? 2 : 1, kTileOut = kN * kColumnWays;
 constexpr int kRowTiles = ceil_div(kInChannels, kTileChannels), kTapTiles = ceil_div(kKernel, kTaps), kOutTiles = ceil_div(kOutChannels, kTileOut);
@@ -5718,7 +5720,7 @@ constexpr int kWindow = (kSteps - 1) * kStride + (kTaps / kWindows - 1) * kDilat
 using XRows = RowWindow<Element, kWindow>;
 constexpr int kPackerChannels = ceil_div(kTileChannels, kPackers);
 // dy: groups of 32 rows; where there are fewer than packers, each packs part of the steps.
-constexpr int kGroups = kTileOut / 32, kParts = kGroups == 1 ? 4 : kGroups == 2 ? 2 : 1, kRounds = ceil_div(kGroups, kPackers);
+constexpr int kGroups = kTileOut / 32, kParts = max_of(1, kPackers / kGroups), kRounds = ceil_div(kGroups, kPackers);
 constexpr int kPartSteps = kSteps / kParts;
 using YRows = RowWindow<Element, kPartSteps>;
 constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kPlacedY ? 0 : kRounds * 32 * YRows::kPitch;
@@ -5732,10 +5734,12 @@ constexpr int kSharedBytes = kSharedBarriers + 8 * 2 * kSlots;
 
 constexpr int kCarryChunks = kSplit ? 128 : 128 * kStepK / kSteps;
 constexpr bool kManyRegisters = kM * (kN / 2) * kPlanes > 128;
-constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters ? 40 : 72;
+constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters || kPackers == 8 ? 40 : 72;
 
 static_assert(kSharedBytes <= 218160 && 218160 <= 232448, "the launcher reckons as this file does");
-static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
+static_assert(kPackers == 4 || (kPackers == 8 && !kManyRegisters), "warpgroups of packers, and registers for them");
+static_assert(256 * kMmaRegisters + 32 * kPackers * kPackerRegisters <= kThreads * (kPackers == 8 ? 128 : 168), "setmaxnreg moves what the launch took");
+static_assert(kParts == 1 || kPackers % kGroups == 0, "every part of the steps has a packer");
 static_assert(kM * 64 * kRowWays >= kTileChannels * kTaps && kTileOut % 32 == 0 && kTileOut <= 256, "the tile");
 static_assert(kPartSteps * kBytes % 16 == 0 && kSteps % (2 * kStepK) == 0, "rows of dy are packed 16 bytes at a time");
 static_assert(kSlots > kYStages, "a packer loads kYStages chunks ahead");
@@ -9147,7 +9151,7 @@ void backward_input_tf32_sm90a(const Call& call) {
 
 #if CUDART_VERSION >= 12000
 // float32 in TF32 on Hopper: dense_wgrad_sm90.
-// Its configuration: channels64 taps3 m2 n128 ways1 steps32 windows1 slots4 y3 splits132.
+// Its configuration: channels64 taps3 m2 n128 ways1 steps32 windows1 slots4 y3 packers4 splits132.
 void backward_weight_tf32_sm90a(const Call& call) {
   namespace conv = conv1d::dense_wgrad_sm90_tf32;
   namespace repair = conv1d::direct_wgrad_repair_tf32;
@@ -9323,7 +9327,7 @@ void backward_input_fp32_sm90a(const Call& call) {
 
 #if CUDART_VERSION >= 12000
 // fp32 on Hopper: dense_wgrad_sm90.
-// Its configuration: channels64 taps3 m3 n64 ways2 steps32 windows1 slots3 y2 splits132.
+// Its configuration: channels64 taps3 m3 n64 ways2 steps32 windows1 slots3 y2 packers4 splits132.
 void backward_weight_fp32_sm90a(const Call& call) {
   namespace conv = conv1d::dense_wgrad_sm90_fp32;
   namespace repair = conv1d::direct_wgrad_repair_fp32;

@@ -13,10 +13,10 @@
 //   rows o     --copy-->  raw --pack--> steps x o  ------------>  B /
 //
 // A block computes a tile of dW (kTaps x kTileChannels rows of D, kColumns * kColumnWays output channels) over one split, a
-// fixed range of (batch, time); the tile stays in registers throughout. Roles (384 threads):
+// fixed range of (batch, time); the tile stays in registers throughout. Roles (384 or 512 threads):
 //   warps 0-7   two MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2) or columns (kColumnWays 2)
-//   warps 8-11  packers: each loads a quarter of the rows of x and its own rows of dy, a lane packs a row
-// Barriers: slot full (4 packers) -> slot empty (8 MMA warps). A packer waits for its own copies (groups of cp.async).
+//   warps 8-    4 or 8 packers: each loads its part of the rows of x and of dy, a lane packs a row of dy or a part of one
+// Barriers: slot full (packers) -> slot empty (8 MMA warps). A packer waits for its own copies (groups of cp.async).
 //
 // Accumulation: tensor cores truncate. fp32: hi*lo + lo*hi of one chunk, then its hi*hi, then added to f32 registers; every
 // kCarryChunks chunks the sums go to memory of the block's own and begin again at zero. Others: one chain of kCarryChunks

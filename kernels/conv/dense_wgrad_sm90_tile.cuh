@@ -27,9 +27,9 @@ constexpr bool kPairs = LC_PAIRS;  // 16-bit, stride 1: every (channel, tap) row
 // --- the configuration
 constexpr int kTileChannels = LC_TILE_CHANNELS, kTaps = LC_TAPS, kM = LC_M_BLOCKS, kN = LC_COLUMNS;
 constexpr int kColumnWays = LC_COLUMN_WAYS, kRowWays = 2 / kColumnWays, kSteps = LC_STEPS, kWindows = LC_WINDOWS;
-constexpr int kSlots = LC_SLOTS, kYStages = LC_Y_STAGES;
+constexpr int kSlots = LC_SLOTS, kYStages = LC_Y_STAGES, kPackers = LC_PACKERS;
 
-constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kPackers = 4, kThreads = 384;
+constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kThreads = 256 + 32 * kPackers;
 constexpr bool kSplit = LC_ELEMENT == 3;
 constexpr int kPlanes = kSplit ? 2 : 1, kTileOut = kN * kColumnWays;
 constexpr int kRowTiles = ceil_div(kInChannels, kTileChannels), kTapTiles = ceil_div(kKernel, kTaps), kOutTiles = ceil_div(kOutChannels, kTileOut);
@@ -40,7 +40,7 @@ constexpr int kWindow = (kSteps - 1) * kStride + (kTaps / kWindows - 1) * kDilat
 using XRows = RowWindow<Element, kWindow>;
 constexpr int kPackerChannels = ceil_div(kTileChannels, kPackers);
 // dy: groups of 32 rows; where there are fewer than packers, each packs part of the steps.
-constexpr int kGroups = kTileOut / 32, kParts = kGroups == 1 ? 4 : kGroups == 2 ? 2 : 1, kRounds = ceil_div(kGroups, kPackers);
+constexpr int kGroups = kTileOut / 32, kParts = max_of(1, kPackers / kGroups), kRounds = ceil_div(kGroups, kPackers);
 constexpr int kPartSteps = kSteps / kParts;
 using YRows = RowWindow<Element, kPartSteps>;
 constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kPlacedY ? 0 : kRounds * 32 * YRows::kPitch;
@@ -54,10 +54,12 @@ constexpr int kSharedBytes = kSharedBarriers + 8 * 2 * kSlots;
 
 constexpr int kCarryChunks = kSplit ? 128 : 128 * kStepK / kSteps;
 constexpr bool kManyRegisters = kM * (kN / 2) * kPlanes > 128;
-constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters ? 40 : 72;
+constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters || kPackers == 8 ? 40 : 72;
 
 static_assert(kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
-static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
+static_assert(kPackers == 4 || (kPackers == 8 && !kManyRegisters), "warpgroups of packers, and registers for them");
+static_assert(256 * kMmaRegisters + 32 * kPackers * kPackerRegisters <= kThreads * (kPackers == 8 ? 128 : 168), "setmaxnreg moves what the launch took");
+static_assert(kParts == 1 || kPackers % kGroups == 0, "every part of the steps has a packer");
 static_assert(kM * 64 * kRowWays >= kTileChannels * kTaps && kTileOut % 32 == 0 && kTileOut <= 256, "the tile");
 static_assert(kPartSteps * kBytes % 16 == 0 && kSteps % (2 * kStepK) == 0, "rows of dy are packed 16 bytes at a time");
 static_assert(kSlots > kYStages, "a packer loads kYStages chunks ahead");

@@ -11,16 +11,16 @@ namespace longconv {
 namespace cuda {
 namespace {
 
-constexpr std::int64_t kThreads = 384, kMmaThreads = 256, kPackers = 4, kMaxCarries = 200;
+constexpr std::int64_t kMmaThreads = 256, kMaxCarries = 200;
 constexpr std::int64_t kFewestProducts = 32;  // in fp32: docs/design/numerics.md
 
 /// The kernel's LC_ configuration.
 struct Tile {
-  std::int64_t channels, taps, m_blocks, columns, column_ways, steps, windows, slots, y_stages, splits;
+  std::int64_t channels, taps, m_blocks, columns, column_ways, steps, windows, slots, y_stages, packers, splits;
 
   static Tile read(const Config& c) {
-    return {c.get("channels"), c.get("taps"),    c.get("m"),     c.get("n"), c.get("ways"),
-            c.get("steps"),    c.get("windows"), c.get("slots"), c.get("y"), c.get("splits")};
+    return {c.get("channels"), c.get("taps"),  c.get("m"), c.get("n"),       c.get("ways"),  c.get("steps"),
+            c.get("windows"),  c.get("slots"), c.get("y"), c.get("packers"), c.get("splits")};
   }
   Config config() const {
     return Config{{{"channels", channels},
@@ -32,9 +32,11 @@ struct Tile {
                    {"windows", windows},
                    {"slots", slots},
                    {"y", y_stages},
+                   {"packers", packers},
                    {"splits", splits}}};
   }
   std::int64_t row_ways() const { return 2 / column_ways; }
+  std::int64_t threads() const { return kMmaThreads + 32 * packers; }
   std::int64_t out() const { return columns * column_ways; }
 };
 
@@ -75,14 +77,15 @@ struct Geometry {
               ceil_div(p.in_channels_per_group(), t.channels) * ceil_div(p.kernel_size, t.taps)),
         window((t.steps - 1) * p.stride + (t.taps / t.windows - 1) * p.dilation + 1),
         carry_chunks(planes == 2 ? 128 : 128 * step_k / t.steps) {
-    const std::int64_t groups = t.out() / 32, parts = groups == 1 ? 4 : groups == 2 ? 2 : 1;
-    const std::int64_t rounds = ceil_div(groups, kPackers), part_steps = t.steps / parts;
+    const std::int64_t groups = t.out() / 32, parts = std::max<std::int64_t>(1, t.packers / groups);
+    const std::int64_t rounds = ceil_div(groups, t.packers), part_steps = t.steps / parts;
     slot_bytes = t.channels * t.windows * pitch(window) + planes * t.out() * t.steps * bytes;
-    shared_bytes = t.slots * slot_bytes + (placed_y ? 0 : kPackers * t.y_stages * rounds * 32 * pitch(part_steps)) +
+    shared_bytes = t.slots * slot_bytes + (placed_y ? 0 : t.packers * t.y_stages * rounds * 32 * pitch(part_steps)) +
                    (p.has_bias ? parts * t.out() * 8 : 0) + 8 * 2 * t.slots;
     fits = shared_bytes <= kHopperSharedBytes && t.m_blocks * 64 * t.row_ways() >= t.channels * t.taps &&
            t.out() % 32 == 0 && t.out() <= 256 && part_steps * bytes % 16 == 0 && t.steps % (2 * step_k) == 0 &&
            t.slots > t.y_stages && accumulators * planes <= 192 && (accumulators * planes <= 128 || t.out() <= 128) &&
+           (t.packers == 4 || accumulators * planes <= 128) && (parts == 1 || t.packers % groups == 0) &&
            carry_chunks > 0 && window * bytes < (std::int64_t{1} << 17);
   }
   /// As RowWindow::kPitch.
@@ -202,7 +205,7 @@ class DenseWgradSm90 final : public CudaKernel {
     const KernelSpec spec = main_spec(problem, t, how);
     LaunchShape shape;
     shape.blocks = Geometry(problem, t).tiles * where.ranges.splits;
-    shape.threads = static_cast<int>(kThreads);
+    shape.threads = static_cast<int>(t.threads());
     shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
     cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
     if (repair)
@@ -215,7 +218,7 @@ class DenseWgradSm90 final : public CudaKernel {
     const Tile t = Tile::read(config);
     const Geometry g(problem, t);
     LayerLaunch layer;
-    layer.main = {main_spec(problem, t, access(problem)), kThreads, 0, 1, g.tiles, 1, 0};
+    layer.main = {main_spec(problem, t, access(problem)), t.threads(), 0, 1, g.tiles, 1, 0};
     layer.repair = wgrad_repair_step(problem);
     layer.reduce = reduce_wgrad_step(problem);
     layer.length_multiple = access(problem).pairs ? 2 : 1;
@@ -254,10 +257,10 @@ class DenseWgradSm90 final : public CudaKernel {
                                  : problem.dtype == DType::f32  ? 0
                                  : problem.dtype == DType::bf16 ? 1
                                                                 : 2;
-    spec.dynamic_shared_bytes = Geometry(problem, t, access.placed_y).shared_bytes;
-    // Packers beside 192 sums have 40 registers and may spill a word or two between chunks; tables of hundreds of taps
-    // a few.
-    spec.allow_local_memory = Geometry(problem, t).accumulators * Geometry(problem, t).planes > 128 || t.taps > 32;
+    // Packers that have 40 registers may spill a word or two between chunks; tables of hundreds of taps a few.
+    const Geometry g(problem, t, access.placed_y);
+    spec.dynamic_shared_bytes = g.shared_bytes;
+    spec.allow_local_memory = g.accumulators * g.planes > 128 || t.packers == 8 || t.taps > 32;
     spec.defines = {{"LC_ELEMENT", element},
                     {"LC_GROUPS", problem.groups},
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},
@@ -280,29 +283,33 @@ class DenseWgradSm90 final : public CudaKernel {
                     {"LC_WINDOWS", t.windows},
                     {"LC_SLOTS", t.slots},
                     {"LC_Y_STAGES", t.y_stages},
+                    {"LC_PACKERS", t.packers},
                     {"LC_SHARED_BYTES", spec.dynamic_shared_bytes}};
     return spec;
   }
 
-  /// Chunks of several lengths in the deepest rings that fit, the two best of them, and as many splits as fill the GPU
-  /// and fit the workspace.
+  /// Chunks of several lengths in the deepest rings that fit, the three best of them, and as many splits as fill the
+  /// GPU and fit the workspace.
   static void add_best_fit(const ConvProblem& problem, const Device& device, Tile t,
                            std::vector<std::pair<double, Config>>& found) {
     std::vector<std::pair<double, Config>> fitting;
-    for (const std::int64_t row_bytes : {512, 384, 256, 192, 128, 64}) {
-      t.steps = row_bytes / size_bytes(problem.dtype);
-      for (const auto& [slots, stages] :
-           {std::pair<std::int64_t, std::int64_t>{6, 4}, {4, 3}, {4, 2}, {3, 2}, {2, 1}}) {
-        t.slots = slots, t.y_stages = stages;
-        Tile shallow = t;
-        shallow.slots = 2, shallow.y_stages = 1;
-        if (!Geometry(problem, t).fits || !Geometry(problem, shallow, false).fits) continue;
-        if (choose_splits(problem, device, t)) fitting.emplace_back(estimate(problem, t, device).seconds, t.config());
-        break;
+    for (const std::int64_t packers : {4, 8}) {
+      for (const std::int64_t row_bytes : {512, 384, 256, 192, 128, 64}) {
+        t.packers = packers;
+        t.steps = row_bytes / size_bytes(problem.dtype);
+        for (const auto& [slots, stages] :
+             {std::pair<std::int64_t, std::int64_t>{6, 4}, {4, 3}, {4, 2}, {3, 2}, {2, 1}}) {
+          t.slots = slots, t.y_stages = stages;
+          Tile shallow = t;
+          shallow.slots = 2, shallow.y_stages = 1;
+          if (!Geometry(problem, t).fits || !Geometry(problem, shallow, false).fits) continue;
+          if (choose_splits(problem, device, t)) fitting.emplace_back(estimate(problem, t, device).seconds, t.config());
+          break;
+        }
       }
     }
     std::stable_sort(fitting.begin(), fitting.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    for (std::size_t i = 0; i < std::min<std::size_t>(fitting.size(), 2); ++i) found.push_back(std::move(fitting[i]));
+    for (std::size_t i = 0; i < std::min<std::size_t>(fitting.size(), 3); ++i) found.push_back(std::move(fitting[i]));
   }
 
   /// One wave of blocks or a few, as full as they get. False if not even one split fits the workspace.
@@ -359,14 +366,15 @@ class DenseWgradSm90 final : public CudaKernel {
       const std::int64_t parts = ceil_div(bytes + 15, 16);
       return real(parts < 32 ? ceil_div(rows, 32 / parts) : rows * ceil_div(parts, 32));
     };
-    const std::int64_t part_steps = t.steps / std::max<std::int64_t>(1, 128 / t.out());
-    const double rounds = real(ceil_div(t.out(), 32 * kPackers));
+    const std::int64_t part_steps = t.steps / std::max<std::int64_t>(1, 32 * t.packers / t.out());
+    const double rounds = real(ceil_div(t.out(), 32 * t.packers));
     const double packer =
         400 +
-        20 * (real(t.windows) * copies_of(ceil_div(t.channels, kPackers), g.window * g.bytes) +
+        20 * (real(t.windows) * copies_of(ceil_div(t.channels, t.packers), g.window * g.bytes) +
               rounds * copies_of(32, part_steps * g.bytes)) +
         rounds * real(part_steps * g.bytes / 16) * (g.planes == 2 ? 110 : 55) * (p.has_bias ? 1.2 : 1);
-    const double packer_cycles = packer * real(g.step_k) / real(t.steps);
+    // Eight share the issue slots.
+    const double packer_cycles = packer * (t.packers == 8 ? 1.35 : 1) * real(g.step_k) / real(t.steps);
     const double cycles = std::max({multiply * 1.1, shared * 1.15, issue * 1.2, packer_cycles});
     const double chunks = real(ceil_div(where.ranges.chunks, where.ranges.splits));
     const double waves = std::ceil(real(g.tiles * where.ranges.splits) / sms);
