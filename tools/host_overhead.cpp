@@ -50,15 +50,21 @@ int main() {
   const cuda::Driver& driver = cuda::Driver::instance();
   std::vector<char> memory(8 << 20);
   std::printf("%-24s %-50s %8s %8s\n", "kernel", "problem", "packs us", "kept us");
-  for (const auto& [kernel, words] : {std::pair<const char*, const char*>{"dense_fprop_sm90", "f32 tf32"},
-                                      {"dense_fprop_sm90", "bf16"},
-                                      {"dense_fprop_sm90", "bf16 p1 bias relu"},
-                                      {"dense_fprop_split_sm90", "f32"},
-                                      {"dense_fprop_split_sm90", "f32 p1 bias relu"},
-                                      {"dense_fprop_sm80", "f32"},
-                                      {"dense_fprop_sm80", "bf16"},
-                                      {"direct_fprop", "f32"}}) {
-    const ConvProblem p = ConvProblem::parse(std::string("n2 c64->128 l1200 k3 ") + words);
+  const std::string headline = "n64 c64->128 l524280 k3 s3 d4 ", small = "n2 c64->128 l1200 k3 ";
+  for (const auto& [kernel, problem] :
+       {std::pair<const char*, std::string>{"dense_fprop_split_sm90", headline + "f32"},
+        {"dense_fprop_sm90", headline + "f32 tf32"},
+        {"dense_fprop_sm90", headline + "bf16"},
+        {"dense_fprop_split_sm90", small + "f32"},
+        {"dense_fprop_split_sm90", small + "f32 bias"},
+        {"dense_fprop_split_sm90", small + "f32 s2"},
+        {"dense_fprop_split_sm90", small + "f32 p1 bias relu"},
+        {"dense_fprop_sm90", small + "f32 tf32"},
+        {"dense_fprop_sm90", small + "bf16 p1 bias relu"},
+        {"dense_fprop_sm80", small + "f32"},
+        {"dense_fprop_sm80", small + "bf16"},
+        {"direct_fprop", small + "f32"}}) {
+    const ConvProblem p = ConvProblem::parse(problem);
     const Plan plan = make_plan(p, cuda::query_device(driver, 0), kernel);
     ConvTensors tensors;
     tensors.x = TensorView::contiguous(address(0), p.dtype, {p.batch, p.in_channels, p.length_samples});

@@ -4,7 +4,10 @@
 #include <sys/stat.h>
 
 #include <cstdlib>
+#include <exception>
 #include <sstream>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "longconv/error.h"
@@ -34,6 +37,11 @@ Sha256::Digest make_key(const CompileRequest& request, const Nvrtc& nvrtc) {
   return hash.finish();
 }
 
+std::uint64_t next_id() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
 std::mutex folders_mutex;
 std::vector<std::string>& nvrtc_folders() {
   static auto* folders = new std::vector<std::string>;
@@ -42,7 +50,7 @@ std::vector<std::string>& nvrtc_folders() {
 
 }  // namespace
 
-Compiler::Compiler(Options options) : options_(std::move(options)), cache_(options_.cache) {}
+Compiler::Compiler(Options options) : id_(next_id()), options_(std::move(options)), cache_(options_.cache) {}
 
 void Compiler::add_nvrtc_folders(const std::vector<std::string>& folders) {
   std::lock_guard lock(folders_mutex);
@@ -164,6 +172,41 @@ Function Compiler::get_function(int ordinal, const KernelSpec& spec, const ConvP
     promise.set_exception(std::current_exception());
     throw;
   }
+}
+
+std::vector<Function> Compiler::get_functions(int ordinal, const std::vector<KernelSpec>& specs,
+                                              const ConvProblem* problem) {
+  std::vector<Function> functions(specs.size());
+  std::vector<std::exception_ptr> failures(specs.size());
+  const auto get = [&](std::size_t i) noexcept {
+    try {
+      functions[i] = get_function(ordinal, specs[i], problem);
+    } catch (...) {
+      failures[i] = std::current_exception();
+    }
+  };
+  std::vector<std::size_t> here, elsewhere;  // this thread takes what is there, and one that is not
+  {
+    Gpu& where = gpu(ordinal);
+    std::shared_lock lock(where.mutex);
+    bool has_one = false;
+    for (std::size_t i = 0; i < specs.size(); ++i)
+      (where.functions.count(specs[i]) != 0 || !std::exchange(has_one, true) ? here : elsewhere).push_back(i);
+  }
+  // NVRTC holds a lock for a part of its work only. A system without another thread to give takes longer.
+  std::vector<std::thread> threads;
+  for (const std::size_t i : elsewhere) {
+    try {
+      threads.emplace_back(get, i);
+    } catch (const std::system_error&) {
+      here.push_back(i);
+    }
+  }
+  for (const std::size_t i : here) get(i);
+  for (std::thread& thread : threads) thread.join();
+  for (const std::exception_ptr& failure : failures)
+    if (failure) std::rethrow_exception(failure);
+  return functions;
 }
 
 Function Compiler::load(Gpu& gpu, const KernelSpec& spec, const std::string& problem) {

@@ -65,10 +65,14 @@ class Compiler {
   static void add_nvrtc_folders(const std::vector<std::string>& folders);
 
   /// The kernel, compiled and loaded on the GPU `ordinal`. Compiles once per spec and architecture, loads once per GPU,
-  /// however many threads ask: the others wait. When warm this is one hash look-up, with no driver call, so it may be
+  /// however many threads ask: the others wait. When warm this is a hash look-up, with no driver call, so it may be
   /// called while a stream is captured (and may compile and load there too). `problem` is only for error messages.
   /// Throws Error; a failure is not remembered.
   Function get_function(int ordinal, const KernelSpec& spec, const ConvProblem* problem = nullptr);
+
+  /// The same for each of `specs`, in their order; what is missing is compiled side by side, in threads. Throws what
+  /// the first spec that fails does.
+  std::vector<Function> get_functions(int ordinal, const std::vector<KernelSpec>& specs, const ConvProblem* problem);
 
   /// Machine code for a target, from the cache or compiled. Needs no GPU and no driver.
   std::string get_image(const Target& target, const KernelSpec& spec, const std::string& problem);
@@ -76,6 +80,8 @@ class Compiler {
   /// What get_image hands to NVRTC. Needs nothing.
   static CompileRequest make_request(const Target& target, const KernelSpec& spec);
 
+  /// Another number for each Compiler of the process.
+  std::uint64_t id() const { return id_; }
   const Driver& driver();
   /// Loaded at the first call. Throws Error{unavailable}.
   const Nvrtc& nvrtc();
@@ -97,6 +103,7 @@ class Compiler {
   Function load(Gpu& gpu, const KernelSpec& spec, const std::string& problem);
   Function load_image(Gpu& gpu, const KernelSpec& spec, const Target& target, const std::string& image);
 
+  const std::uint64_t id_;
   const Options options_;
   DiskCache cache_;
   mutable std::mutex mutex_;  ///< guards what is made late: nvrtc_, gpus_; and the statistics

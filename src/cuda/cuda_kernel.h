@@ -2,15 +2,33 @@
 /// What every CUDA kernel's launcher is, beyond longconv::Kernel.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "cuda/compiler.h"
 #include "cuda/launch.h"
+#include "cuda/launch_functions.h"
 #include "longconv/plan.h"
 
 namespace longconv::cuda {
 
 struct LayerLaunch;
+
+/// Reads a config's numbers. Quick where they are asked for in the config's order: every launch reads them.
+class ConfigReader {
+ public:
+  explicit ConfigReader(const Config& config) : config_(config) {}
+  std::int64_t get(std::string_view key) {
+    if (next_ < config_.values.size() && config_.values[next_].first == key) return config_.values[next_++].second;
+    return config_.get(key);
+  }
+
+ private:
+  const Config& config_;
+  std::size_t next_ = 0;
+};
 
 class CudaKernel : public Kernel {
  public:
@@ -20,11 +38,6 @@ class CudaKernel : public Kernel {
                                         const Device& device) const = 0;
   /// What launch() does for the layer of a problem without padding and residual, in dense tensors, at any length. Pure.
   virtual LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device& device) const;
-
- protected:
-  static Compiler& compiler_of(const LaunchContext& context) {
-    return context.compiler != nullptr ? *context.compiler : Compiler::instance();
-  }
 };
 
 }  // namespace longconv::cuda

@@ -137,7 +137,8 @@ struct Repair {
 KernelSpec direct_spec(const PolyphaseProblem& problem, int mode);
 /// LC_ELEMENT of kernels/conv/direct_fprop.cuh.
 std::int64_t direct_element_code(DType dtype);
-void launch_direct(Compiler& compiler, const PolyphaseProblem& problem, const Device& device,
-                   const ConvTensors& tensors, void* stream, const Repair& repair);
+/// `function`: of direct_spec(problem, repair.mode).
+void launch_direct(const Driver& driver, const Function& function, const PolyphaseProblem& problem,
+                   const Device& device, const ConvTensors& tensors, void* stream, const Repair& repair);
 
 }  // namespace longconv::cuda

@@ -20,7 +20,8 @@ constexpr int kPackThreads = 512;  ///< as kThreads of the weight packer
 /// printed, and a tuner may change it.
 struct Tile {
   std::int64_t warps, warps_out, stage_chunks, taps, interval = 1, prefetch = 1, buffers = 1, blocks_per_sm = 1;
-  static Tile read(const Config& c) {
+  static Tile read(const Config& config) {
+    ConfigReader c(config);
     return {c.get("warps"),    c.get("out"),      c.get("chunks"),  c.get("taps"),
             c.get("interval"), c.get("prefetch"), c.get("buffers"), c.get("blocks")};
   }
@@ -179,50 +180,39 @@ class DenseSm80 final : public CudaKernel {
     return layout(PolyphaseProblem(asked), Tile::read(config)).packed_bytes();
   }
   std::vector<KernelSpec> specs(const ConvProblem& asked, const Config& config, const Device&) const override {
-    const PolyphaseProblem problem(asked);
-    const Tile t = Tile::read(config);
-    std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, t)};
-    if (splits(problem))
-      specs.push_back(direct_spec(problem, 1));
-    else if (problem.pad_code == 1)
-      specs.push_back(direct_spec(problem, 2));
-    add_dgrad_padding_spec(problem, specs);
-    return specs;
+    return specs(PolyphaseProblem(asked), Tile::read(config));
   }
 
   void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
               const LaunchContext& context) const override {
     const PolyphaseProblem problem(asked);
     const ConvTensors tensors = polyphase_tensors(problem, given);
-    const bool zero_padding = problem.pad_code == 1;
-    check_layout(problem, tensors, splits(problem) || zero_padding || !PaddingGradient(asked).empty());
-    Compiler& compiler = compiler_of(context);
+    const int repair = repair_mode(problem);
+    check_layout(problem, tensors, repair != 0 || !PaddingGradient(asked).empty());
     const Tile t = Tile::read(config);
+    const LaunchFunctions functions(*this, asked, config, device, context, 0, [&] { return specs(problem, t); });
     const Geometry g(problem, t);
     const PackedLayout where = layout(problem, t);
     const PackedMemory memory(where, context);
-    prepare_packed(compiler, problem, device, tensors.w, where, memory, context.stream,
-                   problem.groups * g.padded_rows() / 16, kPackThreads, [&] { return pack_spec(problem, t); });
+    prepare_packed(functions.driver(), functions[0], tensors.w, where, memory, context.stream,
+                   problem.groups * g.padded_rows() / 16, kPackThreads);
     struct Sm80Params : FpropParams {
       const void* inverse;
       void* redo;
     };
     Sm80Params p{{make_params(problem, tensors)}, memory.packed + where.inverse_offset(), memory.state};
     p.weights = memory.packed + where.weight_offset();
-    const KernelSpec spec = main_spec(problem, t);
     const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
     LaunchShape shape;
     shape.blocks = std::min<std::int64_t>(problem.batch * problem.groups * tiles_per_row * g.passes,
                                           device.sm_count * t.blocks_per_sm);
     shape.threads = static_cast<int>(32 * t.warps);
-    shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
-    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &asked), shape, context.stream, p);
-    if (splits(problem))
-      launch_direct(compiler, problem, device, tensors, context.stream,
-                    {1, memory.state, memory.packed, where.flag_words, g.step, g.step, tiles_per_row});
-    else if (zero_padding)
-      launch_direct(compiler, problem, device, tensors, context.stream, {2, nullptr, memory.packed, where.flag_words});
-    launch_dgrad_padding(compiler, problem, device, tensors, context.stream);
+    shape.dynamic_shared_bytes = g.shared_bytes;
+    cuda::launch(functions.driver(), functions[1], shape, context.stream, p);
+    if (repair != 0)
+      launch_direct(functions.driver(), functions[2], problem, device, tensors, context.stream,
+                    {repair, memory.state, memory.packed, where.flag_words, g.step, g.step, tiles_per_row});
+    launch_dgrad_padding(functions, repair != 0 ? 3 : 2, problem, device, tensors, context.stream);
   }
 
   LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
@@ -265,6 +255,16 @@ class DenseSm80 final : public CudaKernel {
     t.blocks_per_sm = std::min<std::int64_t>(t.warps == 8 ? 1 : three ? 3 : 2, budget / (g.shared_bytes + 1024));
     t.buffers = !splits(problem) && t.blocks_per_sm * (g.shared_bytes + g.stage_bytes + 1024) <= budget ? 2 : 1;
     return true;
+  }
+  /// LC_MODE of the direct kernel's repair, 0: none.
+  static int repair_mode(const PolyphaseProblem& problem) {
+    return splits(problem) ? 1 : problem.pad_code == 1 ? 2 : 0;
+  }
+  static std::vector<KernelSpec> specs(const PolyphaseProblem& problem, const Tile& t) {
+    std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, t)};
+    if (const int mode = repair_mode(problem); mode != 0) specs.push_back(direct_spec(problem, mode));
+    add_dgrad_padding_spec(problem, specs);
+    return specs;
   }
   static PackedLayout layout(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t);

@@ -23,7 +23,8 @@ struct Tile {
       resident, full, stage_rows, packers, cluster;
 
   std::int64_t threads() const { return packers == 7 ? 512 : 384; }
-  static Tile read(const Config& c) {
+  static Tile read(const Config& config) {
+    ConfigReader c(config);
     return {c.get("m"),        c.get("n"),    c.get("ways"), c.get("chunks"),  c.get("slots"),
             c.get("raw"),      c.get("taps"), c.get("w"),    c.get("wstep"),   c.get("stationary"),
             c.get("resident"), c.get("full"), c.get("rows"), c.get("packers"), c.get("cluster")};
@@ -148,12 +149,8 @@ class DenseSm90 final : public CudaKernel {
 
   std::vector<KernelSpec> specs(const ConvProblem& asked, const Config& config, const Device&) const override {
     const PolyphaseProblem problem(asked);
-    const Tile t = Tile::read(config);
     const std::int64_t out_bytes = problem.out_length() * size_bytes(problem.dtype);
-    std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, t, gathers(problem), out_bytes % 16 == 0)};
-    if (needs_repair(problem)) specs.push_back(direct_spec(problem, 2));
-    add_dgrad_padding_spec(problem, specs);
-    return specs;
+    return specs(problem, Tile::read(config), gathers(problem), out_bytes % 16 == 0);
   }
 
   void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
@@ -161,36 +158,35 @@ class DenseSm90 final : public CudaKernel {
     const PolyphaseProblem problem(asked);
     const ConvTensors tensors = polyphase_tensors(problem, given);
     check_layout(problem, tensors, needs_repair(problem) || !PaddingGradient(asked).empty());
-    Compiler& compiler = compiler_of(context);
-    Tile t = Tile::read(config);
-    const PackedLayout where = layout(problem, t);
-    const PackedMemory memory(where, context);
-    prepare_packed(compiler, problem, device, tensors.w, where, memory, context.stream,
-                   problem.groups * Geometry(problem, t, false).padded_rows(t), 128,
-                   [&] { return pack_spec(problem, t); });
+    const Tile asked_tile = Tile::read(config);
     const bool gather = gathers(problem, tensors.x);
     const auto aligned16 = [&](std::int64_t elements) { return elements * size_bytes(problem.dtype) % 16 == 0; };
     const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 &&
                          aligned16(tensors.y.strides[0]) && aligned16(tensors.y.strides[1]) &&
                          aligned16(problem.out_length());
-    if (!aligned) t = with_staging<Geometry>(problem, t, gather);
+    const LaunchFunctions functions(*this, asked, config, device, context, (gather ? 2 : 0) + (aligned ? 1 : 0),
+                                    [&] { return specs(problem, asked_tile, gather, aligned); });
+    const Tile t = aligned ? asked_tile : with_staging<Geometry>(problem, asked_tile, gather);
+    const Geometry g(problem, t, gather);
+    const PackedLayout where = layout(problem, t);
+    const PackedMemory memory(where, context);
+    prepare_packed(functions.driver(), functions[0], tensors.w, where, memory, context.stream,
+                   problem.groups * g.padded_rows(t), 128);
     FpropParams p = make_params(problem, tensors);
     p.weights = memory.packed + where.weight_offset();
-    const KernelSpec spec = main_spec(problem, t, gather, aligned);
-    const Geometry g(problem, t, gather);
     const std::int64_t tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);
     LaunchShape shape = persistent_shape(tiles, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(t.threads());
-    shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
-    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &asked), shape, context.stream, p);
+    shape.dynamic_shared_bytes = g.shared_bytes;
+    cuda::launch(functions.driver(), functions[1], shape, context.stream, p);
     if (needs_repair(problem)) {
       Repair repair;
       repair.mode = 2;
       repair.flags = memory.packed;
       repair.flag_words = where.flag_words;
-      launch_direct(compiler, problem, device, tensors, context.stream, repair);
+      launch_direct(functions.driver(), functions[2], problem, device, tensors, context.stream, repair);
     }
-    launch_dgrad_padding(compiler, problem, device, tensors, context.stream);
+    launch_dgrad_padding(functions, needs_repair(problem) ? 3 : 2, problem, device, tensors, context.stream);
   }
 
   LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
@@ -219,6 +215,15 @@ class DenseSm90 final : public CudaKernel {
   /// Zero padding is multiplied as zeros; where a weight is Inf or NaN, edges are done again without.
   static bool needs_repair(const PolyphaseProblem& problem) { return problem.pad_code == 1; }
 
+  /// aligned: the output's rows begin on 16 bytes.
+  static std::vector<KernelSpec> specs(const PolyphaseProblem& problem, const Tile& t, bool gather, bool aligned) {
+    const Tile main = aligned ? t : with_staging<Geometry>(problem, t, gather);
+    std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, main, gather, aligned)};
+    if (needs_repair(problem)) specs.push_back(direct_spec(problem, 2));
+    add_dgrad_padding_spec(problem, specs);
+    return specs;
+  }
+  /// The same for t and what with_staging makes of it.
   static PackedLayout layout(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t, false);
     PackedLayout layout;

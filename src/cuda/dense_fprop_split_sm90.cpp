@@ -20,7 +20,8 @@ struct Tile {
   std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full, packers, cluster,
       team, stage_rows;
 
-  static Tile read(const Config& c) {
+  static Tile read(const Config& config) {
+    ConfigReader c(config);
     return {c.get("ways"),    c.get("slots"),      c.get("raw"),      c.get("taps"), c.get("interval"),
             c.get("w"),       c.get("stationary"), c.get("resident"), c.get("full"), c.get("packers"),
             c.get("cluster"), c.get("team"),       c.get("rows")};
@@ -128,12 +129,7 @@ class DenseSplitSm90 final : public CudaKernel {
   }
   std::vector<KernelSpec> specs(const ConvProblem& asked, const Config& config, const Device&) const override {
     const PolyphaseProblem problem(asked);
-    const Tile t = Tile::read(config);
-    std::vector<KernelSpec> specs{pack_spec(problem, t),
-                                  main_spec(problem, t, gathers(problem), problem.out_length() % 4 == 0),
-                                  direct_spec(problem, 1)};
-    add_dgrad_padding_spec(problem, specs);
-    return specs;
+    return specs(problem, Tile::read(config), gathers(problem), problem.out_length() % 4 == 0);
   }
 
   void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
@@ -141,34 +137,33 @@ class DenseSplitSm90 final : public CudaKernel {
     const PolyphaseProblem problem(asked);
     const ConvTensors tensors = polyphase_tensors(problem, given);
     check_layout(problem, tensors, true);
-    Compiler& compiler = compiler_of(context);
-    Tile t = Tile::read(config);
-    const PackedLayout where = layout(problem, t);
-    const PackedMemory memory(where, context);
-    prepare_packed(compiler, problem, device, tensors.w, where, memory, context.stream,
-                   problem.groups * Geometry(problem, t, false).padded_rows(t), 128,
-                   [&] { return pack_spec(problem, t); });
+    const Tile asked_tile = Tile::read(config);
     const bool gather = gathers(problem, tensors.x);
     const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 && tensors.y.strides[0] % 4 == 0 &&
                          tensors.y.strides[1] % 4 == 0 && problem.out_length() % 4 == 0;
-    if (!aligned) t = with_staging<Geometry>(problem, t, gather);
+    const LaunchFunctions functions(*this, asked, config, device, context, (gather ? 2 : 0) + (aligned ? 1 : 0),
+                                    [&] { return specs(problem, asked_tile, gather, aligned); });
+    const Tile t = aligned ? asked_tile : with_staging<Geometry>(problem, asked_tile, gather);
+    const Geometry g(problem, t, gather);
+    const PackedLayout where = layout(problem, t);
+    const PackedMemory memory(where, context);
+    prepare_packed(functions.driver(), functions[0], tensors.w, where, memory, context.stream,
+                   problem.groups * g.padded_rows(t), 128);
     struct SplitParams : FpropParams {
       const void* inverse;
       void* redo;
     };
     SplitParams p{{make_params(problem, tensors)}, memory.packed + where.inverse_offset(), memory.state};
     p.weights = memory.packed + where.weight_offset();
-    const KernelSpec spec = main_spec(problem, t, gather, aligned);
-    const Geometry g(problem, t, gather);
     const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
     LaunchShape shape =
         persistent_shape(problem.batch * problem.groups * tiles_per_row, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(kThreads);
-    shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
-    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &asked), shape, context.stream, p);
-    launch_direct(compiler, problem, device, tensors, context.stream,
+    shape.dynamic_shared_bytes = g.shared_bytes;
+    cuda::launch(functions.driver(), functions[1], shape, context.stream, p);
+    launch_direct(functions.driver(), functions[2], problem, device, tensors, context.stream,
                   {1, memory.state, memory.packed, where.flag_words, g.step, g.out_span, tiles_per_row});
-    launch_dgrad_padding(compiler, problem, device, tensors, context.stream);
+    launch_dgrad_padding(functions, 3, problem, device, tensors, context.stream);
   }
 
   LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
@@ -200,6 +195,15 @@ class DenseSplitSm90 final : public CudaKernel {
     return period * std::max<std::int64_t>(1, std::min({taps / period, std::int64_t{3}, 6 / period}));
   }
 
+  /// aligned: the output's rows begin on 16 bytes.
+  static std::vector<KernelSpec> specs(const PolyphaseProblem& problem, const Tile& t, bool gather, bool aligned) {
+    const Tile main = aligned ? t : with_staging<Geometry>(problem, t, gather);
+    std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, main, gather, aligned),
+                                  direct_spec(problem, 1)};
+    add_dgrad_padding_spec(problem, specs);
+    return specs;
+  }
+  /// The same for t and what with_staging makes of it.
   static PackedLayout layout(const PolyphaseProblem& problem, const Tile& t) {
     const Geometry g(problem, t, false);
     PackedLayout layout;

@@ -23,7 +23,8 @@ constexpr std::int64_t kMostRegisters = 255;
 struct Tile {
   std::int64_t warp_m, warp_in, warps_out, warps_in, taps;  ///< taps 0: LC_FLAT
   std::int64_t blocks_per_sm = 1, splits = 1;
-  static Tile read(const Config& c) {
+  static Tile read(const Config& config) {
+    ConfigReader c(config);
     return {c.get("m"), c.get("in"), c.get("wout"), c.get("win"), c.get("taps"), c.get("blocks"), c.get("splits")};
   }
   Config config() const {
@@ -180,16 +181,16 @@ class DenseWgradSm80 final : public CudaKernel {
   }
 
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
-    std::vector<KernelSpec> specs{main_spec(problem, Tile::read(config), true)};
-    if (may_flag(problem)) specs.push_back(wgrad_repair_step(problem).spec);
-    specs.push_back(reduce_wgrad_step(problem).spec);
-    return specs;
+    return specs(problem, Tile::read(config), true);
   }
 
   void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
               const LaunchContext& context) const override {
-    Compiler& compiler = compiler_of(context);
     const Tile t = Tile::read(config);
+    const auto unit_time = [](const TensorView& view) { return view.sizes[2] == 1 || view.strides[2] == 1; };
+    const bool dense = unit_time(tensors.x) && unit_time(tensors.y);
+    const LaunchFunctions functions(*this, problem, config, device, context, dense ? 1 : 0,
+                                    [&] { return specs(problem, t, dense); });
     const Geometry g(problem, t);
     const WgradRanges ranges(problem, kStep, t.splits);
     const WgradLayout layout(problem, ranges.splits);
@@ -214,17 +215,17 @@ class DenseWgradSm80 final : public CudaKernel {
         ranges,
         static_cast<std::int32_t>(problem.groups)};
     const bool flags = may_flag(problem);
-    if (flags) clear_wgrad_flags(compiler, device, layout, context.workspace, context.stream);
-    const auto unit_time = [](const TensorView& view) { return view.sizes[2] == 1 || view.strides[2] == 1; };
-    const KernelSpec spec = main_spec(problem, t, unit_time(tensors.x) && unit_time(tensors.y));
+    if (flags) clear_wgrad_flags(functions.driver(), functions[0].context, layout, context.workspace, context.stream);
     LaunchShape shape;
     shape.blocks = std::min<std::int64_t>(ranges.splits * g.tiles, device.sm_count * t.blocks_per_sm);
     shape.threads = static_cast<int>(t.threads());
-    shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
-    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
+    shape.dynamic_shared_bytes = g.shared_bytes;
+    cuda::launch(functions.driver(), functions[0], shape, context.stream, p);
     if (flags)
-      launch_wgrad_repair(compiler, problem, device, tensors, ranges, layout, context.workspace, context.stream);
-    launch_reduce_wgrad(compiler, problem, device, tensors, layout, context.workspace, context.stream);
+      launch_wgrad_repair(functions.driver(), functions[1], problem, device, tensors, ranges, layout, context.workspace,
+                          context.stream);
+    launch_reduce_wgrad(functions.driver(), functions[flags ? 2 : 1], problem, tensors, layout, context.workspace,
+                        context.stream);
   }
 
   LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
@@ -246,6 +247,13 @@ class DenseWgradSm80 final : public CudaKernel {
   /// Zeros stand for samples or steps that do not exist. (fp32 deals with what f16 cannot carry itself.)
   static bool may_flag(const ConvProblem& p) {
     return !splits_f16(p) && (pad_code(p) == 1 || p.out_length() % kStep != 0);
+  }
+  /// dense: x and dy have time stride 1.
+  static std::vector<KernelSpec> specs(const ConvProblem& problem, const Tile& t, bool dense) {
+    std::vector<KernelSpec> specs{main_spec(problem, t, dense)};
+    if (may_flag(problem)) specs.push_back(wgrad_repair_step(problem).spec);
+    specs.push_back(reduce_wgrad_step(problem).spec);
+    return specs;
   }
   static bool fits(const Device& device, const Geometry& g) {
     const std::int64_t limit = device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : 98304;

@@ -18,7 +18,8 @@ constexpr std::int64_t kFewestProducts = 32;  // in fp32: docs/design/numerics.m
 struct Tile {
   std::int64_t channels, taps, m_blocks, columns, column_ways, steps, windows, slots, y_stages, packers, splits;
 
-  static Tile read(const Config& c) {
+  static Tile read(const Config& config) {
+    ConfigReader c(config);
     return {c.get("channels"), c.get("taps"),  c.get("m"), c.get("n"),       c.get("ways"),  c.get("steps"),
             c.get("windows"),  c.get("slots"), c.get("y"), c.get("packers"), c.get("splits")};
   }
@@ -165,19 +166,17 @@ class DenseWgradSm90 final : public CudaKernel {
   }
 
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
-    const Tile t = Tile::read(config);
-    std::vector<KernelSpec> specs{main_spec(problem, t, access(problem))};
-    if (needs_repair(problem, t)) specs.push_back(wgrad_repair_step(problem).spec);
-    specs.push_back(reduce_wgrad_step(problem).spec);
-    return specs;
+    return specs(problem, Tile::read(config), access(problem));
   }
 
   void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
               const LaunchContext& context) const override {
-    Compiler& compiler = compiler_of(context);
     Tile t = Tile::read(config);
     const Access how = access(problem, tensors.x, tensors.y);
     make_room(problem, t, how);
+    const int variant = (how.placed_y ? 8 : 0) + (how.gather_x ? 4 : 0) + (how.gather_y ? 2 : 0) + (how.pairs ? 1 : 0);
+    const LaunchFunctions functions(*this, problem, config, device, context, variant,
+                                    [&] { return specs(problem, t, how); });
     const Workspace where(problem, t);
     const WgradPartials partials(where.layout, context.workspace);
     struct {
@@ -201,17 +200,19 @@ class DenseWgradSm90 final : public CudaKernel {
         partials,
         static_cast<char*>(context.workspace) + where.carry_offset};
     const bool repair = needs_repair(problem, t);
-    if (repair) clear_wgrad_flags(compiler, device, where.layout, context.workspace, context.stream);
-    const KernelSpec spec = main_spec(problem, t, how);
-    LaunchShape shape;
-    shape.blocks = Geometry(problem, t).tiles * where.ranges.splits;
-    shape.threads = static_cast<int>(t.threads());
-    shape.dynamic_shared_bytes = spec.dynamic_shared_bytes;
-    cuda::launch(compiler.driver(), compiler.get_function(device.ordinal, spec, &problem), shape, context.stream, p);
     if (repair)
-      launch_wgrad_repair(compiler, problem, device, tensors, where.ranges, where.layout, context.workspace,
-                          context.stream);
-    launch_reduce_wgrad(compiler, problem, device, tensors, where.layout, context.workspace, context.stream);
+      clear_wgrad_flags(functions.driver(), functions[0].context, where.layout, context.workspace, context.stream);
+    const Geometry g(problem, t, how.placed_y);
+    LaunchShape shape;
+    shape.blocks = g.tiles * where.ranges.splits;
+    shape.threads = static_cast<int>(t.threads());
+    shape.dynamic_shared_bytes = g.shared_bytes;
+    cuda::launch(functions.driver(), functions[0], shape, context.stream, p);
+    if (repair)
+      launch_wgrad_repair(functions.driver(), functions[1], problem, device, tensors, where.ranges, where.layout,
+                          context.workspace, context.stream);
+    launch_reduce_wgrad(functions.driver(), functions[repair ? 2 : 1], problem, tensors, where.layout,
+                        context.workspace, context.stream);
   }
 
   LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
@@ -247,6 +248,13 @@ class DenseWgradSm90 final : public CudaKernel {
       else
         --t.slots;
     }
+  }
+
+  static std::vector<KernelSpec> specs(const ConvProblem& problem, const Tile& t, const Access& access) {
+    std::vector<KernelSpec> specs{main_spec(problem, t, access)};
+    if (needs_repair(problem, t)) specs.push_back(wgrad_repair_step(problem).spec);
+    specs.push_back(reduce_wgrad_step(problem).spec);
+    return specs;
   }
 
   static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, const Access& access) {

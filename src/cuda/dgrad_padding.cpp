@@ -70,8 +70,8 @@ std::string no_bias_in_dgrad_padding(const ConvProblem& problem) {
   return "adds no bias in dgrad with padding mode " + std::string(name(problem.pad_mode));
 }
 
-void launch_dgrad_padding(Compiler& compiler, const PolyphaseProblem& problem, const Device& device,
-                          const ConvTensors& tensors, void* stream) {
+void launch_dgrad_padding(const LaunchFunctions& functions, std::size_t index, const PolyphaseProblem& problem,
+                          const Device& device, const ConvTensors& tensors, void* stream) {
   const ConvProblem& asked = problem.asked;
   const PaddingGradient where(asked);
   if (where.empty()) return;
@@ -97,7 +97,7 @@ void launch_dgrad_padding(Compiler& compiler, const PolyphaseProblem& problem, c
   LaunchShape shape;
   shape.blocks = std::min<std::int64_t>(ceil_div(elements, kElementsOfBlock), device.sm_count * 16);
   shape.threads = static_cast<int>(kThreads);
-  launch(compiler.driver(), compiler.get_function(device.ordinal, spec_of(asked), &asked), shape, stream, p);
+  launch(functions.driver(), functions[index], shape, stream, p);
 }
 
 void add_dgrad_padding_spec(const PolyphaseProblem& problem, std::vector<KernelSpec>& specs) {

@@ -24,8 +24,9 @@ std::string no_bias_in_dgrad_padding(const ConvProblem& problem);
 /// Computes these elements again, whole, after a kernel that takes the padding for zeros. Nothing where there are none.
 /// `tensors`: of polyphase_tensors(). A residual is added: it must not be the result, unless the kernel before has left
 /// these elements alone.
-void launch_dgrad_padding(Compiler& compiler, const PolyphaseProblem& problem, const Device& device,
-                          const ConvTensors& tensors, void* stream);
+/// The function of add_dgrad_padding_spec() is functions[index].
+void launch_dgrad_padding(const LaunchFunctions& functions, std::size_t index, const PolyphaseProblem& problem,
+                          const Device& device, const ConvTensors& tensors, void* stream);
 /// Appends the specialisation that launch_dgrad_padding() uses, if any.
 void add_dgrad_padding_spec(const PolyphaseProblem& problem, std::vector<KernelSpec>& specs);
 

@@ -54,6 +54,17 @@ DirectTile tile_of(const PolyphaseProblem& problem) {
   return t;
 }
 
+/// A launch, but for its spec.
+LayerStep direct_grid(const PolyphaseProblem& problem) {
+  const DirectTile t = tile_of(problem);
+  LayerStep step;
+  step.threads = kThreads;
+  step.tile_steps = t.thread_time * (kThreads / t.out_threads) * problem.phases;
+  step.items_per_tile = ceil_div(problem.out_channels_per_group(), t.thread_out * t.out_threads) * problem.phases;
+  step.blocks_per_sm = 16;
+  return step;
+}
+
 /// As Params in kernels/conv/direct_fprop.cuh.
 template <typename Slope>
 struct DirectParams {
@@ -69,8 +80,8 @@ struct DirectParams {
 };
 
 template <typename Slope>
-void launch_with(Compiler& compiler, const PolyphaseProblem& problem, const Device& device, const ConvTensors& tensors,
-                 void* stream, const Repair& repair) {
+void launch_with(const Driver& driver, const Function& function, const PolyphaseProblem& problem, const Device& device,
+                 const ConvTensors& tensors, void* stream, const Repair& repair) {
   DirectParams<Slope> p{};
   p.x = tensors.x.data;
   p.w = tensors.w.data;
@@ -97,11 +108,11 @@ void launch_with(Compiler& compiler, const PolyphaseProblem& problem, const Devi
   p.negative_slope = static_cast<Slope>(problem.negative_slope);
   const PaddingGradient padding(problem.asked);
   p.skip_begin = padding.begin, p.skip_end = padding.end;
-  const LayerStep step = direct_step(problem, repair.mode);
+  const LayerStep step = direct_grid(problem);
   LaunchShape shape;
   shape.blocks = step.blocks(problem.batch * problem.groups, problem.out_length(), device.sm_count);
   shape.threads = static_cast<int>(step.threads);
-  launch(compiler.driver(), compiler.get_function(device.ordinal, step.spec, &problem.asked), shape, stream, p);
+  launch(driver, function, shape, stream, p);
 }
 
 class Direct final : public CudaKernel {
@@ -158,26 +169,30 @@ class Direct final : public CudaKernel {
   }
   std::int64_t workspace_bytes(const ConvProblem&, const Config&, const Device&) const override { return 0; }
   std::vector<KernelSpec> specs(const ConvProblem& asked, const Config&, const Device&) const override {
-    const PolyphaseProblem problem(asked);
-    std::vector<KernelSpec> specs{direct_spec(problem, 0)};
-    add_dgrad_padding_spec(problem, specs);
-    return specs;
+    return specs(PolyphaseProblem(asked));
   }
   LayerLaunch layer_launch(const ConvProblem& asked, const Config&, const Device&) const override {
     LayerLaunch layer;
     layer.main = direct_step(of_any_length(asked), 0);
     return layer;
   }
-  void launch(const ConvProblem& asked, const Config&, const Device& device, const ConvTensors& given,
+  void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
               const LaunchContext& context) const override {
     const PolyphaseProblem problem(asked);
     const ConvTensors tensors = polyphase_tensors(problem, given);
-    launch_direct(compiler_of(context), problem, device, tensors, context.stream, Repair{});
-    launch_dgrad_padding(compiler_of(context), problem, device, tensors, context.stream);
+    const LaunchFunctions functions(*this, asked, config, device, context, 0, [&] { return specs(problem); });
+    launch_direct(functions.driver(), functions[0], problem, device, tensors, context.stream, Repair{});
+    launch_dgrad_padding(functions, 1, problem, device, tensors, context.stream);
   }
 
  private:
   const Pass pass_;
+
+  static std::vector<KernelSpec> specs(const PolyphaseProblem& problem) {
+    std::vector<KernelSpec> specs{direct_spec(problem, 0)};
+    add_dgrad_padding_spec(problem, specs);
+    return specs;
+  }
 };
 
 }  // namespace
@@ -206,22 +221,17 @@ KernelSpec direct_spec(const PolyphaseProblem& problem, int mode) {
 }
 
 LayerStep direct_step(const PolyphaseProblem& problem, int mode) {
-  const DirectTile t = tile_of(problem);
-  LayerStep step;
+  LayerStep step = direct_grid(problem);
   step.spec = direct_spec(problem, mode);
-  step.threads = kThreads;
-  step.tile_steps = t.thread_time * (kThreads / t.out_threads) * problem.phases;
-  step.items_per_tile = ceil_div(problem.out_channels_per_group(), t.thread_out * t.out_threads) * problem.phases;
-  step.blocks_per_sm = 16;
   return step;
 }
 
-void launch_direct(Compiler& compiler, const PolyphaseProblem& problem, const Device& device,
-                   const ConvTensors& tensors, void* stream, const Repair& repair) {
+void launch_direct(const Driver& driver, const Function& function, const PolyphaseProblem& problem,
+                   const Device& device, const ConvTensors& tensors, void* stream, const Repair& repair) {
   if (problem.dtype == DType::f64)
-    launch_with<double>(compiler, problem, device, tensors, stream, repair);
+    launch_with<double>(driver, function, problem, device, tensors, stream, repair);
   else
-    launch_with<float>(compiler, problem, device, tensors, stream, repair);
+    launch_with<float>(driver, function, problem, device, tensors, stream, repair);
 }
 
 }  // namespace cuda

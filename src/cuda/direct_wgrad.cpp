@@ -79,9 +79,9 @@ KernelSpec direct_wgrad_spec(const ConvProblem& problem, Mode mode) {
   return spec;
 }
 
-LayerStep direct_wgrad_step(const ConvProblem& problem, Mode mode) {
+/// Without the spec.
+LayerStep direct_wgrad_grid(const ConvProblem& problem, Mode mode) {
   LayerStep step;
-  step.spec = direct_wgrad_spec(problem, mode);
   step.threads = kThreads;
   step.tile_steps = 1;
   step.items_per_tile = tiles_of(problem, tile_of(problem));
@@ -89,9 +89,15 @@ LayerStep direct_wgrad_step(const ConvProblem& problem, Mode mode) {
   return step;
 }
 
-void launch_direct_wgrad(Compiler& compiler, const ConvProblem& problem, const Device& device,
-                         const ConvTensors& tensors, const WgradRanges& ranges, const WgradPartials& partials,
-                         Mode mode, void* stream) {
+LayerStep direct_wgrad_step(const ConvProblem& problem, Mode mode) {
+  LayerStep step = direct_wgrad_grid(problem, mode);
+  step.spec = direct_wgrad_spec(problem, mode);
+  return step;
+}
+
+void launch_direct_wgrad(const Driver& driver, const Function& function, const ConvProblem& problem,
+                         const Device& device, const ConvTensors& tensors, const WgradRanges& ranges,
+                         const WgradPartials& partials, Mode mode, void* stream) {
   struct {
     const void *x, *dy;
     WgradPartials partials;
@@ -120,12 +126,12 @@ void launch_direct_wgrad(Compiler& compiler, const ConvProblem& problem, const D
       problem.pad_left,
       ranges,
       static_cast<std::int32_t>(problem.groups)};
-  const LayerStep step = direct_wgrad_step(problem, mode);
+  const LayerStep step = direct_wgrad_grid(problem, mode);
   LaunchShape shape;
   shape.blocks =
       std::min(step.blocks(ranges.splits, 1, device.sm_count), std::int64_t{1} << 30);  // they walk the items
   shape.threads = static_cast<int>(step.threads);
-  launch(compiler.driver(), compiler.get_function(device.ordinal, step.spec, &problem), shape, stream, p);
+  launch(driver, function, shape, stream, p);
 }
 
 class DirectWgrad final : public CudaKernel {
@@ -170,6 +176,9 @@ class DirectWgrad final : public CudaKernel {
     return writes_result(problem) ? 0 : WgradLayout(problem, config.get("splits")).workspace_bytes();
   }
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config&, const Device&) const override {
+    return specs(problem);
+  }
+  static std::vector<KernelSpec> specs(const ConvProblem& problem) {
     if (writes_result(problem)) return {direct_wgrad_spec(problem, Mode::result)};
     return {direct_wgrad_spec(problem, Mode::partials), reduce_wgrad_step(problem).spec};
   }
@@ -184,13 +193,16 @@ class DirectWgrad final : public CudaKernel {
   }
   void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
               const LaunchContext& context) const override {
-    Compiler& compiler = compiler_of(context);
+    const LaunchFunctions functions(*this, problem, config, device, context, 0, [&] { return specs(problem); });
     const WgradRanges ranges(problem, config.get("steps"), config.get("splits"));
     const WgradLayout layout(problem, ranges.splits);
     const bool direct = writes_result(problem);
-    launch_direct_wgrad(compiler, problem, device, tensors, ranges, WgradPartials(layout, context.workspace),
-                        direct ? Mode::result : Mode::partials, context.stream);
-    if (!direct) launch_reduce_wgrad(compiler, problem, device, tensors, layout, context.workspace, context.stream);
+    launch_direct_wgrad(functions.driver(), functions[0], problem, device, tensors, ranges,
+                        WgradPartials(layout, context.workspace), direct ? Mode::result : Mode::partials,
+                        context.stream);
+    if (!direct)
+      launch_reduce_wgrad(functions.driver(), functions[1], problem, tensors, layout, context.workspace,
+                          context.stream);
   }
 };
 
@@ -198,11 +210,11 @@ class DirectWgrad final : public CudaKernel {
 
 LayerStep wgrad_repair_step(const ConvProblem& problem) { return direct_wgrad_step(problem, Mode::repair); }
 
-void launch_wgrad_repair(Compiler& compiler, const ConvProblem& problem, const Device& device,
-                         const ConvTensors& tensors, const WgradRanges& ranges, const WgradLayout& layout,
-                         void* workspace, void* stream) {
-  launch_direct_wgrad(compiler, problem, device, tensors, ranges, WgradPartials(layout, workspace), Mode::repair,
-                      stream);
+void launch_wgrad_repair(const Driver& driver, const Function& function, const ConvProblem& problem,
+                         const Device& device, const ConvTensors& tensors, const WgradRanges& ranges,
+                         const WgradLayout& layout, void* workspace, void* stream) {
+  launch_direct_wgrad(driver, function, problem, device, tensors, ranges, WgradPartials(layout, workspace),
+                      Mode::repair, stream);
 }
 
 }  // namespace cuda

@@ -44,7 +44,7 @@ bool KernelSpec::operator==(const KernelSpec& other) const {
 std::size_t KernelSpecHash::operator()(const KernelSpec& spec) const {
   Hash hash;
   hash.add(spec.entry);
-  // Not the names: a kernel's specs have the same ones in the same order, and this is on the path of every launch.
+  // Not the names: a kernel's specs have the same ones in the same order.
   for (const Define& define : spec.defines) {
     if (define.text != nullptr) {
       hash.add(define.text);

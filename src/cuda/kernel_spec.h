@@ -25,7 +25,7 @@ struct Define {
   bool operator==(const Define& other) const;
 };
 
-/// Two equal specs are the same machine code. Cheap to make, hash and compare: a launcher builds one for every call.
+/// Two equal specs are the same machine code. Cheap to hash and compare; warm launches build none (launch_functions.h).
 struct KernelSpec {
   const char* file = "";   ///< under kernels/, a literal: "conv/dense_fprop_sm90.cuh"
   const char* entry = "";  ///< name of its `extern "C" __global__` function, a literal

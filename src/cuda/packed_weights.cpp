@@ -3,14 +3,13 @@
 
 namespace longconv::cuda {
 
-void prepare_packed(Compiler& compiler, const PolyphaseProblem& problem, const Device& device, const TensorView& w,
-                    const PackedLayout& layout, const PackedMemory& memory, void* stream, std::int64_t blocks,
-                    int threads, const std::function<KernelSpec()>& make_spec) {
+void prepare_packed(const Driver& driver, const Function& packer, const TensorView& w, const PackedLayout& layout,
+                    const PackedMemory& memory, void* stream, std::int64_t blocks, int threads) {
   if (!memory.must_pack) {
     if (layout.redo_words() == 0) return;
-    const ContextScope scope(compiler.driver(), compiler.context(device.ordinal));
-    compiler.driver().memset_d8_async(reinterpret_cast<CUdeviceptr>(memory.state), 0,
-                                      static_cast<std::size_t>(4 * layout.redo_words()), static_cast<CUstream>(stream));
+    const ContextScope scope(driver, packer.context);
+    driver.memset_d8_async(reinterpret_cast<CUdeviceptr>(memory.state), 0,
+                           static_cast<std::size_t>(4 * layout.redo_words()), static_cast<CUstream>(stream));
     return;
   }
   struct {
@@ -31,7 +30,7 @@ void prepare_packed(Compiler& compiler, const PolyphaseProblem& problem, const D
   LaunchShape shape;
   shape.blocks = blocks;
   shape.threads = threads;
-  launch(compiler.driver(), compiler.get_function(device.ordinal, make_spec(), &problem.asked), shape, stream, p);
+  launch(driver, packer, shape, stream, p);
 }
 
 }  // namespace longconv::cuda

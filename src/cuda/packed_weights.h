@@ -9,7 +9,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 
 #include "cuda/dense_fprop_common.h"
 
@@ -37,10 +36,9 @@ struct PackedMemory {
         must_pack(context.packed_weights == nullptr || !context.weights_are_packed) {}
 };
 
-/// Packs the weights and clears the redo bits: by `blocks` of `threads` of the kernel that `make_spec` names, whose
-/// parameters every weight packer shares. Where the caller has kept packed weights, the driver clears the redo bits.
-void prepare_packed(Compiler& compiler, const PolyphaseProblem& problem, const Device& device, const TensorView& w,
-                    const PackedLayout& layout, const PackedMemory& memory, void* stream, std::int64_t blocks,
-                    int threads, const std::function<KernelSpec()>& make_spec);
+/// Packs the weights and clears the redo bits: by `blocks` of `threads` of `packer`; every weight packer has the same
+/// parameters. Where the caller has kept packed weights, the driver clears the redo bits.
+void prepare_packed(const Driver& driver, const Function& packer, const TensorView& w, const PackedLayout& layout,
+                    const PackedMemory& memory, void* stream, std::int64_t blocks, int threads);
 
 }  // namespace longconv::cuda

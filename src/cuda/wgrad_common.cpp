@@ -4,6 +4,15 @@
 #include <algorithm>
 
 namespace longconv::cuda {
+namespace {
+
+constexpr int kReduceThreads = 256;
+/// A block for 32 elements.
+std::int64_t reduce_blocks(const WgradLayout& layout) {
+  return ceil_div(layout.weight_elements + layout.bias_elements, 32);
+}
+
+}  // namespace
 
 WgradRanges::WgradRanges(const ConvProblem& problem, std::int64_t steps, std::int64_t most_splits)
     : chunk_steps(steps),
@@ -51,16 +60,14 @@ Support supports_wgrad(const ConvProblem& problem, const Device& device) {
   return Support::yes();
 }
 
-void clear_wgrad_flags(Compiler& compiler, const Device& device, const WgradLayout& layout, void* workspace,
+void clear_wgrad_flags(const Driver& driver, CUcontext context, const WgradLayout& layout, void* workspace,
                        void* stream) {
-  const ContextScope scope(compiler.driver(), compiler.context(device.ordinal));
-  compiler.driver().memset_d8_async(reinterpret_cast<CUdeviceptr>(WgradPartials(layout, workspace).flags), 0,
-                                    static_cast<std::size_t>(layout.splits * 4), static_cast<CUstream>(stream));
+  const ContextScope scope(driver, context);
+  driver.memset_d8_async(reinterpret_cast<CUdeviceptr>(WgradPartials(layout, workspace).flags), 0,
+                         static_cast<std::size_t>(layout.splits * 4), static_cast<CUstream>(stream));
 }
 
 LayerStep reduce_wgrad_step(const ConvProblem& problem) {
-  constexpr std::int64_t kElementsOfBlock = 32;
-  const WgradLayout layout(problem, 1);
   const DType result = problem.result_dtype();
   LayerStep step;
   step.spec.file = "conv/reduce_wgrad.cuh";
@@ -69,12 +76,12 @@ LayerStep reduce_wgrad_step(const ConvProblem& problem) {
                                      : result == DType::bf16 ? 1
                                      : result == DType::f16  ? 2
                                                              : 3}};
-  step.threads = 256;
-  step.fixed_blocks = ceil_div(layout.weight_elements + layout.bias_elements, kElementsOfBlock);
+  step.threads = kReduceThreads;
+  step.fixed_blocks = reduce_blocks(WgradLayout(problem, 1));
   return step;
 }
 
-void launch_reduce_wgrad(Compiler& compiler, const ConvProblem& problem, const Device& device,
+void launch_reduce_wgrad(const Driver& driver, const Function& function, const ConvProblem& problem,
                          const ConvTensors& tensors, const WgradLayout& layout, void* workspace, void* stream) {
   const WgradPartials partials(layout, workspace);
   struct {
@@ -94,17 +101,17 @@ void launch_reduce_wgrad(Compiler& compiler, const ConvProblem& problem, const D
       tensors.w.strides[1],
       tensors.w.strides[2],
       problem.has_bias ? tensors.bias.strides[0] : 0};
-  const LayerStep step = reduce_wgrad_step(problem);
   LaunchShape shape;
-  shape.blocks = step.fixed_blocks;
-  shape.threads = static_cast<int>(step.threads);
-  launch(compiler.driver(), compiler.get_function(device.ordinal, step.spec, &problem), shape, stream, p);
+  shape.blocks = reduce_blocks(layout);
+  shape.threads = kReduceThreads;
+  launch(driver, function, shape, stream, p);
 }
 
 void write_zero_gradients(const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
                           const LaunchContext& context) {
   Compiler& compiler = context.compiler != nullptr ? *context.compiler : Compiler::instance();
-  launch_reduce_wgrad(compiler, problem, device, tensors, WgradLayout(problem, 0), nullptr, context.stream);
+  const Function function = compiler.get_function(device.ordinal, reduce_wgrad_step(problem).spec, &problem);
+  launch_reduce_wgrad(compiler.driver(), function, problem, tensors, WgradLayout(problem, 0), nullptr, context.stream);
 }
 
 }  // namespace longconv::cuda

@@ -63,17 +63,18 @@ Support supports_wgrad(const ConvProblem& problem, const Device& device);
 /// The least number of products that a weight's gradient sums.
 std::int64_t fewest_products(const ConvProblem& problem);
 
-void clear_wgrad_flags(Compiler& compiler, const Device& device, const WgradLayout& layout, void* workspace,
+/// `context`: of the launch's functions.
+void clear_wgrad_flags(const Driver& driver, CUcontext context, const WgradLayout& layout, void* workspace,
                        void* stream);
 
 /// direct_wgrad on the flagged splits, whose ranges are the main kernel's.
 LayerStep wgrad_repair_step(const ConvProblem& problem);
-void launch_wgrad_repair(Compiler& compiler, const ConvProblem& problem, const Device& device,
-                         const ConvTensors& tensors, const WgradRanges& ranges, const WgradLayout& layout,
-                         void* workspace, void* stream);
+void launch_wgrad_repair(const Driver& driver, const Function& function, const ConvProblem& problem,
+                         const Device& device, const ConvTensors& tensors, const WgradRanges& ranges,
+                         const WgradLayout& layout, void* workspace, void* stream);
 
 LayerStep reduce_wgrad_step(const ConvProblem& problem);
-void launch_reduce_wgrad(Compiler& compiler, const ConvProblem& problem, const Device& device,
+void launch_reduce_wgrad(const Driver& driver, const Function& function, const ConvProblem& problem,
                          const ConvTensors& tensors, const WgradLayout& layout, void* workspace, void* stream);
 
 /// The gradients of an empty batch: zeros. Without a workspace.

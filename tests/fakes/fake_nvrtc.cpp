@@ -70,7 +70,16 @@ FAKE int nvrtcDestroyProgram(Program** program) {
 }
 FAKE int nvrtcCompileProgram(Program* program, int count, const char* const* options) {
   ++state.compilations;
+  const auto start = std::chrono::steady_clock::now();
+  if (++state.compiling >= state.meet) state.have_met = true;
+  while (!state.have_met && std::chrono::steady_clock::now() - start < std::chrono::seconds(20))
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
   std::this_thread::sleep_for(std::chrono::milliseconds(state.milliseconds));
+  --state.compiling;
+  if (!state.have_met) {
+    program->log = "the others have not come";
+    return 6;
+  }
   if (program->text.find("#error") != std::string::npos) {
     program->log = "fake.cuh(1): error: #error directive";
     return 6;

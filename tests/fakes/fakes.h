@@ -56,6 +56,10 @@ struct NvrtcState {
   std::atomic<int> compilations{0};
   std::atomic<int> programs_alive{0};
   std::atomic<int> milliseconds{0};  ///< a compilation takes
+  std::atomic<int> compiling{0};     ///< under way
+  std::atomic<int> meet{
+      0};  ///< a compilation ends when so many have been under way at once, or after 20 s with an error
+  std::atomic<bool> have_met{false};
 };
 
 }  // namespace longconv::fakes

@@ -89,9 +89,8 @@ Written pack(const Plan& plan, const std::vector<unsigned char>& weights) {
   context.workspace = memory.data();
   const cuda::PackedMemory where(layout, context);
   const TensorView view = TensorView::contiguous(w.data(), p.dtype, {p.out_channels, p.in_channels, p.kernel_size});
-  cuda::prepare_packed(compiler, cuda::PolyphaseProblem(p), plan.device, view, layout, where, stream.get(),
-                       layer.pack->fixed_blocks, static_cast<int>(layer.pack->threads),
-                       [&] { return layer.pack->spec; });
+  cuda::prepare_packed(driver, compiler.get_function(plan.device.ordinal, layer.pack->spec), view, layout, where,
+                       stream.get(), layer.pack->fixed_blocks, static_cast<int>(layer.pack->threads));
   std::vector<unsigned char> bytes(memory.size_bytes());
   memory.download(bytes.data(), bytes.size(), stream);
   stream.synchronize();

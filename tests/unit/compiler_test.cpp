@@ -38,7 +38,7 @@ class CompilerTest : public testing::Test {
     gpu().modules_loaded = gpu().modules_unloaded = gpu().launches = 0;
     gpu().capture_mode = 0;
     gpu().dynamic_shared_limit = 0;
-    nvrtc().compilations = nvrtc().milliseconds = 0;
+    nvrtc().compilations = nvrtc().milliseconds = nvrtc().meet = 0;
     compiler_ = make();
   }
   ~CompilerTest() override { ::unsetenv("LONGCONV_NVRTC"); }
@@ -162,6 +162,44 @@ TEST_F(CompilerTest, FailuresReachEveryWaiterAndAreTriedAgain) {
   gpu().load_result = 0;
   EXPECT_NE(compiler_->get_function(0, self_test()).handle, nullptr);
   EXPECT_EQ(nvrtc().compilations, 1) << "the machine code was good";
+}
+
+TEST_F(CompilerTest, ALaunchsFunctionsAreCompiledSideBySide) {
+  compiler_->get_function(0, self_test(1));
+  const std::vector<KernelSpec> specs{self_test(0), self_test(1), self_test(2), self_test(0), self_test(3)};
+  nvrtc().meet = 3;  // what is missing
+  nvrtc().have_met = false;
+  std::vector<Function> functions[2];
+  std::thread other([&] { functions[1] = compiler_->get_functions(0, specs, nullptr); });
+  functions[0] = compiler_->get_functions(0, specs, nullptr);
+  other.join();
+  nvrtc().meet = 0;
+  EXPECT_EQ(nvrtc().compilations, 4) << "once each, whoever asks";
+  EXPECT_EQ(gpu().modules_loaded, 4);
+  for (const auto& got : functions) {
+    ASSERT_EQ(got.size(), specs.size());
+    for (std::size_t i = 0; i < specs.size(); ++i)
+      EXPECT_EQ(got[i].handle, compiler_->get_function(0, specs[i]).handle) << i;
+  }
+  EXPECT_EQ(gpu().contexts_pushed, gpu().contexts_popped);
+}
+
+TEST_F(CompilerTest, OneOfALaunchsFunctionsFails) {
+  KernelSpec bad = self_test(1);
+  bad.entry = "no_such_entry";
+  KernelSpec worse = self_test(2);
+  worse.entry = "nor_this_one";
+  try {
+    compiler_->get_functions(0, {self_test(0), bad, worse, self_test(3)}, nullptr);
+    ADD_FAILURE() << "expected an error";
+  } catch (const Error& error) {
+    EXPECT_TRUE(contains(error.what(), "no_such_entry") || contains(error.what(), "cuModuleGetFunction"))
+        << error.what();
+  }
+  const int compiled = nvrtc().compilations;
+  compiler_->get_functions(0, {self_test(0), self_test(3)}, nullptr);
+  EXPECT_EQ(nvrtc().compilations, compiled) << "the others were kept";
+  EXPECT_THROW(compiler_->get_functions(2, {self_test(0)}, nullptr), Error) << "there is no such GPU";
 }
 
 TEST_F(CompilerTest, AMissingEntryUnloadsTheModule) {

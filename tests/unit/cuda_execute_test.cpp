@@ -6,6 +6,8 @@
 #include <memory>
 #include <ostream>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "cuda/compiler.h"
@@ -38,6 +40,10 @@ class CudaExecuteTest : public testing::TestWithParam<const char*> {
   static fakes::DriverState& gpu() {
     static void* found = DynamicLibrary::open(LONGCONV_FAKE_CUDA_DRIVER).symbol("fake_driver_state");
     return *static_cast<fakes::DriverState*>(found);
+  }
+  static fakes::NvrtcState& nvrtc() {
+    static void* found = DynamicLibrary::open(LONGCONV_FAKE_NVRTC).symbol("fake_nvrtc_state");
+    return *static_cast<fakes::NvrtcState*>(found);
   }
   /// Addresses that overlap nothing; nobody reads or writes there but memset, which is given real memory.
   void* at(int index) {
@@ -120,6 +126,50 @@ TEST_P(CudaExecuteTest, AWarmCallAsksTheDriverForLittle) {
     expected.clears = splits ? 1 : 0;  // of the redo bits
     EXPECT_EQ(calls_of(), expected) << padding;
   }
+}
+
+TEST_P(CudaExecuteTest, TheFirstCallCompilesWhatItNeedsSideBySide) {
+  const int kernels = std::string(GetParam()) == "f32" ? 3 : 2;
+  nvrtc().have_met = false;
+  nvrtc().meet = kernels;
+  EXPECT_NO_THROW(launches());
+  nvrtc().meet = 0;
+  EXPECT_EQ(compiler_->statistics().compilations, kernels);
+}
+
+TEST_P(CudaExecuteTest, WhatAThreadRemembersIsTheVeryLaunch) {
+  const auto functions = [this] {
+    launches();
+    return compiler_->statistics().functions;
+  };
+  const std::int64_t first = functions();
+  EXPECT_EQ(functions(), first);
+  // Another layout of the output, as rows that begin anywhere: another main kernel, the same packer.
+  const TensorView y = tensors_.y;
+  tensors_.y.strides = {y.strides[0] + y.sizes[1], y.strides[1] + 1, 1};
+  const std::int64_t second = functions();
+  // A config that a caller wrote into the plan.
+  tensors_.y = y;
+  for (auto& [name, value] : plan_.chosen.config.values)
+    if (name == "slots") value = 2;
+  const std::int64_t third = functions();
+  EXPECT_EQ(third, second + 1);
+  // Another compiler, which has loaded nothing, at the same address or not.
+  context_.compiler = nullptr;
+  compiler_ = nullptr;
+  Compiler::Options options;
+  options.driver = &driver_;
+  compiler_ = std::make_unique<Compiler>(std::move(options));
+  context_.compiler = compiler_.get();
+  EXPECT_EQ(functions(), first);
+  // Many threads at once.
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i)
+    threads.emplace_back([this] {
+      for (int call = 0; call < 50; ++call) execute(plan_, tensors_, context_);
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(functions(), first);
 }
 
 TEST_P(CudaExecuteTest, MemoryIsCheckedBeforeAnyWork) {
