@@ -7,7 +7,7 @@ How far those curves have lain from the undisturbed one by each step is the spre
 far. That such a limit says something is tested too: PyTorch's model with one layer's gradient slightly wrong leaves it.
 
 Stochastic gradient descent, because Adam would hide a gradient that is wrong by a factor; a step size and smooth
-activations in the recurrent part of the model that keep training from being chaotic, where every curve is within noise.
+activations in the blocks that keep training from being chaotic, where every curve would be within noise.
 """
 
 from __future__ import annotations
