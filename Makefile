@@ -77,6 +77,7 @@ gpu-test: ## all that needs a GPU, with PYTHON=python3's own PyTorch: no network
 
 .PHONY: test-python
 test-python: build ## Python tests (PYTEST_ARGS="-k name")
+	@tools/bootstrap demo
 	@tools/report run "Python tests" $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 .PHONY: test-wheel

@@ -40,8 +40,12 @@ LC_DEVICE void narrow(float v, float& out) { out = v; }
 LC_DEVICE void narrow(double v, double& out) { out = v; }
 template <class E> LC_DEVICE void narrow(float v, E& out) { from_float(v, out); }
 
+// One variable: the order of several, and with it the machine code, would depend on their mangled names.
+__shared__ struct {
+  Sum sum[kWarps][kElements], error[kWarps][kElements];
+} shared;
+
 extern "C" __global__ void __launch_bounds__(kElements * kWarps) longconv_reduce_wgrad(const __grid_constant__ Params p) {
-  __shared__ Sum sums[kWarps][kElements], errors[kWarps][kElements];
   const int lane = threadIdx.x % kElements, warp = threadIdx.x / kElements;
   const int64_t element = static_cast<int64_t>(blockIdx.x) * kElements + lane;
   const bool in_weight = element < p.weight_elements, exists = element < p.weight_elements + p.bias_elements;
@@ -54,12 +58,12 @@ extern "C" __global__ void __launch_bounds__(kElements * kWarps) longconv_reduce
 #pragma unroll 8
     for (int64_t split = begin; split < end; ++split) total.add(column[split * pitch]);
   }
-  sums[warp][lane] = total.sum;
-  errors[warp][lane] = total.error;
+  shared.sum[warp][lane] = total.sum;
+  shared.error[warp][lane] = total.error;
   __syncthreads();
   if (warp != 0 || !exists) return;
 #pragma unroll
-  for (int i = 1; i < kWarps; ++i) total.add(sums[i][lane], errors[i][lane]);
+  for (int i = 1; i < kWarps; ++i) total.add(shared.sum[i][lane], shared.error[i][lane]);
   if (in_weight) {
     const int64_t o = element / p.row_elements, rest = element % p.row_elements;
     narrow(total.value(), p.w[o * p.w_out + rest / p.kernel_size * p.w_in + rest % p.kernel_size * p.w_tap]);

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/sum.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/saved_variable.h>
 
+#include <cstddef>
 #include <initializer_list>
 #include <mutex>
 
@@ -92,6 +94,26 @@ inline bool wants_grad(std::initializer_list<const at::Tensor*> inputs) {
     if (input->defined() && input->requires_grad()) return true;
   }
   return false;
+}
+
+/// Float if one of these inputs, of a 16-bit type, is to have its gradient in f32: a parameter that cast_parameter
+/// rounded, or in newer releases a tensor whose grad_dtype says so. Where the others are not, the engine rounds theirs.
+inline OptionalScalarType wanted_grad_dtype(const Node& node, std::initializer_list<std::size_t> inputs,
+                                            at::ScalarType operands) {
+  if (operands != at::kBFloat16 && operands != at::kHalf) return {};
+  for (const std::size_t input : inputs) {
+    const torch::autograd::Edge& edge = node.next_edge(input);
+    if (!edge.is_valid()) continue;
+    const OptionalScalarType expected = expected_grad_type(edge.function->input_metadata(edge.input_nr));
+    if (expected == OptionalScalarType(at::kFloat)) return expected;
+  }
+  return {};
+}
+
+/// dL/dbias: the sum over batch and time, rounded once.
+inline at::Tensor bias_gradient(const Node& node, std::size_t input, const at::Tensor& grad) {
+  const auto dtype = wanted_grad_dtype(node, {input}, grad.scalar_type());
+  return at::sum(grad, at::IntArrayRef({0, 2}), /*keepdim=*/false, dtype);
 }
 
 /// out= is for callers who want no derivative.

@@ -7,7 +7,6 @@
 #include <ATen/ops/leaky_relu_backward.h>
 #include <ATen/ops/sigmoid_backward.h>
 #include <ATen/ops/silu.h>
-#include <ATen/ops/sum.h>
 #include <ATen/ops/tanh_backward.h>
 #include <ATen/ops/threshold_backward.h>
 #include <torch/library.h>
@@ -79,11 +78,12 @@ struct FpropBackward final : Node {
     }
     const bool bias_grad = task_should_compute_output(kBias);
     if (task_should_compute_output(kWeight)) {
+      const auto grad_dtype = wanted_grad_dtype(*this, {kWeight, kBias}, grad.scalar_type());
       at::Tensor grad_bias;
-      std::tie(result[kWeight], grad_bias) = wgrad(x.unpack(), grad, kernel_size, bias_grad, geometry);
+      std::tie(result[kWeight], grad_bias) = wgrad(x.unpack(), grad, kernel_size, bias_grad, geometry, grad_dtype);
       if (bias_grad) result[kBias] = grad_bias;
     } else if (bias_grad) {
-      result[kBias] = at::sum(grad, at::IntArrayRef({0, 2}));
+      result[kBias] = bias_gradient(*this, kBias, grad);
     }
     if (task_should_compute_output(kResidual)) result[kResidual] = grad;
     return result;

@@ -2,7 +2,6 @@
 /// Autograd of the two gradient passes: what double backward, and every order beyond it, is made of. In complex numbers
 /// D conjugates w and W conjugates x (they are gradients in PyTorch's convention); their adjoints then need no more.
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/sum.h>
 #include <torch/library.h>
 
 #include <string>
@@ -29,9 +28,10 @@ struct DgradBackward final : Node {
     if (!v.defined()) return result;
     if (task_should_compute_output(kGradY)) result[kGradY] = fprop(v, weight.unpack(), none(), none(), geometry);
     if (task_should_compute_output(kWeight)) {
-      result[kWeight] = std::get<0>(wgrad(v, grad_y.unpack(), kernel_size, /*bias_grad=*/false, geometry));
+      const auto grad_dtype = wanted_grad_dtype(*this, {kWeight}, v.scalar_type());
+      result[kWeight] = std::get<0>(wgrad(v, grad_y.unpack(), kernel_size, /*bias_grad=*/false, geometry, grad_dtype));
     }
-    if (task_should_compute_output(kBias)) result[kBias] = at::sum(v, at::IntArrayRef({0, 2}));
+    if (task_should_compute_output(kBias)) result[kBias] = bias_gradient(*this, kBias, v);
     if (task_should_compute_output(kResidual)) result[kResidual] = v;
     return result;
   }

@@ -73,4 +73,15 @@ NodePtr pointer_to(NodeType* node) {
   }
 }
 
+/// The type that the engine rounds gradients to which go to this input of a node: newer releases let a tensor choose
+/// another one than its own (Tensor.grad_dtype), or any.
+template <class Metadata>
+OptionalScalarType expected_grad_type(const Metadata& metadata) {
+  if constexpr (requires { metadata.grad_dtype(); }) {
+    return metadata.grad_dtype();
+  } else {
+    return c10::typeMetaToScalarType(metadata.options().dtype());
+  }
+}
+
 }  // namespace longconv::torch_binding

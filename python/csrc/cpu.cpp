@@ -10,19 +10,17 @@
 namespace longconv::torch_binding {
 namespace {
 
-using Request64 = Request<std::int64_t>;
-
-void run_fprop(const Request64& request, const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
-               const OptionalTensor& residual, const at::Tensor& y) {
+/// The pass that the problem names, between x and y (in dgrad their gradients).
+void run(const ConvProblem& problem, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& y,
+         const OptionalTensor& bias, const OptionalTensor& residual) {
   with_torch_errors([&] {
-    const auto plan = plan_on_cpu(request.problem);
-    const DType dtype = request.problem.dtype;
+    const auto plan = plan_on_cpu(problem);
     ConvTensors tensors;
-    tensors.x = view_of(x, dtype);
-    tensors.w = view_of(weight, dtype);
-    tensors.y = view_of(y, dtype);
-    if (request.problem.has_bias) tensors.bias = view_of(*bias, dtype);
-    if (request.problem.has_residual) tensors.residual = view_of(*residual, dtype);
+    tensors.x = view_of(x, problem.dtype);
+    tensors.w = view_of(weight, problem.dtype);
+    tensors.y = view_of(y, problem.dtype);
+    if (problem.has_bias) tensors.bias = view_of(*bias, problem.dtype);
+    if (problem.has_residual) tensors.residual = view_of(*residual, problem.dtype);
     execute_on_cpu(*plan, tensors);
   });
 }
@@ -36,7 +34,7 @@ at::Tensor fprop_cpu(const at::Tensor& x, const at::Tensor& weight, const Option
       make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision),
       {parse_activation(activation), negative_slope});
   at::Tensor y = empty_on_cpu({request.batch, request.problem.out_channels, request.out_length}, x.scalar_type());
-  run_fprop(request, x, weight, bias, residual, y);
+  run(request.problem, x, weight, y, bias, residual);
   return y;
 }
 
@@ -49,23 +47,8 @@ at::Tensor& fprop_out_cpu(const at::Tensor& x, const at::Tensor& weight, const O
       make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision),
       {parse_activation(activation), negative_slope});
   prepare_out(request, x, weight, bias, residual, out);
-  run_fprop(request, x, weight, bias, residual, out);
+  run(request.problem, x, weight, out, bias, residual);
   return out;
-}
-
-void run_dgrad(const Request64& request, const at::Tensor& grad_y, const at::Tensor& weight, const OptionalTensor& bias,
-               const OptionalTensor& residual, const at::Tensor& grad_x) {
-  with_torch_errors([&] {
-    const auto plan = plan_on_cpu(request.problem);
-    const DType dtype = request.problem.dtype;
-    ConvTensors tensors;
-    tensors.x = view_of(grad_x, dtype);
-    tensors.w = view_of(weight, dtype);
-    tensors.y = view_of(grad_y, dtype);
-    if (request.problem.has_bias) tensors.bias = view_of(*bias, dtype);
-    if (request.problem.has_residual) tensors.residual = view_of(*residual, dtype);
-    execute_on_cpu(*plan, tensors);
-  });
 }
 
 at::Tensor dgrad_cpu(const at::Tensor& grad_y, const at::Tensor& weight, std::int64_t length, std::int64_t stride,
@@ -76,7 +59,7 @@ at::Tensor dgrad_cpu(const at::Tensor& grad_y, const at::Tensor& weight, std::in
       grad_y, weight, bias, residual, length,
       make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision));
   at::Tensor grad_x = empty_on_cpu({request.batch, request.problem.in_channels, request.length}, grad_y.scalar_type());
-  run_dgrad(request, grad_y, weight, bias, residual, grad_x);
+  run(request.problem, grad_x, weight, grad_y, bias, residual);
   return grad_x;
 }
 
@@ -88,7 +71,7 @@ at::Tensor& dgrad_out_cpu(const at::Tensor& grad_y, const at::Tensor& weight, st
       grad_y, weight, bias, residual, length,
       make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision));
   prepare_out(request, grad_y, weight, bias, residual, out);
-  run_dgrad(request, grad_y, weight, bias, residual, out);
+  run(request.problem, out, weight, grad_y, bias, residual);
   return out;
 }
 

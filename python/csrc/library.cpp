@@ -85,6 +85,7 @@ TORCH_LIBRARY(longconv, m) {
       "wgrad(Tensor x, Tensor grad_y, int kernel_size, int stride, " LONGCONV_SYMINT " pad_left, " LONGCONV_SYMINT
       " pad_right, str pad_mode, int dilation, int groups, bool bias_grad, str precision, ScalarType? grad_dtype=None) "
       "-> (Tensor, Tensor)" LONGCONV_TAGS);
+  m.def("cast_parameter(Tensor parameter, ScalarType dtype) -> Tensor" LONGCONV_TAGS);
   m.def("conv_transpose1d(" LONGCONV_TRANSPOSED_ARGUMENTS ") -> Tensor" LONGCONV_TAGS);
   m.def("conv_transpose1d.out(" LONGCONV_TRANSPOSED_ARGUMENTS ", *, Tensor(a!) out) -> Tensor(a!)" LONGCONV_TAGS);
   m.def("plan(str problem, int threads, str device='cpu') -> str", plan);
@@ -117,6 +118,11 @@ const c10::TypedOperatorHandle<DgradOutSignature>& dgrad_out_op() {
 
 const c10::TypedOperatorHandle<WgradSignature>& wgrad_op() {
   static const auto op = find<WgradSignature>("longconv::wgrad");
+  return op;
+}
+
+const c10::TypedOperatorHandle<CastParameterSignature>& cast_parameter_op() {
+  static const auto op = find<CastParameterSignature>("longconv::cast_parameter");
   return op;
 }
 

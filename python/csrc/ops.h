@@ -35,12 +35,14 @@ using WgradSignature = std::tuple<at::Tensor, at::Tensor>(const at::Tensor& x, c
                                                           SymInt pad_left, SymInt pad_right, StringView pad_mode,
                                                           std::int64_t dilation, std::int64_t groups, bool bias_grad,
                                                           StringView precision, OptionalScalarType grad_dtype);
+using CastParameterSignature = at::Tensor(const at::Tensor& parameter, at::ScalarType dtype);
 
 const c10::TypedOperatorHandle<FpropSignature>& fprop_op();
 const c10::TypedOperatorHandle<FpropOutSignature>& fprop_out_op();
 const c10::TypedOperatorHandle<DgradSignature>& dgrad_op();
 const c10::TypedOperatorHandle<DgradOutSignature>& dgrad_out_op();
 const c10::TypedOperatorHandle<WgradSignature>& wgrad_op();
+const c10::TypedOperatorHandle<CastParameterSignature>& cast_parameter_op();
 
 // Calls from C++ (autograd formulas), through the whole dispatcher. Undefined bias/residual: none.
 at::Tensor fprop(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,

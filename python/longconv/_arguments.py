@@ -17,6 +17,7 @@ __all__ = [
     "Size",
     "check_tensor",
     "integer",
+    "lowered",
     "name_of",
     "number",
     "pads",
@@ -106,6 +107,28 @@ def size(function: str, name: str, value: Any) -> int:
             )
         value = value[0]
     return integer(function, name, value)
+
+
+def lowered(
+    function: str, grad_weight_dtype: Any, input: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Float32 weight and bias in input's dtype; their gradients stay float32."""
+    if not isinstance(grad_weight_dtype, torch.dtype):
+        raise _type_error(function, "grad_weight_dtype", "torch.dtype", grad_weight_dtype)
+    if grad_weight_dtype != torch.float32 or input.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        raise RuntimeError(
+            f"{function}: expected grad_weight_dtype to be torch.float32, with float32, bfloat16 or float16 input, "
+            f"but got {grad_weight_dtype} with {input.dtype} input"
+        )
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and tensor.dtype != grad_weight_dtype:
+            raise RuntimeError(
+                f"{function}: expected {name} to be of grad_weight_dtype, {grad_weight_dtype}, but got {tensor.dtype}"
+            )
+    if input.dtype == torch.float32:
+        return weight, bias
+    cast = torch.ops.longconv.cast_parameter.default
+    return cast(weight, input.dtype), None if bias is None else cast(bias, input.dtype)
 
 
 def _type_error(function: str, name: str, expected: str, value: Any) -> TypeError:

@@ -291,7 +291,14 @@ def _wgrad_vmap(
     return (grad_weight, _split(grad_bias, 0, size, -1) if bias_grad else grad_bias), (0, 0 if bias_grad else None)
 
 
+def _cast_parameter_vmap(
+    info: Any, in_dims: tuple[Dim, ...], parameter: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Dim]:
+    return torch.ops.longconv.cast_parameter.default(parameter, dtype), in_dims[0]
+
+
 if hasattr(torch.library, "register_vmap"):  # before 2.5 vmap loops over B
     torch.library.register_vmap("longconv::fprop", _fprop_vmap)
     torch.library.register_vmap("longconv::dgrad", _dgrad_vmap)
     torch.library.register_vmap("longconv::wgrad", _wgrad_vmap)
+    torch.library.register_vmap("longconv::cast_parameter", _cast_parameter_vmap)

@@ -19,6 +19,7 @@ from longconv._arguments import (
     Size,
     check_tensor,
     integer,
+    lowered,
     name_of,
     number,
     pads,
@@ -47,6 +48,7 @@ def conv1d(
     negative_slope: float = 0.01,
     residual: Tensor | None = None,
     precision: str | None = None,
+    grad_weight_dtype: torch.dtype | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
     r"""Cross-correlate a signal with a bank of filters, as :func:`torch.nn.functional.conv1d` does, and more.
@@ -65,9 +67,9 @@ def conv1d(
         float32, float64, bfloat16, float16, complex64, complex128 or int64; any strides (expanded, sliced,
         channels-last, unaligned). N may be 0. L in samples.
     weight : Tensor, (O, C / groups, K)
-        Of input's dtype, on input's device.
+        Of input's dtype (but see ``grad_weight_dtype``), on input's device.
     bias : Tensor, (O,), optional
-        Of input's dtype.
+        Of weight's dtype.
     stride : int or (int,)
         Input samples between neighbouring outputs, at least 1.
     padding : int, (int,), (int, int), 'valid', 'same' or 'causal'
@@ -90,6 +92,10 @@ def conv1d(
     precision : 'follow', 'fp32' or 'tf32', optional
         How float32 is multiplied on CUDA: 'follow' (the default) asks PyTorch's own settings for convolutions. The
         CPU always computes in full float32.
+    grad_weight_dtype : torch.float32, optional
+        With bfloat16 or float16 input: weight and bias are float32, are rounded to input's dtype for the products,
+        and get their gradients in float32, straight from the float32 sums. With float32 input nothing changes. What
+        :func:`torch.autocast` does to float32 weights and biases here without being asked.
     out : Tensor, shaped as the result, optional
         Is written and returned. Any strides without overlap; shares no memory with the operands, but may be the
         residual itself. Of another shape, it is resized as PyTorch does. No gradient flows through it.
@@ -168,6 +174,8 @@ def conv1d(
         negative_slope if type(negative_slope) is float else number("conv1d", "negative_slope", negative_slope),
         "follow" if precision is None else name_of("conv1d", "precision", precision),
     )
+    if grad_weight_dtype is not None:
+        weight, bias = lowered("conv1d", grad_weight_dtype, input, weight, bias)
     if rank == 3:
         if out is None:
             return _fprop(input, weight, bias, residual, *arguments)
@@ -203,6 +211,7 @@ def conv_transpose1d(
     *,
     residual: Tensor | None = None,
     precision: str | None = None,
+    grad_weight_dtype: torch.dtype | None = None,
     out: Tensor | None = None,
 ) -> Tensor:
     r"""Spread a signal through a bank of filters, as :func:`torch.nn.functional.conv_transpose1d` does, and more.
@@ -220,9 +229,9 @@ def conv_transpose1d(
     input : Tensor, (N, C, L) or (C, L)
         float32, float64, bfloat16, float16, complex64, complex128 or int64; any strides. N may be 0. L in samples.
     weight : Tensor, (C, O / groups, K)
-        Of input's dtype, on input's device.
+        Of input's dtype (but see ``grad_weight_dtype``), on input's device.
     bias : Tensor, (O,), optional
-        Of input's dtype.
+        Of weight's dtype.
     stride : int or (int,)
         Output samples between the places of neighbouring inputs, at least 1.
     padding : int or (int,)
@@ -235,9 +244,7 @@ def conv_transpose1d(
         Output samples between neighbouring taps, at least 1.
     residual : Tensor, shaped as the result, optional
         Added before the result is rounded to its dtype.
-    precision : 'follow', 'fp32' or 'tf32', optional
-        As of :func:`conv1d`.
-    out : Tensor, shaped as the result, optional
+    precision, grad_weight_dtype, out
         As of :func:`conv1d`.
 
     Returns
@@ -273,6 +280,8 @@ def conv_transpose1d(
         check_tensor(function, "bias", bias)
     if residual is not None:
         check_tensor(function, "residual", residual)
+    if grad_weight_dtype is not None:
+        weight, bias = lowered(function, grad_weight_dtype, input, weight, bias)
     arguments = (
         input,
         weight,

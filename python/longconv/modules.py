@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from longconv._arguments import PADDING_NAMES, pads
@@ -18,7 +19,33 @@ ACTIVATIONS = ("none", "relu", "leaky_relu", "gelu", "gelu_tanh", "silu", "tanh"
 PRECISIONS = ("follow", "fp32", "tf32")
 
 
-class Conv1d(nn.Conv1d):
+class _Options:
+    """What both layers have beside PyTorch's arguments.
+
+    On the class, so that a module of PyTorch's that becomes one of these (replace_conv1d, old pickles) has them too.
+    """
+
+    precision: str | None = None
+    grad_weight_dtype: torch.dtype | None = None
+
+    def _set_options(self, precision: str | None, grad_weight_dtype: torch.dtype | None) -> None:
+        self.precision = precision
+        self.grad_weight_dtype = grad_weight_dtype
+
+    def _options_repr(self) -> str:
+        text = "" if self.precision in (None, "follow") else f", precision={self.precision}"
+        return text if self.grad_weight_dtype is None else f"{text}, grad_weight_dtype={self.grad_weight_dtype}"
+
+
+class _Lazy:
+    """What both lazy forms do otherwise than PyTorch's."""
+
+    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Make the parameters for `input`'s channels; the other arguments of forward do not matter."""
+        super().initialize_parameters(input)  # type: ignore[misc]
+
+
+class Conv1d(_Options, nn.Conv1d):
     """A 1-D convolution over (N, C, L) or (C, L), in place of :class:`torch.nn.Conv1d`.
 
     Arguments, parameters, initial weights (the same draws from the same generator), state dicts, errors and results
@@ -50,12 +77,15 @@ class Conv1d(nn.Conv1d):
         Keyword only. Of 'leaky_relu'.
     precision : 'follow', 'fp32' or 'tf32', optional
         Keyword only. How float32 is multiplied on CUDA; 'follow' (the default) asks PyTorch's settings.
+    grad_weight_dtype : torch.float32, optional
+        Keyword only. Parameters stay float32, with float32 gradients, while bfloat16 and float16 input is convolved in
+        its own dtype. (Under :func:`torch.autocast` float32 parameters have such gradients without this.)
 
     Raises
     ------
     ValueError
-        groups is not positive or divides not both channel counts; an unknown padding, padding mode, activation or
-        precision. (The type that :class:`torch.nn.Conv1d` raises.)
+        groups is not positive or divides not both channel counts; an unknown padding, padding mode, activation,
+        precision or grad_weight_dtype. (The type that :class:`torch.nn.Conv1d` raises.)
 
     Examples
     --------
@@ -64,10 +94,8 @@ class Conv1d(nn.Conv1d):
     torch.Size([8, 128, 334])
     """
 
-    # On the class, so that a torch.nn.Conv1d that becomes one (replace_conv1d, old pickles) has them too.
     activation: str | None = None
     negative_slope: float = 0.01
-    precision: str | None = None
 
     def __init__(
         self,
@@ -86,10 +114,11 @@ class Conv1d(nn.Conv1d):
         activation: str | None = None,
         negative_slope: float = 0.01,
         precision: str | None = None,
+        grad_weight_dtype: torch.dtype | None = None,
     ) -> None:
         _check_name("padding", padding, PADDING_NAMES)
         _check_name("activation", activation, ACTIVATIONS)
-        _check_name("precision", precision, PRECISIONS)
+        _check_options(precision, grad_weight_dtype)
         super().__init__(
             in_channels,
             out_channels,
@@ -110,7 +139,7 @@ class Conv1d(nn.Conv1d):
             self._reversed_padding_repeated_twice = list(pads(padding, self.dilation[0], self.kernel_size[0]))
         self.activation = activation
         self.negative_slope = negative_slope
-        self.precision = precision
+        self._set_options(precision, grad_weight_dtype)
 
     def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
         """Convolve; `residual`, shaped as the result, is added before the activation."""
@@ -132,6 +161,7 @@ class Conv1d(nn.Conv1d):
             negative_slope=self.negative_slope,
             residual=residual,
             precision=self.precision,
+            grad_weight_dtype=self.grad_weight_dtype,
         )
 
     def extra_repr(self) -> str:
@@ -141,12 +171,10 @@ class Conv1d(nn.Conv1d):
             text += f", activation={self.activation}"
             if self.activation == "leaky_relu":
                 text += f", negative_slope={self.negative_slope}"
-        if self.precision not in (None, "follow"):
-            text += f", precision={self.precision}"
-        return text
+        return text + self._options_repr()
 
 
-class LazyConv1d(nn.LazyConv1d, Conv1d):  # type: ignore[misc]
+class LazyConv1d(_Lazy, nn.LazyConv1d, Conv1d):  # type: ignore[misc]
     """A :class:`Conv1d` that learns ``in_channels`` from its first input, and then becomes a :class:`Conv1d`.
 
     Takes :class:`Conv1d`'s parameters but ``in_channels``; see :class:`torch.nn.LazyConv1d`.
@@ -156,45 +184,22 @@ class LazyConv1d(nn.LazyConv1d, Conv1d):  # type: ignore[misc]
 
     def __init__(
         self,
-        out_channels: int,
-        kernel_size: int | tuple[int],
-        stride: int | tuple[int] = 1,
-        padding: str | int | Sequence[int] = 0,
-        dilation: int | tuple[int] = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-        *,
+        *args: Any,
         activation: str | None = None,
         negative_slope: float = 0.01,
         precision: str | None = None,
+        grad_weight_dtype: torch.dtype | None = None,
+        **kwargs: Any,
     ) -> None:
         _check_name("activation", activation, ACTIVATIONS)
-        _check_name("precision", precision, PRECISIONS)
-        super().__init__(
-            out_channels,
-            kernel_size,
-            stride,
-            padding,  # type: ignore[arg-type]
-            dilation,
-            groups,
-            bias,
-            padding_mode,  # type: ignore[arg-type]
-            device,
-            dtype,
-        )
+        _check_options(precision, grad_weight_dtype)
+        super().__init__(*args, **kwargs)  # passes on what PyTorch's constructor knows
         self.activation = activation
         self.negative_slope = negative_slope
-        self.precision = precision
-
-    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Make the parameters for `input`'s channels; the other arguments of forward do not matter."""
-        super().initialize_parameters(input)
+        self._set_options(precision, grad_weight_dtype)
 
 
-class ConvTranspose1d(nn.ConvTranspose1d):
+class ConvTranspose1d(_Options, nn.ConvTranspose1d):
     """A transposed 1-D convolution over (N, C, L) or (C, L), in place of :class:`torch.nn.ConvTranspose1d`.
 
     Arguments, parameters, initial weights (the same draws from the same generator), state dicts, errors and results
@@ -218,11 +223,15 @@ class ConvTranspose1d(nn.ConvTranspose1d):
         Of the parameters.
     precision : 'follow', 'fp32' or 'tf32', optional
         Keyword only. How float32 is multiplied on CUDA; 'follow' (the default) asks PyTorch's settings.
+    grad_weight_dtype : torch.float32, optional
+        Keyword only. Parameters stay float32, with float32 gradients, while bfloat16 and float16 input is convolved in
+        its own dtype. (Under :func:`torch.autocast` float32 parameters have such gradients without this.)
 
     Raises
     ------
     ValueError
-        groups is not positive or divides not both channel counts; another padding mode; an unknown precision.
+        groups is not positive or divides not both channel counts; another padding mode; an unknown precision or
+        grad_weight_dtype.
 
     Examples
     --------
@@ -230,9 +239,6 @@ class ConvTranspose1d(nn.ConvTranspose1d):
     >>> layer(torch.randn(8, 128, 500)).shape
     torch.Size([8, 64, 1000])
     """
-
-    # On the class, so that a torch.nn.ConvTranspose1d that becomes one (replace_conv1d, old pickles) has it too.
-    precision: str | None = None
 
     def __init__(
         self,
@@ -250,8 +256,9 @@ class ConvTranspose1d(nn.ConvTranspose1d):
         dtype: Any = None,
         *,
         precision: str | None = None,
+        grad_weight_dtype: torch.dtype | None = None,
     ) -> None:
-        _check_name("precision", precision, PRECISIONS)
+        _check_options(precision, grad_weight_dtype)
         super().__init__(
             in_channels,
             out_channels,
@@ -266,7 +273,7 @@ class ConvTranspose1d(nn.ConvTranspose1d):
             device,
             dtype,
         )
-        self.precision = precision
+        self._set_options(precision, grad_weight_dtype)
 
     def forward(self, input: Tensor, output_size: list[int] | None = None, residual: Tensor | None = None) -> Tensor:
         """Convolve; `residual`, shaped as the result, is added.
@@ -298,15 +305,16 @@ class ConvTranspose1d(nn.ConvTranspose1d):
             self.dilation,
             residual=residual,
             precision=self.precision,
+            grad_weight_dtype=self.grad_weight_dtype,
         )
 
     def extra_repr(self) -> str:
         """Arguments as the constructor takes them; defaults are left out."""
         text: str = super().extra_repr()  # type: ignore[no-untyped-call]
-        return text if self.precision in (None, "follow") else f"{text}, precision={self.precision}"
+        return text + self._options_repr()
 
 
-class LazyConvTranspose1d(nn.LazyConvTranspose1d, ConvTranspose1d):  # type: ignore[misc]
+class LazyConvTranspose1d(_Lazy, nn.LazyConvTranspose1d, ConvTranspose1d):  # type: ignore[misc]
     """A :class:`ConvTranspose1d` that learns ``in_channels`` from its first input, and then becomes one.
 
     Takes :class:`ConvTranspose1d`'s parameters but ``in_channels``; see :class:`torch.nn.LazyConvTranspose1d`.
@@ -316,41 +324,22 @@ class LazyConvTranspose1d(nn.LazyConvTranspose1d, ConvTranspose1d):  # type: ign
 
     def __init__(
         self,
-        out_channels: int,
-        kernel_size: int | tuple[int],
-        stride: int | tuple[int] = 1,
-        padding: int | tuple[int] = 0,
-        output_padding: int | tuple[int] = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: int | tuple[int] = 1,
-        padding_mode: str = "zeros",
-        device: Any = None,
-        dtype: Any = None,
-        *,
+        *args: Any,
         precision: str | None = None,
+        grad_weight_dtype: torch.dtype | None = None,
+        **kwargs: Any,
     ) -> None:
-        _check_name("precision", precision, PRECISIONS)
-        super().__init__(
-            out_channels,
-            kernel_size,
-            stride,
-            padding,
-            output_padding,
-            groups,
-            bias,
-            dilation,
-            padding_mode,  # type: ignore[arg-type]
-            device,
-            dtype,
-        )
-        self.precision = precision
-
-    def initialize_parameters(self, input: Tensor, *args: Any, **kwargs: Any) -> None:
-        """Make the parameters for `input`'s channels; the other arguments of forward do not matter."""
-        super().initialize_parameters(input)
+        _check_options(precision, grad_weight_dtype)
+        super().__init__(*args, **kwargs)  # passes on what PyTorch's constructor knows
+        self._set_options(precision, grad_weight_dtype)
 
 
 def _check_name(name: str, value: Any, known: tuple[str, ...]) -> None:
     if isinstance(value, str) and value not in known:
         raise ValueError(f"invalid {name} string {value!r}, should be one of {known}")
+
+
+def _check_options(precision: Any, grad_weight_dtype: Any) -> None:
+    _check_name("precision", precision, PRECISIONS)
+    if grad_weight_dtype not in (None, torch.float32):
+        raise ValueError(f"grad_weight_dtype must be None or torch.float32, but got {grad_weight_dtype!r}")

@@ -36,7 +36,7 @@ class CudaKernel : public Kernel {
   /// ...), in the order of use. Pure: `longconv warmup` and the compile-all check call it without a GPU.
   virtual std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config,
                                         const Device& device) const = 0;
-  /// What launch() does for the layer of a forward problem without padding and residual, in dense tensors. Pure.
+  /// What launch() does for the layer of a problem without padding and residual, in dense tensors, at any length. Pure.
   virtual LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device& device) const;
 };
 

@@ -216,13 +216,16 @@ class DenseSm80 final : public CudaKernel {
   }
 
   LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
-    const PolyphaseProblem problem(asked);
+    const PolyphaseProblem problem = of_any_length(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t);
     LayerLaunch layer;
     layer.pack = LayerStep{pack_spec(problem, t), kPackThreads, problem.groups * g.padded_rows() / 16};
     layer.main = {main_spec(problem, t), 32 * t.warps, 0, g.step, g.passes, 1, t.blocks_per_sm};
-    if (splits(problem)) layer.repair = direct_step(problem, 1);
+    if (splits(problem))
+      layer.repair = direct_step(problem, 1);
+    else if (problem.pad_code == 1)
+      layer.edges = direct_step(problem, 2);
     layer.packed = layout(problem, t);
     layer.redo_span = g.step;
     return layer;

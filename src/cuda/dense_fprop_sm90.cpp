@@ -190,7 +190,7 @@ class DenseSm90 final : public CudaKernel {
   }
 
   LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
-    const PolyphaseProblem problem(asked);
+    const PolyphaseProblem problem = of_any_length(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t, gathers(problem));
     const std::int64_t aligned = 16 / g.element_bytes;
@@ -205,6 +205,7 @@ class DenseSm90 final : public CudaKernel {
                   t.cluster};
     layer.packed = layout(problem, t);
     layer.out_length_multiple = direct_store ? aligned : 1;
+    if (needs_repair(problem)) layer.edges = direct_step(problem, 2);
     return layer;
   }
 

@@ -167,7 +167,7 @@ class DenseSplitSm90 final : public CudaKernel {
   }
 
   LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
-    const PolyphaseProblem problem(asked);
+    const PolyphaseProblem problem = of_any_length(asked);
     const Tile t = Tile::read(config);
     const Geometry g(problem, t, gathers(problem));
     const bool direct_store = t.full && problem.out_length() % 4 == 0;

@@ -228,6 +228,21 @@ class DenseWgradSm80 final : public CudaKernel {
                         context.stream);
   }
 
+  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+    const Tile t = Tile::read(config);
+    const Geometry g(problem, t);
+    LayerLaunch layer;
+    layer.main = {main_spec(problem, t, true), t.threads(), 0, 1, g.tiles, 1, t.blocks_per_sm};
+    layer.repair = wgrad_repair_step(problem);
+    layer.reduce = reduce_wgrad_step(problem);
+    layer.sums.chunk_steps = kStep;
+    layer.sums.splits = t.splits;
+    layer.sums.most_chunks = kRunAdditions * kMostRuns / g.intervals;
+    layer.sums.fewest_products = splits_f16(problem) ? kFewestProducts : 0;
+    layer.sums.repair = splits_f16(problem) ? LayerSums::Repair::few : LayerSums::Repair::ragged;
+    return layer;
+  }
+
  private:
   /// Zeros stand for samples or steps that do not exist. (fp32 deals with what f16 cannot carry itself.)
   static bool may_flag(const ConvProblem& p) {
@@ -236,8 +251,8 @@ class DenseWgradSm80 final : public CudaKernel {
   /// dense: x and dy have time stride 1.
   static std::vector<KernelSpec> specs(const ConvProblem& problem, const Tile& t, bool dense) {
     std::vector<KernelSpec> specs{main_spec(problem, t, dense)};
-    if (may_flag(problem)) specs.push_back(wgrad_repair_spec(problem));
-    specs.push_back(reduce_wgrad_spec(problem));
+    if (may_flag(problem)) specs.push_back(wgrad_repair_step(problem).spec);
+    specs.push_back(reduce_wgrad_step(problem).spec);
     return specs;
   }
   static bool fits(const Device& device, const Geometry& g) {

@@ -37,6 +37,7 @@ struct Tile {
                    {"splits", splits}}};
   }
   std::int64_t row_ways() const { return 2 / column_ways; }
+  std::int64_t threads() const { return kMmaThreads + 32 * packers; }
   std::int64_t out() const { return columns * column_ways; }
 };
 
@@ -173,7 +174,7 @@ class DenseWgradSm90 final : public CudaKernel {
     Tile t = Tile::read(config);
     const Access how = access(problem, tensors.x, tensors.y);
     make_room(problem, t, how);
-    const int variant = (how.gather_x ? 8 : 0) + (how.gather_y ? 4 : 0) + (how.placed_y ? 2 : 0) + (how.pairs ? 1 : 0);
+    const int variant = (how.placed_y ? 8 : 0) + (how.gather_x ? 4 : 0) + (how.gather_y ? 2 : 0) + (how.pairs ? 1 : 0);
     const LaunchFunctions functions(*this, problem, config, device, context, variant,
                                     [&] { return specs(problem, t, how); });
     const Workspace where(problem, t);
@@ -203,7 +204,7 @@ class DenseWgradSm90 final : public CudaKernel {
       clear_wgrad_flags(functions.driver(), functions[0].context, where.layout, context.workspace, context.stream);
     LaunchShape shape;
     shape.blocks = Geometry(problem, t).tiles * where.ranges.splits;
-    shape.threads = static_cast<int>(kMmaThreads + 32 * t.packers);
+    shape.threads = static_cast<int>(t.threads());
     shape.dynamic_shared_bytes = functions[0].dynamic_shared_bytes;
     cuda::launch(functions.driver(), functions[0], shape, context.stream, p);
     if (repair)
@@ -213,17 +214,29 @@ class DenseWgradSm90 final : public CudaKernel {
                         context.workspace, context.stream);
   }
 
+  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+    const Tile t = Tile::read(config);
+    const Geometry g(problem, t);
+    LayerLaunch layer;
+    layer.main = {main_spec(problem, t, access(problem)), t.threads(), 0, 1, g.tiles, 1, 0};
+    layer.repair = wgrad_repair_step(problem);
+    layer.reduce = reduce_wgrad_step(problem);
+    layer.length_multiple = access(problem).pairs ? 2 : 1;
+    layer.out_length_multiple = access(problem).placed_y ? 8 : 1;
+    layer.sums.chunk_steps = t.steps;
+    layer.sums.splits = t.splits;
+    layer.sums.most_chunks = kMaxCarries * g.carry_chunks;
+    layer.sums.carry_chunks = g.carry_chunks;
+    layer.sums.carry_bytes = g.tiles * kMmaThreads * g.accumulators * 4;
+    layer.sums.fewest_products = is_split(problem) ? kFewestProducts : 0;
+    layer.sums.repair = problem.dtype == DType::f32 ? LayerSums::Repair::always : LayerSums::Repair::ragged;
+    return layer;
+  }
+
  private:
   /// 16-bit operands are exact; they need a repair where zeros stand for samples or steps that do not exist.
   static bool needs_repair(const ConvProblem& p, const Tile& t) {
     return p.dtype == DType::f32 || p.pad_left > 0 || p.pad_right > 0 || p.out_length() % t.steps != 0;
-  }
-
-  static std::vector<KernelSpec> specs(const ConvProblem& problem, const Tile& t, const Access& access) {
-    std::vector<KernelSpec> specs{main_spec(problem, t, access)};
-    if (needs_repair(problem, t)) specs.push_back(wgrad_repair_spec(problem));
-    specs.push_back(reduce_wgrad_spec(problem));
-    return specs;
   }
 
   /// Rows of dy that turn out not to begin on 16 bytes take memory of their own, from the rings'.
@@ -234,6 +247,13 @@ class DenseWgradSm90 final : public CudaKernel {
       else
         --t.slots;
     }
+  }
+
+  static std::vector<KernelSpec> specs(const ConvProblem& problem, const Tile& t, const Access& access) {
+    std::vector<KernelSpec> specs{main_spec(problem, t, access)};
+    if (needs_repair(problem, t)) specs.push_back(wgrad_repair_step(problem).spec);
+    specs.push_back(reduce_wgrad_step(problem).spec);
+    return specs;
   }
 
   static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, const Access& access) {

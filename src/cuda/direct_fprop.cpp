@@ -173,7 +173,7 @@ class Direct final : public CudaKernel {
   }
   LayerLaunch layer_launch(const ConvProblem& asked, const Config&, const Device&) const override {
     LayerLaunch layer;
-    layer.main = direct_step(PolyphaseProblem(asked), 0);
+    layer.main = direct_step(of_any_length(asked), 0);
     return layer;
   }
   void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,

@@ -79,6 +79,22 @@ KernelSpec direct_wgrad_spec(const ConvProblem& problem, Mode mode) {
   return spec;
 }
 
+/// Without the spec.
+LayerStep direct_wgrad_grid(const ConvProblem& problem, Mode mode) {
+  LayerStep step;
+  step.threads = kThreads;
+  step.tile_steps = 1;
+  step.items_per_tile = tiles_of(problem, tile_of(problem));
+  step.blocks_per_sm = mode == Mode::repair ? kBlocksPerSm : 0;
+  return step;
+}
+
+LayerStep direct_wgrad_step(const ConvProblem& problem, Mode mode) {
+  LayerStep step = direct_wgrad_grid(problem, mode);
+  step.spec = direct_wgrad_spec(problem, mode);
+  return step;
+}
+
 void launch_direct_wgrad(const Driver& driver, const Function& function, const ConvProblem& problem,
                          const Device& device, const ConvTensors& tensors, const WgradRanges& ranges,
                          const WgradPartials& partials, Mode mode, void* stream) {
@@ -110,10 +126,11 @@ void launch_direct_wgrad(const Driver& driver, const Function& function, const C
       problem.pad_left,
       ranges,
       static_cast<std::int32_t>(problem.groups)};
+  const LayerStep step = direct_wgrad_grid(problem, mode);
   LaunchShape shape;
-  shape.blocks = ranges.splits * tiles_of(problem, tile_of(problem));
-  shape.blocks = std::min(shape.blocks, mode == Mode::repair ? device.sm_count * kBlocksPerSm : std::int64_t{1} << 30);
-  shape.threads = static_cast<int>(kThreads);
+  shape.blocks =
+      std::min(step.blocks(ranges.splits, 1, device.sm_count), std::int64_t{1} << 30);  // they walk the items
+  shape.threads = static_cast<int>(step.threads);
   launch(driver, function, shape, stream, p);
 }
 
@@ -163,7 +180,16 @@ class DirectWgrad final : public CudaKernel {
   }
   static std::vector<KernelSpec> specs(const ConvProblem& problem) {
     if (writes_result(problem)) return {direct_wgrad_spec(problem, Mode::result)};
-    return {direct_wgrad_spec(problem, Mode::partials), reduce_wgrad_spec(problem)};
+    return {direct_wgrad_spec(problem, Mode::partials), reduce_wgrad_step(problem).spec};
+  }
+  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
+    const bool direct = writes_result(problem);
+    LayerLaunch layer;
+    layer.main = direct_wgrad_step(problem, direct ? Mode::result : Mode::partials);
+    if (!direct) layer.reduce = reduce_wgrad_step(problem);
+    layer.sums.chunk_steps = config.get("steps");
+    layer.sums.splits = config.get("splits");
+    return layer;
   }
   void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
               const LaunchContext& context) const override {
@@ -182,7 +208,7 @@ class DirectWgrad final : public CudaKernel {
 
 }  // namespace
 
-KernelSpec wgrad_repair_spec(const ConvProblem& problem) { return direct_wgrad_spec(problem, Mode::repair); }
+LayerStep wgrad_repair_step(const ConvProblem& problem) { return direct_wgrad_step(problem, Mode::repair); }
 
 void launch_wgrad_repair(const Driver& driver, const Function& function, const ConvProblem& problem,
                          const Device& device, const ConvTensors& tensors, const WgradRanges& ranges,

@@ -62,6 +62,7 @@ std::string json(const LayerStep& step) {
 
 std::string json(const ConvProblem& p) {
   return Object{}
+      .add("pass", quoted(name(p.pass)))
       .add("batch_size", p.batch)
       .add("in_channels", p.in_channels)
       .add("out_channels", p.out_channels)
@@ -75,15 +76,29 @@ std::string json(const ConvProblem& p) {
       .str();
 }
 
+std::string json(const LayerSums& sums) {
+  constexpr const char* kRepairs[] = {"few", "ragged", "always"};
+  return Object{}
+      .add("chunk_steps", sums.chunk_steps)
+      .add("splits", sums.splits)
+      .add("most_chunks", sums.most_chunks)
+      .add("carry_chunks", sums.carry_chunks)
+      .add("carry_bytes", sums.carry_bytes)
+      .add("fewest_products", sums.fewest_products)
+      .add("repair", quoted(kRepairs[static_cast<int>(sums.repair)]))
+      .str();
+}
+
 /// What a file of its own can do: the layers of a model that has channels, kernel size, stride, dilation and bias.
 void check_layer(const ConvProblem& p) {
-  const char* what = p.pass != Pass::fprop                                                      ? "the backward passes"
-                     : p.dtype != DType::f32 && p.dtype != DType::bf16 && p.dtype != DType::f16 ? "this element type"
-                     : p.groups != 1                                                            ? "groups"
-                     : p.pad_left != 0 || p.pad_right != 0                                      ? "padding"
-                     : p.has_residual                                                           ? "a residual"
-                     : p.activation != Activation::none                                         ? "an activation"
-                                                                                                : nullptr;
+  const char* what = p.dtype != DType::f32 && p.dtype != DType::bf16 && p.dtype != DType::f16 ? "this element type"
+                     : p.f32_result                        ? "gradients of another type"
+                     : p.pass == Pass::dgrad && p.has_bias ? "a bias in dgrad"
+                     : p.groups != 1                       ? "groups"
+                     : p.pad_left != 0 || p.pad_right != 0 ? "padding"
+                     : p.has_residual                      ? "a residual"
+                     : p.activation != Activation::none    ? "an activation"
+                                                           : nullptr;
   if (what != nullptr)
     throw Error(ErrorCode::not_supported, p.to_string() + ": a layer as source code does not have " + what + " yet");
 }
@@ -91,14 +106,26 @@ void check_layer(const ConvProblem& p) {
 }  // namespace
 
 LayerLaunch CudaKernel::layer_launch(const ConvProblem& problem, const Config&, const Device&) const {
-  throw Error(ErrorCode::not_supported, std::string(name()) + " is no forward layer: " + problem.to_string());
+  throw Error(ErrorCode::not_supported, std::string(name()) + " is no layer: " + problem.to_string());
 }
 
 std::int64_t LayerStep::blocks(std::int64_t rows, std::int64_t out_length, std::int64_t sm_count) const {
   if (fixed_blocks != 0) return fixed_blocks;
   const std::int64_t tiles = rows * ceil_div(out_length, tile_steps);
+  if (blocks_per_sm == 0) return tiles * items_per_tile;
   return cluster_blocks * std::min(ceil_div(tiles, cluster_blocks) * items_per_tile,
                                    std::max<std::int64_t>(1, sm_count * blocks_per_sm / cluster_blocks));
+}
+
+std::int64_t LayerSums::splits_of(std::int64_t chunks) const {
+  const std::int64_t fewest = most_chunks == 0 ? 1 : ceil_div(chunks, most_chunks);
+  return std::max<std::int64_t>(1, std::min(chunks, std::max(splits, fewest)));
+}
+
+PolyphaseProblem of_any_length(const ConvProblem& asked) {
+  PolyphaseProblem problem(asked);
+  if (problem.is_dgrad && problem.kernel_size > 1) problem.pad_code = 1;
+  return problem;
 }
 
 std::string describe_layer(const ConvProblem& problem, const Device& device) {
@@ -119,6 +146,8 @@ std::string describe_layer(const ConvProblem& problem, const Device& device) {
   if (layer.pack) add("pack", *layer.pack);
   add("main", layer.main);
   if (layer.repair) add("repair", *layer.repair);
+  if (layer.edges) add("edges", *layer.edges);
+  if (layer.reduce) add("reduce", *layer.reduce);
   for (const std::string_view name : names) sources.add(name, quoted(kernel_file(name).text));
   return Object{}
       .add("problem", json(problem))
@@ -131,7 +160,10 @@ std::string describe_layer(const ConvProblem& problem, const Device& device) {
       .add("weight_offset", layer.packed.weight_offset())
       .add("packed_bytes", layer.pack ? layer.packed.packed_bytes() : 0)
       .add("redo_span", layer.redo_span)
+      .add("pad_left", PolyphaseProblem(problem).pad_left)
       .add("out_length_multiple", layer.out_length_multiple)
+      .add("length_multiple", layer.length_multiple)
+      .add("sums", json(layer.sums))
       .add("sources", sources.str())
       .str();
 }

@@ -4,6 +4,15 @@
 #include <algorithm>
 
 namespace longconv::cuda {
+namespace {
+
+constexpr int kReduceThreads = 256;
+/// A block for 32 elements.
+std::int64_t reduce_blocks(const WgradLayout& layout) {
+  return ceil_div(layout.weight_elements + layout.bias_elements, 32);
+}
+
+}  // namespace
 
 WgradRanges::WgradRanges(const ConvProblem& problem, std::int64_t steps, std::int64_t most_splits)
     : chunk_steps(steps),
@@ -58,13 +67,18 @@ void clear_wgrad_flags(const Driver& driver, CUcontext context, const WgradLayou
                          static_cast<std::size_t>(layout.splits * 4), static_cast<CUstream>(stream));
 }
 
-KernelSpec reduce_wgrad_spec(const ConvProblem& problem) {
-  KernelSpec spec;
-  spec.file = "conv/reduce_wgrad.cuh";
-  spec.entry = "longconv_reduce_wgrad";
+LayerStep reduce_wgrad_step(const ConvProblem& problem) {
   const DType result = problem.result_dtype();
-  spec.defines = {{"LC_RESULT", result == DType::f32 ? 0 : result == DType::bf16 ? 1 : result == DType::f16 ? 2 : 3}};
-  return spec;
+  LayerStep step;
+  step.spec.file = "conv/reduce_wgrad.cuh";
+  step.spec.entry = "longconv_reduce_wgrad";
+  step.spec.defines = {{"LC_RESULT", result == DType::f32    ? 0
+                                     : result == DType::bf16 ? 1
+                                     : result == DType::f16  ? 2
+                                                             : 3}};
+  step.threads = kReduceThreads;
+  step.fixed_blocks = reduce_blocks(WgradLayout(problem, 1));
+  return step;
 }
 
 void launch_reduce_wgrad(const Driver& driver, const Function& function, const ConvProblem& problem,
@@ -88,15 +102,15 @@ void launch_reduce_wgrad(const Driver& driver, const Function& function, const C
       tensors.w.strides[2],
       problem.has_bias ? tensors.bias.strides[0] : 0};
   LaunchShape shape;
-  shape.blocks = ceil_div(layout.weight_elements + layout.bias_elements, 32);
-  shape.threads = 256;
+  shape.blocks = reduce_blocks(layout);
+  shape.threads = kReduceThreads;
   launch(driver, function, shape, stream, p);
 }
 
 void write_zero_gradients(const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
                           const LaunchContext& context) {
   Compiler& compiler = context.compiler != nullptr ? *context.compiler : Compiler::instance();
-  const Function function = compiler.get_function(device.ordinal, reduce_wgrad_spec(problem), &problem);
+  const Function function = compiler.get_function(device.ordinal, reduce_wgrad_step(problem).spec, &problem);
   launch_reduce_wgrad(compiler.driver(), function, problem, tensors, WgradLayout(problem, 0), nullptr, context.stream);
 }
 

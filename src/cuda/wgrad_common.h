@@ -20,6 +20,7 @@
 
 #include "cuda/cuda_kernel.h"
 #include "cuda/dense_fprop_common.h"
+#include "cuda/layer_launch.h"
 
 namespace longconv::cuda {
 
@@ -67,12 +68,12 @@ void clear_wgrad_flags(const Driver& driver, CUcontext context, const WgradLayou
                        void* stream);
 
 /// direct_wgrad on the flagged splits, whose ranges are the main kernel's.
-KernelSpec wgrad_repair_spec(const ConvProblem& problem);
+LayerStep wgrad_repair_step(const ConvProblem& problem);
 void launch_wgrad_repair(const Driver& driver, const Function& function, const ConvProblem& problem,
                          const Device& device, const ConvTensors& tensors, const WgradRanges& ranges,
                          const WgradLayout& layout, void* workspace, void* stream);
 
-KernelSpec reduce_wgrad_spec(const ConvProblem& problem);
+LayerStep reduce_wgrad_step(const ConvProblem& problem);
 void launch_reduce_wgrad(const Driver& driver, const Function& function, const ConvProblem& problem,
                          const ConvTensors& tensors, const WgradLayout& layout, void* workspace, void* stream);
 

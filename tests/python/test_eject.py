@@ -96,20 +96,30 @@ def test_every_parameter_is_filled(ejected):
         derived = re.search(r"(?:struct Params : |using Params = )FpropParams", text) if struct == "Params" else None
         return {*declared, *(fields(device, "FpropParams") if derived else ())}
 
-    absent = {"residual", "residual_batch", "residual_channel", "residual_time", "pad_left", "negative_slope"}
-    functions = re.findall(r"^void forward_\w+\(.*?^\}", launcher, re.DOTALL | re.MULTILINE)
-    assert functions
-    for function in functions:
-        optional = absent | (set() if "call.bias" in function else {"bias", "bias_channel"})
+    absent = {"residual", "residual_batch", "residual_channel", "residual_time", "negative_slope"}
+    results = {"dw", "db", "dw_out", "dw_in", "dw_tap", "db_stride"}  # of direct_wgrad where it writes partial sums
+    redo = {"redo_step", "redo_span", "redo_tiles"}
+    functions = re.findall(r"^void ((?:forward|backward_input|backward_weight)_\w+)(\(.*?^\})", launcher, re.M | re.S)
+    assert {name.rpartition("_")[0].rpartition("_")[0] for name, _ in functions} == {
+        "forward",
+        "backward_input",
+        "backward_weight",
+    }
+    for name, function in functions:
+        optional = absent | (set() if "call.bias" in function else {"bias", "bias_channel", "bias_partial"})
+        optional |= set() if "call.bias" in function else {"bias_elements", "bias_stride"}
+        optional |= set() if name.startswith("backward_input") else {"pad_left"}
         optional |= set() if "kInverseOffset" in function else {"inverse", "weight_inverse"}
-        optional |= set() if "namespace repair" in function else {"redo"}
-        for role, variable in (("pack", "w"), ("conv", "p"), ("repair", "r")):
+        optional |= set() if "namespace repair" in function else {"redo", "redo_words"}
+        optional |= results if "namespace reduce" in function else {"partials"}
+        unused = {"conv": {"flags", "flag_words", *redo}, "edges": {"redo", *redo}}
+        variables = {"pack": "w", "conv": "p", "repair": "r", "edges": "e", "reduce": "s"}
+        for role, variable in variables.items():
             if (alias := re.search(rf"namespace {role} = conv1d::(\w+);", function)) is None:
                 continue
             kernel = device[device.index(f"namespace {alias[1]} {{") : device.index(f"}}  // namespace {alias[1]}")]
             filled = set(re.findall(rf"\b{variable}\.(\w+)", function))
-            unused = {"flags", "redo_step", "redo_span", "redo_tiles"} if role == "conv" else set()
-            assert fields(kernel) - filled <= optional | unused, function
+            assert fields(kernel) - filled <= optional | unused.get(role, set()), function
             assert filled <= fields(kernel), function
 
 
@@ -142,8 +152,62 @@ def test_without_a_gpu_says_so():
         model(torch.zeros(1, 64, 100))
     with pytest.raises(ValueError, match="compiled for"):
         names["ModelNew"](64, 128, 3, 1, 4)
-    with pytest.raises(NotImplementedError, match="forward kernels only"):
-        names["_Conv1d"].backward(None, torch.zeros(1))
+
+
+class Recorder:
+    """In the compiled extension's place: writes down calls and answers with tensors of the right shapes."""
+
+    def __init__(self, bias: bool) -> None:
+        self.calls: list[tuple] = []
+        self._bias = bias
+
+    def conv1d_forward(self, x, weight, *rest):
+        self.calls.append(("forward", *rest[1 if self._bias else 0 :]))
+        return x.new_zeros(x.size(0), weight.size(0), 5)
+
+    def conv1d_backward_input(self, grad_y, weight, length, *rest):
+        self.calls.append(("backward_input", *rest))
+        return grad_y.new_full((grad_y.size(0), weight.size(1), length), 2)
+
+    def conv1d_backward_weight(self, x, grad_y, *rest):
+        self.calls.append(("backward_weight", *rest))
+        grad_weight = x.new_full((grad_y.size(1), x.size(1), 3), 3)
+        return [grad_weight, x.new_full((grad_y.size(1),), 4)] if self._bias else grad_weight
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("wanted", [(1, 1, 1), (1, 0, 0), (0, 1, 1), (0, 1, 0), (0, 0, 1), (1, 0, 1)])
+def test_backward_computes_what_is_wanted(bias, wanted, monkeypatch):
+    """What autograd asks for and nothing else, in the precision that is allowed when it runs: as the library's does."""
+    if not bias and wanted[:2] == (0, 0):
+        pytest.skip("nothing is wanted")
+    names = load(eject(f"n2 c6->10 l9 k3 s1 d2{' bias' if bias else ''}"))
+    extension = Recorder(bias)
+    monkeypatch.setitem(names, "_extension", lambda: extension)
+    shapes = [(2, 6, 9), (10, 6, 3), (10,)][: 3 if bias else 2]
+    tensors = [torch.zeros(shape, requires_grad=bool(want)) for shape, want in zip(shapes, wanted)]
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    y = names["_Conv1d"].apply(*tensors)
+    saved = [tensor is not None for tensor in y.grad_fn.saved_tensors]
+    assert saved == [bool(wanted[1]), bool(wanted[0])]
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    y.sum().backward()
+    expected = ["backward_input"] * wanted[0] + ["backward_weight"] * wanted[1]
+    assert extension.calls == [("forward", True), *((name, False) for name in expected)]
+    values = (2, 3, 4 if wanted[1] else 10)  # the bias's alone is PyTorch's sum of 2 * 5 ones
+    for tensor, want, value in zip(tensors, wanted, values):
+        assert (tensor.grad is not None) == bool(want)
+        assert not want or (tensor.grad.shape == tensor.shape and bool((tensor.grad == value).all()))
+
+
+def test_double_backward_is_refused(monkeypatch):
+    names = load(eject("n2 c6->10 l9 k3 s1 d2"))
+    extension = Recorder(bias=False)
+    monkeypatch.setitem(names, "_extension", lambda: extension)
+    x, weight = torch.zeros(2, 6, 9, requires_grad=True), torch.zeros(10, 6, 3, requires_grad=True)
+    y = names["_Conv1d"].apply(x, weight)
+    with pytest.raises(NotImplementedError, match="have no derivative"):
+        torch.autograd.grad(y.sum(), x, create_graph=True)
 
 
 def test_bf16_is_bfloat16():
@@ -161,6 +225,7 @@ def test_bf16_is_bfloat16():
         (["--problem", "n1 c4->4 l99 k3 relu"], 1, "activation"),
         (["--problem", "n1 c4->4 l99 q3"], 2, "q3"),
         (["--problem", "n1 l99 bf16", "--precision", "fp32"], 2, "contradicts"),
+        (["--problem", "dgrad n1 l99"], 2, "forward"),
         (["--problem", "n1 l99", "--arch", "sm_70"], 2, "sm_70"),
         (["--problem", "n1 l99", "-o", "/does/not/exist.py"], 1, "exist.py"),
     ],
@@ -180,12 +245,13 @@ def test_output(tmp_path, capsys):
 
 def test_device_text():
     """Includes, conditionals, definitions, guards and words, on a kernel made up for it."""
-    header = '#pragma once\n#include "b.cuh"\n#if __CUDA_ARCH__ >= 900\nint hopper;\n#endif\n'
+    header = '#pragma once\n#include "tile/b.cuh"\n#if __CUDA_ARCH__ >= 900\nint hopper;\n#endif\n'
     kernel = """\
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 // LC_SIZE passes; try it.
-#include "a.cuh"
-#include "b.cuh"
+#include "conv/part.cuh"
+#include "tile/a.cuh"
+#include "tile/b.cuh"
 #if LC_KIND == 1 && !defined(LC_OTHER)
 constexpr int kPassBytes = LC_SIZE;
 #elif LC_KIND == 2
@@ -204,11 +270,15 @@ extern "C" __global__ void entry(const __grid_constant__ Params p) {
   { int pass = '0'; }
 }
 """
-    sources = {"a.cuh": header, "b.cuh": 'int b;\n#include "c.cuh"\n', "k.cuh": kernel}
-    sources["c.cuh"] = '#pragma once\n#include "b.cuh"\nint after_b;\n'
-    first = Kernel("one", "k.cuh", "entry", {"LC_KIND": "1", "LC_SIZE": "16"}, True, "#ifdef X", "One.")
-    second = Kernel("two", "k.cuh", "entry", {"LC_KIND": "3", "LC_SIZE": "16"}, False)
+    sources = {"tile/a.cuh": header, "tile/b.cuh": 'int b;\n#include "tile/c.cuh"\n', "conv/k.cuh": kernel}
+    sources["tile/c.cuh"] = '#pragma once\n#include "tile/b.cuh"\nint after_b;\n'
+    sources["conv/part.cuh"] = '#pragma once\n#include "tile/d.cuh"\nconstexpr int kPart = LC_SIZE;\n'
+    sources["tile/d.cuh"] = "int d;\n"
+    first = Kernel("one", "conv/k.cuh", "entry", {"LC_KIND": "1", "LC_SIZE": "16"}, True, "#ifdef X", "One.")
+    second = Kernel("two", "conv/k.cuh", "entry", {"LC_KIND": "3", "LC_SIZE": "16"}, False)
     text = device_text([first, second], sources)
+    assert text.count("constexpr int kPart = 16;") == 2, "a part of the kernel, in each specialisation"
+    assert text.index("int d;") < text.index("namespace one") < text.index("kPart") < text.index("kSweepBytes =")
     assert text.count("int b;") == text.count("int hopper;") == 1
     assert text.index("int b;") < text.index("int after_b;") < text.index("int hopper;") < text.index("namespace one")
     assert text.count("constexpr int kSweepBytes = 16;") == text.count("constexpr int kThree = 3;") == 1
@@ -247,12 +317,15 @@ def test_machine_code_is_the_librarys(compiler, arch):
     if arch == "sm_90a" and compiler.version < (12, 0):
         pytest.skip("this NVRTC knows no sm_90a")
     problem, options = EXAMPLES["kernelbench_76.py"], ("--std=c++17", f"--gpu-architecture={arch}")
+    layer_words = problem.replace("fprop ", "")
     image, log = compiler.compile(load(eject(problem))["device_source"], *options)
     assert image, log
     found = nvrtc.functions(image)
-    compared = 0
-    for words in ("f32", "f32 tf32"):
-        layer = json.loads(torch.ops.longconv.layer_source(f"{problem} {words}", "a100" if arch == "sm_80" else "h100"))
+    model = "a100" if arch == "sm_80" else "h100"
+    compared = set()
+    passes = [(name, words) for name in ("fprop", "dgrad", "wgrad") for words in ("f32", "f32 tf32")]
+    for name, words in passes:
+        layer = json.loads(torch.ops.longconv.layer_source(f"{name} {layer_words} {words}", model))
         for step in layer["steps"].values():
             defines = [f"-D{name}={value}" for name, value in step["defines"].items()]
             text = layer["sources"][step["file"]]
@@ -261,5 +334,6 @@ def test_machine_code_is_the_librarys(compiler, arch):
             ours = nvrtc.functions(image)[step["entry"]]
             assert ours
             assert any(code == ours for name, code in found.items() if step["entry"] in name), step
-            compared += 1
-    assert compared == 5
+            compared.add((step["file"], *defines))
+    # fprop: two packers, two kernels, a repair. dgrad: also the edges of TF32. wgrad: two kernels, two repairs, one sum.
+    assert len(compared) == 5 + 6 + 5

@@ -8,12 +8,8 @@ import torch
 import torch.nn.functional as F
 
 import longconv
+from error_check import check_exception, check_same_exception, t
 from longconv.functional import conv1d
-
-
-def t(*shape, dtype=torch.float32):
-    return torch.ones(shape, dtype=dtype)
-
 
 # name: (arguments, keywords, words of the message). x is (2, 4, 10), w (6, 4, 3) where nothing else is said.
 X, W = (2, 4, 10), (6, 4, 3)
@@ -90,15 +86,7 @@ LIKE_PYTORCH = {
 @pytest.mark.parametrize("name", LIKE_PYTORCH)
 def test_same_exception_as_pytorch(name):
     arguments, keywords, words = LIKE_PYTORCH[name]
-    with pytest.raises(Exception) as theirs:  # noqa: PT011  (whatever it is, ours must be it)
-        F.conv1d(*arguments, **keywords)
-    # Debian's PyTorch 1.13 raised RuntimeError where there is no kernel for a dtype.
-    expected = NotImplementedError if name == "bool" else theirs.type
-    with pytest.raises(expected) as ours:
-        conv1d(*arguments, **keywords)
-    assert ours.type is expected
-    message = str(ours.value)
-    assert all(word in message for word in words), message
+    check_same_exception(F.conv1d, conv1d, arguments, keywords, words, no_kernel=name == "bool")
 
 
 # What PyTorch's function does not have, or not as an error.
@@ -130,10 +118,7 @@ OF_OUR_OWN = {
 @pytest.mark.parametrize("name", OF_OUR_OWN)
 def test_exceptions_of_our_own(name):
     expected, keywords, words = OF_OUR_OWN[name]
-    with pytest.raises(expected) as ours:
-        conv1d(t(*X), t(*W), **keywords)
-    message = str(ours.value)
-    assert all(word in message for word in words), message
+    check_exception(conv1d, expected, [t(*X), t(*W)], keywords, words)
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int16, torch.int8, torch.uint8])
@@ -189,11 +174,11 @@ def test_nothing_is_written_before_an_error(name):
     assert bool((out == 7).all())
 
 
-LAYERS = {
+# Arguments of constructors that PyTorch's layers refuse: of both kinds, but for the last two.
+REFUSED = {
     "groups 0": ((4, 6, 3), {"groups": 0}),
     "groups do not divide inputs": ((4, 6, 3), {"groups": 3}),
     "groups do not divide outputs": ((4, 6, 3), {"groups": 4}),
-    "unknown padding": ((4, 6, 3), {"padding": "full"}),
     "unknown padding mode": ((4, 6, 3), {"padding_mode": "wrap"}),
     "negative taps": ((4, 6, -1), {}),
     "fractional taps": ((4, 6, 3.0), {}),
@@ -203,17 +188,39 @@ LAYERS = {
     "dtype by name": ((4, 6, 3), {"dtype": "float32"}),
     "too few arguments": ((4, 6), {}),
     "unknown keyword": ((4, 6, 3), {"strides": 2}),
+    "unknown padding": ((4, 6, 3), {"padding": "full"}),  # of Conv1d
+    "another padding mode": ((4, 6, 3), {"padding_mode": "reflect"}),  # of ConvTranspose1d
 }
 
 
-@pytest.mark.parametrize("name", LAYERS)
-def test_layers_raise_what_pytorchs_raise(name):
-    arguments, keywords = LAYERS[name]
-    with pytest.raises(Exception) as theirs:  # noqa: PT011  (whatever it is, ours must be it)
-        torch.nn.Conv1d(*arguments, **keywords)
-    with pytest.raises(theirs.type) as ours:
-        longconv.Conv1d(*arguments, **keywords)
-    assert ours.type is theirs.type
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("Conv1d", name) for name in REFUSED if name != "another padding mode"]
+    + [("ConvTranspose1d", name) for name in REFUSED if name != "unknown padding"],
+)
+def test_constructors_raise_what_pytorchs_raise(kind, name):
+    check_same_exception(getattr(torch.nn, kind), getattr(longconv, kind), *REFUSED[name])
+
+
+BAD_NUMBERS = [
+    ("Conv1d", {"stride": 0}),
+    ("Conv1d", {"dilation": 0}),
+    ("Conv1d", {"padding": -1}),
+    ("Conv1d", {"stride": (1, 2)}),
+    ("ConvTranspose1d", {"stride": 0}),
+    ("ConvTranspose1d", {"padding": -1}),
+    ("ConvTranspose1d", {"stride": (1, 2)}),
+    ("ConvTranspose1d", {"output_padding": 1}),
+    ("ConvTranspose1d", {"output_padding": -1}),
+    ("ConvTranspose1d", {"padding": "same"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "keywords"), BAD_NUMBERS)
+def test_layers_find_bad_numbers_when_called(kind, keywords):
+    """As PyTorch's do."""
+    theirs, ours = (getattr(package, kind)(4, 6, 3, **keywords) for package in (torch.nn, longconv))
+    check_same_exception(theirs, ours, [t(*X)], {})
 
 
 @pytest.mark.parametrize("keywords", [{"activation": "swish"}, {"precision": "fp8"}, {"padding": "full"}])
@@ -222,14 +229,6 @@ def test_layers_check_names_when_made(layer, keywords):
     sizes = (6, 3) if layer is longconv.LazyConv1d else (4, 6, 3)
     with pytest.raises(ValueError, match=r"'(swish|fp8|full)'"):
         layer(*sizes, **keywords)
-
-
-@pytest.mark.parametrize("keywords", [{"stride": 0}, {"dilation": 0}, {"padding": -1}, {"stride": (1, 2)}])
-def test_layers_find_bad_numbers_when_called(keywords):
-    """As PyTorch's do."""
-    for module in (torch.nn.Conv1d, longconv.Conv1d):
-        with pytest.raises(RuntimeError):
-            module(4, 6, 3, **keywords)(t(*X))
 
 
 def test_devices_must_agree():

@@ -10,43 +10,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 
+from call_check import check_call
 from longconv.functional import conv1d
 from reference import expected_conv1d, to_numpy
-from strategies import ACTIVATIONS, DTYPES, PADDING_MODES, Case, cases, lay_out, values
+from strategies import ACTIVATIONS, DTYPES, PADDING_MODES, Case, cases, values
 
 
 def check(case: Case) -> None:
-    """The case's result lies within the bound of the definition, in a fresh tensor or in the caller's."""
-    x, w, bias, residual = case.tensors()
-    expected = case.expected()
-    if case.output_layout == "fresh":
-        got = conv1d(x, w, bias, residual=residual, **case.options())
-        assert got.is_contiguous(), case.replay()
-    else:
-        got = call_with_out(case, x, w, bias, residual)
-    assert got.dtype == x.dtype
-    assert tuple(got.shape) == case.out_shape, case.replay()
-    worst, where = expected.worst(got)
-    assert worst <= 1, (
-        f"element {where} is {got[where]}, expected {expected.y[where]} +- {expected.bound[where]} "
-        f"({worst:.3g} of the bound)\n{case}\n{case.replay()}"
-    )
-
-
-def call_with_out(case, x, w, bias, residual):
-    shape = (1, *case.out_shape) if case.batch is None else case.out_shape
-    out = lay_out(torch.zeros(shape, dtype=x.dtype), case.output_layout)
-    out = out[0] if case.batch is None else out
-    # The whole allocation, to see whether anything around the result is written.
-    memory = torch.empty(0, dtype=out.dtype).set_(out.untyped_storage())
-    written = torch.zeros(memory.numel(), dtype=torch.bool)
-    written.as_strided(out.shape, out.stride(), out.storage_offset()).fill_(True)
-    before = memory.clone()
-    got = conv1d(x, w, bias, residual=residual, out=out, **case.options())
-    assert got is out, case.replay()
-    same = (memory == before) | (memory.isnan() & before.isnan())
-    assert bool((same | written).all()), f"wrote outside of `out`\n{case.replay()}"
-    return out
+    check_call(conv1d, case)
 
 
 @settings(max_examples=700)

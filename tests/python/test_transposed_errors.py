@@ -8,12 +8,8 @@ import torch
 import torch.nn.functional as F
 
 import longconv
+from error_check import check_exception, check_same_exception, t
 from longconv.functional import conv_transpose1d
-
-
-def t(*shape, dtype=torch.float32):
-    return torch.ones(shape, dtype=dtype)
-
 
 # name: (arguments, keywords, words of the message). x is (2, 4, 10), w (4, 6, 3) where nothing else is said.
 X, W = (2, 4, 10), (4, 6, 3)
@@ -85,15 +81,9 @@ LIKE_PYTORCH = {
 @pytest.mark.parametrize("name", LIKE_PYTORCH)
 def test_same_exception_as_pytorch(name):
     arguments, keywords, words = LIKE_PYTORCH[name]
-    with pytest.raises(Exception) as theirs:  # noqa: PT011  (whatever it is, ours must be it)
-        F.conv_transpose1d(*arguments, **keywords)
-    # Debian's PyTorch 1.13 raised RuntimeError where there is no kernel for a dtype.
-    expected = NotImplementedError if name in ("bool", "int32") else theirs.type
-    with pytest.raises(expected) as ours:
-        conv_transpose1d(*arguments, **keywords)
-    assert ours.type is expected
-    message = str(ours.value)
-    assert all(word in message for word in words), message
+    check_same_exception(
+        F.conv_transpose1d, conv_transpose1d, arguments, keywords, words, no_kernel=name in ("bool", "int32")
+    )
 
 
 # What PyTorch's function does not have, or not as an error.
@@ -117,10 +107,7 @@ UNREACHED = {"output_padding": 2, "dilation": 3}  # a result of 18 samples, put 
 @pytest.mark.parametrize("name", OF_OUR_OWN)
 def test_exceptions_of_our_own(name):
     expected, keywords, words = OF_OUR_OWN[name]
-    with pytest.raises(expected) as ours:
-        conv_transpose1d(t(*X), t(*W), **keywords)
-    message = str(ours.value)
-    assert all(word in message for word in words), message
+    check_exception(conv_transpose1d, expected, [t(*X), t(*W)], keywords, words)
 
 
 @pytest.mark.parametrize("name", [n for n, (e, k, _) in OF_OUR_OWN.items() if "out" not in k and e is not TypeError])
@@ -167,58 +154,11 @@ def test_devices_must_agree():
         conv_transpose1d(t(*X), torch.ones(W, device="meta"))
 
 
-LAYERS = {
-    "groups 0": ((4, 6, 3), {"groups": 0}),
-    "groups do not divide inputs": ((4, 6, 3), {"groups": 3}),
-    "groups do not divide outputs": ((4, 6, 3), {"groups": 4}),
-    "another padding mode": ((4, 6, 3), {"padding_mode": "reflect"}),
-    "unknown padding mode": ((4, 6, 3), {"padding_mode": "wrap"}),
-    "negative taps": ((4, 6, -1), {}),
-    "fractional taps": ((4, 6, 3.0), {}),
-    "fractional channels": ((4.0, 6, 3), {}),
-    "negative channels": ((-4, 6, 3), {}),
-    "unknown device": ((4, 6, 3), {"device": "abacus"}),
-    "dtype by name": ((4, 6, 3), {"dtype": "float32"}),
-    "too few arguments": ((4, 6), {}),
-    "unknown keyword": ((4, 6, 3), {"strides": 2}),
-}
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_layers_raise_what_pytorchs_raise(name):
-    arguments, keywords = LAYERS[name]
-    with pytest.raises(Exception) as theirs:  # noqa: PT011  (whatever it is, ours must be it)
-        torch.nn.ConvTranspose1d(*arguments, **keywords)
-    with pytest.raises(theirs.type) as ours:
-        longconv.ConvTranspose1d(*arguments, **keywords)
-    assert ours.type is theirs.type
-
-
 @pytest.mark.parametrize("layer", [longconv.ConvTranspose1d, longconv.LazyConvTranspose1d])
 def test_layers_check_names_when_made(layer):
     sizes = (6, 3) if layer is longconv.LazyConvTranspose1d else (4, 6, 3)
     with pytest.raises(ValueError, match="'fp8'"):
         layer(*sizes, precision="fp8")
-
-
-BAD_NUMBERS = [
-    {"stride": 0},
-    {"padding": -1},
-    {"stride": (1, 2)},
-    {"output_padding": 1},
-    {"output_padding": -1},
-    {"padding": "same"},
-]
-
-
-@pytest.mark.parametrize("keywords", BAD_NUMBERS)
-def test_layers_find_bad_numbers_when_called(keywords):
-    """As PyTorch's do."""
-    with pytest.raises(Exception) as theirs:  # noqa: PT011  (whatever it is, ours must be it)
-        torch.nn.ConvTranspose1d(4, 6, 3, **keywords)(t(*X))
-    with pytest.raises(theirs.type) as ours:
-        longconv.ConvTranspose1d(4, 6, 3, **keywords)(t(*X))
-    assert ours.type is theirs.type
 
 
 @pytest.mark.parametrize("output_size", [(29,), (33,), (2, 30), (2, 6, 30, 1), 30])

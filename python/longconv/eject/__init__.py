@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from longconv.eject.device_text import Kernel, device_text
-from longconv.eject.launcher_text import Path, launcher_text
+from longconv.eject.host_text import host_text
 from longconv.eject.model_text import model_text
+from longconv.eject.path import FUNCTIONS, Path
 
 __all__ = ["ARCHS", "PRECISIONS", "add_arguments", "eject", "run"]
 
@@ -35,8 +36,8 @@ def eject(problem: str, arch: str = "both", precision: str = "follow") -> str:
     Parameters
     ----------
     problem : str
-        As ``longconv plan`` takes it: a forward pass without padding, groups, residual and activation. Batch and length
-        are the file's default sizes, and what its kernels are chosen for.
+        As ``longconv plan`` takes it: a forward pass without padding, groups, residual and activation; the file has its
+        gradients too. Batch and length are the file's default sizes, and what its kernels are chosen for.
     arch : 'both', 'sm_80' or 'sm_90a'
         The GPUs it is for: sm_80 and newer, Hopper, or both, chosen when it runs.
     precision : 'follow', 'fp32', 'tf32' or 'bf16'
@@ -58,26 +59,43 @@ def eject(problem: str, arch: str = "both", precision: str = "follow") -> str:
         raise ValueError(f"precision {precision} contradicts the problem's {' '.join(stated)}")
     if stated:
         precision = stated[0]
-    rest = " ".join(word for word in words if word not in ("f32", *_WORDS))
+    if {"dgrad", "wgrad"} & set(words):
+        raise ValueError(f"problem: expected a forward pass, whose gradients the file has too, but got {problem!r}")
+    rest = [word for word in words if word not in ("fprop", "f32", *_WORDS)]
     archs = ["sm_90a", "sm_80"] if arch == "both" else [arch]
     kernels: dict[tuple[str, str], tuple[Kernel, set[str]]] = {}
     sources: dict[str, str] = {}
     paths = []
     for target in archs:
         for name in ("tf32", "fp32") if precision == "follow" else (precision,):
-            layer = json.loads(torch.ops.longconv.layer_source(f"{rest} {_WORDS[name]}", _MODELS[target]))
-            sources.update(layer["sources"])
-            namespaces = {
-                role: _register(kernels, step, name, role, target, layer) for role, step in layer["steps"].items()
-            }
-            paths.append(Path(name, target == "sm_90a", layer, namespaces))
+            for kind in FUNCTIONS:
+                layer = json.loads(torch.ops.longconv.layer_source(_pass_of(kind, rest, name), _MODELS[target]))
+                sources.update(layer["sources"])
+                namespaces = {
+                    role: _register(kernels, step, name, role, target, layer) for role, step in layer["steps"].items()
+                }
+                paths.append(Path(name, target == "sm_90a", layer, namespaces))
     guarded = [
         kernel if len(used) == len(archs) else Kernel(**{**kernel.__dict__, "guard": _GUARDS[min(used)]})
         for kernel, used in kernels.values()
     ]
     command = f'longconv eject --problem "{problem}" --arch {arch} --precision {precision}'
     device = device_text(guarded, sources)
-    return model_text(paths, arch, precision, command, device, launcher_text(paths))
+    return model_text(paths, arch, precision, command, device, host_text(paths))
+
+
+def _pass_of(kind: str, words: list[str], precision: str) -> str:
+    """A pass of the layer as a problem. The bias is the weight gradient's affair."""
+    return " ".join([kind, *(word for word in words if (kind, word) != ("dgrad", "bias")), _WORDS[precision]])
+
+
+_USES = {
+    "pack": "Packs the weights for",
+    "main": "The work of",
+    "repair": "Repairs what is not exact in",
+    "edges": "Repairs the edges of",
+    "reduce": "Adds the partial sums of",
+}
 
 
 def _register(
@@ -91,13 +109,17 @@ def _register(
     """The namespace of a step's kernel; equal specialisations share one."""
     key = (step["file"], json.dumps(step["defines"]))
     if key not in kernels:
-        stem = pathlib.PurePosixPath(step["file"]).stem
-        namespace = f"{stem}_{precision}" if role != "repair" else f"{stem}_repair"
+        parts = [pathlib.PurePosixPath(step["file"]).stem]
+        if layer["problem"]["pass"] == "dgrad":
+            parts = [parts[0].replace("fprop", "dgrad")] if "fprop" in parts[0] else [*parts, "dgrad"]
+        if role in ("repair", "edges"):
+            parts.append(role)
+        # Sums of all precisions are added alike.
+        namespace = "_".join([*parts, *([precision] if role != "reduce" else [])])
         taken = {kernel.namespace for kernel, _ in kernels.values()}
         if namespace in taken:
             namespace += "_" + target
-        uses = {"pack": "Packs the weights for", "main": "The convolution of", "repair": "Repairs tiles of"}
-        comment = f"{uses[role]} {layer['kernel']}, {precision}. From kernels/{step['file']}."
+        comment = f"{_USES[role]} {layer['kernel']}, {precision}. From kernels/{step['file']}."
         kernels[key] = (
             Kernel(namespace, step["file"], step["entry"], step["defines"], target == "sm_90a", "", f"==== {comment}"),
             set(),

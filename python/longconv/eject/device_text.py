@@ -2,12 +2,13 @@
 """Kernel files as one piece of CUDA source: includes once, definitions and conditionals resolved, comments kept.
 
 Knows nothing of what the kernels do. What it relies on: includes and conditionals stand alone on their lines, no include
-within a conditional, headers take no ``LC_`` definition of a problem, and a kernel file has one ``extern "C"
-__global__`` entry of a known name.
+within a conditional, a kernel file has one ``extern "C" __global__`` entry of a known name, and headers take no ``LC_``
+definition of a problem, except those in the folder of kernels: such a one is a part of the kernel that includes it.
 """
 
 from __future__ import annotations
 
+import pathlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -39,18 +40,32 @@ class Kernel:
 def device_text(kernels: Iterable[Kernel], sources: Mapping[str, str]) -> str:
     """All kernels, and before them each header that they include, in one namespace ``conv1d``."""
     kernels = list(kernels)
+    texts = {kernel.file: "\n".join(_whole(kernel.file, sources, set())) for kernel in kernels}
     seen: set[str] = set()
     sections: list[tuple[str, str]] = []
     for kernel in kernels:
-        for name in filter(None, map(_included, sources[kernel.file].splitlines())):
+        for name in filter(None, map(_included, texts[kernel.file].splitlines())):
             _collect(name, sources, seen, sections)
     hopper = any(kernel.hopper for kernel in kernels)
     parts = ["namespace conv1d {"]
     for name, text in sections:
         parts.append(f"// ---- {name} {'-' * (112 - len(name))}\n" + _resolve(text, {}, hopper, header=True))
-    parts += [_kernel_text(kernel, sources[kernel.file]) for kernel in kernels]
+    parts += [_kernel_text(kernel, texts[kernel.file]) for kernel in kernels]
     parts.append("}  // namespace conv1d\n")
     return _plain_words(re.sub(r"\n{3,}", "\n\n", "\n\n".join(parts)))
+
+
+def _whole(name: str, sources: Mapping[str, str], seen: set[str]) -> list[str]:
+    """The lines of a kernel file with its parts in their places."""
+    seen.add(name)
+    lines: list[str] = []
+    for line in sources[name].splitlines():
+        other = _included(line)
+        if other is None or pathlib.PurePosixPath(other).parent != pathlib.PurePosixPath(name).parent:
+            lines.append(line)
+        elif other not in seen:
+            lines += _whole(other, sources, seen)
+    return lines
 
 
 def _included(line: str) -> str | None:

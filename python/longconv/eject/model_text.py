@@ -6,7 +6,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from longconv.eject.launcher_text import Path, declaration
+from longconv.eject.host_text import declarations
+from longconv.eject.path import Path
 
 __all__ = ["model_text"]
 
@@ -21,6 +22,7 @@ _TEXT = '''\
 Written by ``%(command)s``.
 %(precision_text)s
 %(lengths)s; all other sizes are compiled in.
+Gradients are the same bits every time%(grad_lengths)s.
 """
 
 import functools
@@ -45,7 +47,9 @@ device_source = r"""
 
 # --- Launching them --------------------------------------------------------------------------------------------------
 
-declaration = "%(declaration)s;"
+declarations = """
+%(declarations)s
+"""
 
 launcher_source = r"""
 %(launcher)s"""
@@ -59,9 +63,9 @@ def _extension():
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
         name="longconv_conv1d_%(digest)s",
-        cpp_sources=declaration,
+        cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
-        functions=["conv1d_forward"],
+        functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],
         extra_cflags=["-O3", *standard],
         extra_cuda_cflags=["-O3", "-diag-suppress=177", *standard, *targets],
     )
@@ -72,13 +76,18 @@ def _extension():
 
 class _Conv1d(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, *arguments):
-        return _extension().conv1d_forward(*arguments)
+    def forward(ctx, x, weight%(bias_parameter)s):
+        ctx.length = x.size(2)
+        wants = ctx.needs_input_grad
+        ctx.save_for_backward(x if wants[1] else None, weight if wants[0] else None)
+        return _extension().conv1d_forward(x, weight%(bias_parameter)s%(tf32)s)
 
     @staticmethod
     def backward(ctx, grad_y):
-        raise NotImplementedError("this file has the forward kernels only: train with longconv or PyTorch")
-
+        if torch.is_grad_enabled():
+            raise NotImplementedError("gradients of this file have no derivative: for create_graph use longconv")
+        x, weight = ctx.saved_tensors
+%(backward)s
 
 class Conv1dFromScratch(nn.Module):
     """The layer, with PyTorch's arguments and initial values for the same seed."""
@@ -108,7 +117,7 @@ class Conv1dFromScratch(nn.Module):
                 "x and weight: expected torch.%(dtype)s on one device, but got "
                 f"{x.dtype} on {x.device} and {self.weight.dtype} on {self.weight.device}"
             )
-        return _Conv1d.apply(%(arguments)s)
+        return _Conv1d.apply(x, self.weight%(bias_argument)s)
 
 
 class ModelNew(nn.Module):
@@ -136,6 +145,25 @@ def get_init_inputs():
 if torch.cuda.is_available():
     _extension()
 '''
+
+_BACKWARD = """\
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_x = _extension().conv1d_backward_input(grad_y, weight, ctx.length%(tf32)s)
+        if ctx.needs_input_grad[1]:
+            grad_weight = _extension().conv1d_backward_weight(x, grad_y%(tf32)s)
+        return grad_x, grad_weight
+"""
+_BACKWARD_BIAS = """\
+        grad_x = grad_weight = grad_bias = None
+        if ctx.needs_input_grad[0]:
+            grad_x = _extension().conv1d_backward_input(grad_y, weight, ctx.length%(tf32)s)
+        if ctx.needs_input_grad[1]:
+            grad_weight, grad_bias = _extension().conv1d_backward_weight(x, grad_y%(tf32)s)
+        elif ctx.needs_input_grad[2]:
+            grad_bias = grad_y.sum((0, 2))
+        return grad_x, grad_weight, grad_bias
+"""
 
 _BIAS = """\
         bound = 1 / math.sqrt(in_channels * kernel_size)
@@ -177,29 +205,34 @@ def model_text(paths: Sequence[Path], arch: str, precision: str, command: str, d
     problem = paths[0].layer["problem"]
     bias = bool(problem["bias"])
     dtype = _DTYPES[problem["dtype"]]
-    multiple = max(path.layer["out_length_multiple"] for path in paths)
+    multiple = max(path.multiple for path in paths if path.kind == "fprop")
+    grad_multiple = max(path.multiple for path in paths if path.kind == "dgrad")
     values = {
         **problem,
         "device": device,
         "launcher": launcher,
         "command": command,
-        "declaration": declaration(paths),
+        "declarations": "\n".join(f"{line};" for line in declarations(paths)),
         "digest": hashlib.sha256((device + launcher).encode()).hexdigest()[:12],
         "gencode": _GENCODE[arch],
         "precision_text": _PRECISION[precision],
         "lengths": "Any batch and length will do"
         if multiple == 1
         else f"Any batch will do, and any length that gives a multiple of {multiple} outputs",
+        "grad_lengths": ""
+        if grad_multiple == 1
+        else f"; that of x, on Hopper, is for lengths that are a multiple of {grad_multiple}",
         "bias": bias,
         "plus_bias": " + bias[o]" if bias else "",
         "init_bias": ", True" if bias else "",
         "dtype": dtype,
         "dtype_argument": "" if dtype == "float32" else f", dtype=torch.{dtype}",
-        "arguments": "x, self.weight"
-        + (", self.bias" if bias else "")
-        + (", torch.backends.cudnn.allow_tf32" if precision == "follow" else ""),
+        "bias_parameter": ", bias" if bias else "",
+        "bias_argument": ", self.bias" if bias else "",
+        "tf32": ", torch.backends.cudnn.allow_tf32" if precision == "follow" else "",
     }
     sizes = (*(problem[key] for key in ("in_channels", "out_channels", "kernel_size", "stride", "dilation")), bias)
     values["sizes"] = sizes
+    values["backward"] = (_BACKWARD_BIAS if bias else _BACKWARD) % values
     values["bias_text"] = (_BIAS if bias else _NO_BIAS) % values
     return _TEXT % values
