@@ -229,6 +229,7 @@ Function Compiler::load_image(Gpu& gpu, const KernelSpec& spec, const Target& ta
   }
   Function function;
   function.context = gpu.context;
+  function.dynamic_shared_bytes = spec.dynamic_shared_bytes;
   try {
     cuda.module_get_function(&function.handle, module, spec.entry);
     const std::pair<CUfunction_attribute, int*> attributes[] = {

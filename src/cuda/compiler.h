@@ -37,7 +37,8 @@ struct Function {
   int registers = 0;
   int local_bytes = 0;  ///< a thread's stack and spills
   int static_shared_bytes = 0;
-  int max_threads = 0;  ///< of a block
+  int max_threads = 0;                    ///< of a block
+  std::int64_t dynamic_shared_bytes = 0;  ///< of its spec
 };
 
 class Compiler {

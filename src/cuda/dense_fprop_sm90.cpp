@@ -177,7 +177,7 @@ class DenseSm90 final : public CudaKernel {
     const std::int64_t tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);
     LaunchShape shape = persistent_shape(tiles, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(t.threads());
-    shape.dynamic_shared_bytes = g.shared_bytes;
+    shape.dynamic_shared_bytes = functions[1].dynamic_shared_bytes;
     cuda::launch(functions.driver(), functions[1], shape, context.stream, p);
     if (needs_repair(problem)) {
       Repair repair;

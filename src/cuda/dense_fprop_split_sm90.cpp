@@ -159,7 +159,7 @@ class DenseSplitSm90 final : public CudaKernel {
     LaunchShape shape =
         persistent_shape(problem.batch * problem.groups * tiles_per_row, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(kThreads);
-    shape.dynamic_shared_bytes = g.shared_bytes;
+    shape.dynamic_shared_bytes = functions[1].dynamic_shared_bytes;
     cuda::launch(functions.driver(), functions[1], shape, context.stream, p);
     launch_direct(functions.driver(), functions[2], problem, device, tensors, context.stream,
                   {1, memory.state, memory.packed, where.flag_words, g.step, g.out_span, tiles_per_row});

@@ -219,7 +219,7 @@ class DenseWgradSm80 final : public CudaKernel {
     LaunchShape shape;
     shape.blocks = std::min<std::int64_t>(ranges.splits * g.tiles, device.sm_count * t.blocks_per_sm);
     shape.threads = static_cast<int>(t.threads());
-    shape.dynamic_shared_bytes = g.shared_bytes;
+    shape.dynamic_shared_bytes = functions[0].dynamic_shared_bytes;
     cuda::launch(functions.driver(), functions[0], shape, context.stream, p);
     if (flags)
       launch_wgrad_repair(functions.driver(), functions[1], problem, device, tensors, ranges, layout, context.workspace,

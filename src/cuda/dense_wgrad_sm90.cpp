@@ -202,11 +202,10 @@ class DenseWgradSm90 final : public CudaKernel {
     const bool repair = needs_repair(problem, t);
     if (repair)
       clear_wgrad_flags(functions.driver(), functions[0].context, where.layout, context.workspace, context.stream);
-    const Geometry g(problem, t, how.placed_y);
     LaunchShape shape;
-    shape.blocks = g.tiles * where.ranges.splits;
+    shape.blocks = Geometry(problem, t).tiles * where.ranges.splits;
     shape.threads = static_cast<int>(t.threads());
-    shape.dynamic_shared_bytes = g.shared_bytes;
+    shape.dynamic_shared_bytes = functions[0].dynamic_shared_bytes;
     cuda::launch(functions.driver(), functions[0], shape, context.stream, p);
     if (repair)
       launch_wgrad_repair(functions.driver(), functions[1], problem, device, tensors, where.ranges, where.layout,
