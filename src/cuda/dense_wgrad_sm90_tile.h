@@ -9,6 +9,7 @@
 namespace longconv::cuda::wgrad_sm90 {
 
 constexpr std::int64_t kMmaThreads = 256;
+constexpr std::int64_t kMostProducts = 48;  // of a chunk, that a warpgroup unrolls
 
 /// The kernel's LC_ configuration.
 struct Tile {
@@ -83,7 +84,8 @@ struct Geometry {
            t.out() % 32 == 0 && t.out() <= 256 && part_steps * bytes % 16 == 0 && t.steps % (2 * step_k) == 0 &&
            t.slots > t.y_stages && accumulators * planes <= 192 && (accumulators * planes <= 128 || t.out() <= 128) &&
            (t.packers == 4 || accumulators * planes <= 128) && (parts == 1 || t.packers % groups == 0) &&
-           carry_chunks > 0 && window * bytes < (std::int64_t{1} << 17);
+           t.m_blocks * t.steps <= kMostProducts * step_k && carry_chunks > 0 &&
+           window * bytes < (std::int64_t{1} << 17);
   }
   /// As RowWindow::kPitch.
   std::int64_t pitch(std::int64_t elements) const { return (round_up(elements * bytes + 15, 16) / 16 | 1) * 16; }
