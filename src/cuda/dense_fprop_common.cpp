@@ -86,6 +86,12 @@ std::vector<Define> problem_defines(const PolyphaseProblem& problem) {
           {"LC_RESIDUAL", std::int64_t{problem.has_residual}}};
 }
 
+bool has_aligned_rows(const PolyphaseProblem& problem, const TensorView& y) {
+  const auto aligned = [&](std::int64_t elements) { return elements * size_bytes(problem.dtype) % 16 == 0; };
+  return reinterpret_cast<std::uintptr_t>(y.data) % 16 == 0 && aligned(y.strides[0]) && aligned(y.strides[1]) &&
+         aligned(problem.out_length());
+}
+
 FpropParams make_params(const PolyphaseProblem& problem, const ConvTensors& tensors) {
   FpropParams p{};
   p.x = tensors.x.data;

@@ -72,6 +72,8 @@ bool gathers(const PolyphaseProblem& problem, const TensorView& x);
 
 /// LC_IN_CHANNELS ... LC_RESIDUAL: the definitions every kernel of these passes takes.
 std::vector<Define> problem_defines(const PolyphaseProblem& problem);
+/// Whether every row of the output is whole vectors of 16 bytes, which Hopper's tiles can store from registers.
+bool has_aligned_rows(const PolyphaseProblem& problem, const TensorView& y);
 /// Pointers, strides and sizes of a launch. `tensors`: of polyphase_tensors().
 FpropParams make_params(const PolyphaseProblem& problem, const ConvTensors& tensors);
 

@@ -160,10 +160,7 @@ class DenseSm90 final : public CudaKernel {
     check_layout(problem, tensors, needs_repair(problem) || !PaddingGradient(asked).empty());
     const Tile asked_tile = Tile::read(config);
     const bool gather = gathers(problem, tensors.x);
-    const auto aligned16 = [&](std::int64_t elements) { return elements * size_bytes(problem.dtype) % 16 == 0; };
-    const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 &&
-                         aligned16(tensors.y.strides[0]) && aligned16(tensors.y.strides[1]) &&
-                         aligned16(problem.out_length());
+    const bool aligned = has_aligned_rows(problem, tensors.y);
     const LaunchFunctions functions(*this, asked, config, device, context, (gather ? 2 : 0) + (aligned ? 1 : 0),
                                     [&] { return specs(problem, asked_tile, gather, aligned); });
     const Tile t = aligned ? asked_tile : with_staging<Geometry>(problem, asked_tile, gather);

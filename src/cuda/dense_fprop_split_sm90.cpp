@@ -139,8 +139,7 @@ class DenseSplitSm90 final : public CudaKernel {
     check_layout(problem, tensors, true);
     const Tile asked_tile = Tile::read(config);
     const bool gather = gathers(problem, tensors.x);
-    const bool aligned = reinterpret_cast<std::uintptr_t>(tensors.y.data) % 16 == 0 && tensors.y.strides[0] % 4 == 0 &&
-                         tensors.y.strides[1] % 4 == 0 && problem.out_length() % 4 == 0;
+    const bool aligned = has_aligned_rows(problem, tensors.y);
     const LaunchFunctions functions(*this, asked, config, device, context, (gather ? 2 : 0) + (aligned ? 1 : 0),
                                     [&] { return specs(problem, asked_tile, gather, aligned); });
     const Tile t = aligned ? asked_tile : with_staging<Geometry>(problem, asked_tile, gather);
