@@ -633,11 +633,6 @@ __device__ __forceinline__ void barrier_arrive_expect(uint32_t barrier, uint32_t
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
 
-/// Adds bytes without arriving.
-__device__ __forceinline__ void barrier_expect(uint32_t barrier, uint32_t bytes) {
-  asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
-
 /// Arrives at the same barrier of another block of the cluster. Without `.release.cluster`, which costs an ERRBAR: what
 /// is handed over must not be plain writes (an empty slot, read by wgmma or by loads that have returned, is fine).
 __device__ __forceinline__ void barrier_arrive_remote(uint32_t barrier, uint32_t block_rank) {
@@ -9757,7 +9752,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_c9d46d125e08",
+        name="longconv_conv1d_61cc7152415e",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

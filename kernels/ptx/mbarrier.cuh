@@ -33,11 +33,6 @@ __device__ __forceinline__ void barrier_arrive_expect(uint32_t barrier, uint32_t
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
 
-/// Adds bytes without arriving.
-__device__ __forceinline__ void barrier_expect(uint32_t barrier, uint32_t bytes) {
-  asm volatile("mbarrier.expect_tx.relaxed.cta.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
-
 /// Arrives at the same barrier of another block of the cluster. Without `.release.cluster`, which costs an ERRBAR: what
 /// is handed over must not be plain writes (an empty slot, read by wgmma or by loads that have returned, is fine).
 __device__ __forceinline__ void barrier_arrive_remote(uint32_t barrier, uint32_t block_rank) {

@@ -106,7 +106,6 @@ extern "C" __global__ void bulk_copies(const char* in, char* out, uint32_t bytes
     bulk_load(data, in, bytes, barrier);
     bulk_load(data + 1024, in, bytes, barrier, l2_evict_first());
     bulk_load_multicast(data + 2048, in, bytes, barrier, 3);
-    barrier_expect(barrier + kBarrierBytes, 16);
     barrier_arrive(barrier + kBarrierBytes);
     barrier_arrive_remote(barrier + kBarrierBytes, cluster_block_rank() ^ 1);
   }

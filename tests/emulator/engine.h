@@ -133,7 +133,7 @@ class Engine final : public Services {
   void cluster_barrier() override;
   void warp(WarpOperation, unsigned mask, const WarpArgument&) override;
   void barrier_init(unsigned address, unsigned arrivals) override;
-  void barrier_arrive(unsigned address, unsigned expected_bytes, bool arrives, unsigned rank) override;
+  void barrier_arrive(unsigned address, unsigned expected_bytes, unsigned rank) override;
   bool barrier_test(unsigned address, unsigned parity) override;
   void barrier_wait(unsigned address, unsigned parity) override;
   void bulk_load(unsigned to, const void* from, unsigned bytes, unsigned barrier, unsigned blocks) override;

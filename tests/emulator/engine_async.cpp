@@ -41,12 +41,12 @@ void Engine::end_phase_if_complete(MBarrier& barrier) {
   wake(barrier.waiting);
 }
 
-void Engine::barrier_arrive(unsigned address, unsigned expected_bytes, bool arrives, unsigned rank) {
+void Engine::barrier_arrive(unsigned address, unsigned expected_bytes, unsigned rank) {
   if (rank != ~0u && rank >= launch_.cluster_blocks) stop("mbarrier.arrive: no such block in the cluster");
   MBarrier& barrier = mbarrier(rank == ~0u ? block_of(*current_) : blocks_[rank], address, "mbarrier.arrive");
   barrier.bytes += expected_bytes;
   if (barrier.bytes >= 1l << 20) stop("mbarrier: more than 2^20 - 1 bytes expected");
-  if (arrives && barrier.missing-- == 0) stop("mbarrier.arrive: more arrivals in a phase than it was made for");
+  if (barrier.missing-- == 0) stop("mbarrier.arrive: more arrivals in a phase than it was made for");
   ++progress_;
   end_phase_if_complete(barrier);
 }

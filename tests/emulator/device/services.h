@@ -82,7 +82,7 @@ class Services {
 
   virtual void barrier_init(unsigned address, unsigned arrivals) = 0;
   /// `rank`: of the block in the cluster; ~0u: this block.
-  virtual void barrier_arrive(unsigned address, unsigned expected_bytes, bool arrives, unsigned rank) = 0;
+  virtual void barrier_arrive(unsigned address, unsigned expected_bytes, unsigned rank) = 0;
   virtual bool barrier_test(unsigned address, unsigned parity) = 0;
   virtual void barrier_wait(unsigned address, unsigned parity) = 0;
 

@@ -14,15 +14,12 @@ inline void barrier_init(uint32_t barrier, uint32_t arrivals) {
   longconv_emulator_services->barrier_init(barrier, arrivals);
 }
 inline void fence_barrier_init() {}
-inline void barrier_arrive(uint32_t barrier) { longconv_emulator_services->barrier_arrive(barrier, 0, true, ~0u); }
+inline void barrier_arrive(uint32_t barrier) { longconv_emulator_services->barrier_arrive(barrier, 0, ~0u); }
 inline void barrier_arrive_expect(uint32_t barrier, uint32_t bytes) {
-  longconv_emulator_services->barrier_arrive(barrier, bytes, true, ~0u);
-}
-inline void barrier_expect(uint32_t barrier, uint32_t bytes) {
-  longconv_emulator_services->barrier_arrive(barrier, bytes, false, ~0u);
+  longconv_emulator_services->barrier_arrive(barrier, bytes, ~0u);
 }
 inline void barrier_arrive_remote(uint32_t barrier, uint32_t block_rank) {
-  longconv_emulator_services->barrier_arrive(barrier, 0, true, block_rank);
+  longconv_emulator_services->barrier_arrive(barrier, 0, block_rank);
 }
 inline bool barrier_try_wait(uint32_t barrier, uint32_t parity) {
   return longconv_emulator_services->barrier_test(barrier, parity);
