@@ -9757,7 +9757,7 @@ def _extension():
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],
         extra_cflags=["-O3", *standard],
-        extra_cuda_cflags=["-O3", "-diag-suppress=177", *standard, *targets],
+        extra_cuda_cflags=["-O3", "-diag-suppress=177", "-t=0", *standard, *targets],  # -t: targets side by side
     )
 
 

@@ -69,7 +69,8 @@ def test_kernelbench_protocol(example, capsys):
         for trial in range(TRIALS):
             torch.manual_seed(trial)
             (x,) = (value.cuda() for value in example["get_inputs"]())
-            torch.testing.assert_close(ours(x), reference(x), rtol=1e-4, atol=1e-4)
+            for mine, theirs in zip(ours(x), reference(x)):  # by item: the comparison takes several times the memory
+                torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
         library = longconv.Conv1d(*sizes[:3], stride=sizes[3], dilation=sizes[4], bias=False).cuda()
         with capsys.disabled():
             print(
