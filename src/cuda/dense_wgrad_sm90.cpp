@@ -13,7 +13,6 @@ namespace {
 
 using namespace wgrad_sm90;
 
-constexpr std::int64_t kMaxCarries = 200;
 constexpr std::int64_t kFewestProducts = 32;  // in fp32: docs/design/numerics.md
 
 class DenseWgradSm90 final : public CudaKernel {
@@ -38,20 +37,20 @@ class DenseWgradSm90 final : public CudaKernel {
   std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
     std::vector<std::pair<double, Config>> found;
     const std::int64_t in = problem.in_channels_per_group(), out = problem.out_channels_per_group();
-    for (const std::int64_t ways : {1, 2}) {
+    for (const auto& [warpgroups, ways] : {std::pair<std::int64_t, std::int64_t>{2, 1}, {2, 2}, {3, 1}}) {
       for (const std::int64_t n : {32, 64, 96, 128, 192, 256}) {
         if (n * ways > round_up(out, 32) && n * ways > 32) continue;
         for (const std::int64_t m : {1, 2, 3, 4}) {
           std::int64_t before = 0;
-          const std::int64_t rows = 64 * m * (2 / ways);
+          const std::int64_t rows = 64 * m * (warpgroups / ways);
           for (std::int64_t taps = 1; taps <= std::min(problem.kernel_size, rows); ++taps) {
             Tile t{};
-            t.m_blocks = m, t.columns = n, t.column_ways = ways;
+            t.m_blocks = m, t.columns = n, t.warpgroups = warpgroups, t.column_ways = ways;
             t.taps = ceil_div(problem.kernel_size, ceil_div(problem.kernel_size, taps));  // tiles of equal size
             if (t.taps == before) continue;
             before = t.taps;
             t.channels = ceil_div(in, ceil_div(in, rows / t.taps));
-            if (m > 1 && t.channels * t.taps <= 64 * (m - 1) * (2 / ways)) continue;
+            if (m > 1 && t.channels * t.taps <= 64 * (m - 1) * t.row_ways()) continue;
             for (const bool separate : {false, true}) {
               t.windows = separate ? t.taps : 1;
               if (separate && (t.taps == 1 || problem.dilation < problem.stride * 16)) continue;
@@ -61,7 +60,7 @@ class DenseWgradSm90 final : public CudaKernel {
         }
       }
     }
-    return quickest(std::move(found), 12);
+    return quickest(std::move(found), 40);
   }
 
   Estimate estimate(const ConvProblem& problem, const Config& config, const Device& device) const override {
@@ -132,9 +131,9 @@ class DenseWgradSm90 final : public CudaKernel {
     layer.out_length_multiple = access(problem).placed_y ? 8 : 1;
     layer.sums.chunk_steps = t.steps;
     layer.sums.splits = t.splits;
-    layer.sums.most_chunks = kMaxCarries * g.carry_chunks;
+    layer.sums.most_chunks = g.most_carries * g.carry_chunks;
     layer.sums.carry_chunks = g.carry_chunks;
-    layer.sums.carry_bytes = g.tiles * kMmaThreads * g.accumulators * 4;
+    layer.sums.carry_bytes = g.tiles * g.block_carry_bytes;
     layer.sums.fewest_products = is_split(problem) ? kFewestProducts : 0;
     layer.sums.repair = problem.dtype == DType::f32 ? LayerSums::Repair::always : LayerSums::Repair::ragged;
     return layer;
@@ -171,10 +170,10 @@ class DenseWgradSm90 final : public CudaKernel {
                                  : problem.dtype == DType::f32  ? 0
                                  : problem.dtype == DType::bf16 ? 1
                                                                 : 2;
-    // Packers that have 40 registers may spill a word or two between chunks; tables of hundreds of taps a few.
+    // Packers, of 40 to 72 registers, may spill some words between chunks; who multiplies must not: ptxas would say so of wgmma.
     const Geometry g(problem, t, access.placed_y);
     spec.dynamic_shared_bytes = g.shared_bytes;
-    spec.allow_local_memory = g.accumulators * g.planes > 128 || t.packers == 8 || t.taps > 32;
+    spec.allow_local_memory = true;
     spec.defines = {{"LC_ELEMENT", element},
                     {"LC_GROUPS", problem.groups},
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},
@@ -192,6 +191,7 @@ class DenseWgradSm90 final : public CudaKernel {
                     {"LC_TAPS", t.taps},
                     {"LC_M_BLOCKS", t.m_blocks},
                     {"LC_COLUMNS", t.columns},
+                    {"LC_WARPGROUPS", t.warpgroups},
                     {"LC_COLUMN_WAYS", t.column_ways},
                     {"LC_STEPS", t.steps},
                     {"LC_WINDOWS", t.windows},
@@ -234,9 +234,9 @@ class DenseWgradSm90 final : public CudaKernel {
       t.splits = splits;
       return Workspace(problem, t).bytes <= kMaxWgradWorkspaceBytes;
     };
-    // At most kMaxCarries sums of a split are added up (docs/design/numerics.md).
+    // At most most_carries sums of a split are added up (docs/design/numerics.md).
     const std::int64_t chunks = problem.batch * ceil_div(problem.out_length(), t.steps);
-    const std::int64_t fewest = ceil_div(chunks, kMaxCarries * g.carry_chunks);
+    const std::int64_t fewest = ceil_div(chunks, g.most_carries * g.carry_chunks);
     if (!fits(fewest)) return false;
     std::int64_t best = fewest;
     const auto time_of = [&](std::int64_t splits) {  // of a block, in blocks of one split
@@ -262,7 +262,7 @@ class DenseWgradSm90 final : public CudaKernel {
     const auto real = [](std::int64_t value) { return static_cast<double>(value); };
     const double products = g.planes == 2 ? 3 : 1;
     // Cycles of a multiprocessor for one k-step of a block.
-    const double blocks_n = real(2 * t.m_blocks);
+    const double blocks_n = real(t.warpgroups * t.m_blocks);
     const double multiply = blocks_n * real(t.columns) / 2 * products;
     const std::int64_t conflicts = std::gcd(p.stride, std::int64_t{4});
     const double a_loads = (g.bytes == 4 || access(p).pairs ? 4 : 8) * real(g.bytes == 4 ? conflicts : 1);
@@ -282,8 +282,8 @@ class DenseWgradSm90 final : public CudaKernel {
     const std::int64_t part_steps = t.steps / std::max<std::int64_t>(1, 32 * t.packers / t.out());
     const double rounds = real(ceil_div(t.out(), 32 * t.packers));
     const double packer =
-        400 +
-        20 * (real(t.windows) * copies_of(ceil_div(t.channels, t.packers), g.window * g.bytes) +
+        300 +
+        10 * (real(t.windows) * copies_of(ceil_div(t.channels, t.packers), g.window * g.bytes) +
               rounds * copies_of(32, part_steps * g.bytes)) +
         rounds * real(part_steps * g.bytes / 16) * (g.planes == 2 ? 110 : 55) * (p.has_bias ? 1.2 : 1);
     // Eight share the issue slots.
