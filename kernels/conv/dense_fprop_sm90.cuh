@@ -164,7 +164,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       }
       fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
       __syncwarp();
-      if (lane == 0) barrier_arrive(barriers.slot_full + 8 * s);
+      if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * s);
       ring.issue();
       if (++stage == C::kRawStages) { stage = 0; phase ^= 1; }
     }
@@ -190,7 +190,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
     for (int pass = 0; pass < Schedule<C>::kPassesPerItem; ++pass) {
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
       auto release = [&] {
-        if (lane == 0) {
+        if (arrives(lane)) {
           if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
           if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
         }
