@@ -162,8 +162,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         else
           pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
       }
-      fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
-      __syncwarp();
+      __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
       if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * s);
       ring.issue();
       if (++stage == C::kRawStages) { stage = 0; phase ^= 1; }
@@ -200,7 +199,10 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
         for (int group = 0; group < C::kTapGroups; ++group) {
-          if (pass == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+          if (pass == 0) {
+            barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+            fence_proxy_async();  // here, and not where packers store, which wait for it longer
+          }
           const int taps = C::kTapGroups == 1 ? kKernel : min(C::kTaps, kKernel - group * C::kTaps);
 #pragma unroll 1
           for (int k0 = 0; k0 < taps; k0 += C::kPeriod) {

@@ -180,7 +180,7 @@ struct PackRole {
     }
     flagged |= edge && to.special;
     __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
-    if (lane == 0) barrier_arrive(barriers.slot_full + 8 * stage.slot);
+    if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * stage.slot);
   }
 
   LC_DEVICE void run() {
@@ -419,7 +419,7 @@ struct MultiplyRole {
       if constexpr (kSplit) multiply_pairs(rows, begins, b, range);
       else multiply_slot(rows, begins, b, chained, range);
       __syncwarp();  // every lane has read its samples
-      if (lane == 0) barrier_arrive(barriers.slot_empty + 8 * slot);
+      if (arrives(lane)) barrier_arrive(barriers.slot_empty + 8 * slot);
       begins = (begins & 0xffff0000u) | ((begins + kSteps * kStride * kBytes) & 0xffffu);
       if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) {
         chunk = 0;

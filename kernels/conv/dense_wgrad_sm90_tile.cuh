@@ -5,6 +5,7 @@
 #include "ptx/control.cuh"
 #include "ptx/mbarrier.cuh"
 #include "tile/pack_steps.cuh"
+#include "tile/warp_arrival.cuh"
 #include "tile/wgrad_ranges.cuh"
 
 // --- the problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 3 f32; channels are per group
@@ -138,8 +139,8 @@ struct Barriers {
   LC_DEVICE void init() const {
     if (threadIdx.x == 0) {
       for (int i = 0; i < kSlots; ++i) {
-        barrier_init(slot_full + 8 * i, kPackers);
-        barrier_init(slot_empty + 8 * i, kMmaWarps);
+        barrier_init(slot_full + 8 * i, kPackers * kWarpArrivals);
+        barrier_init(slot_empty + 8 * i, kMmaWarps * kWarpArrivals);
       }
       fence_barrier_init();
     }

@@ -12,7 +12,8 @@ constexpr std::int64_t kMostProducts = 48;  // of a chunk, that a warpgroup unro
 
 /// The kernel's LC_ configuration.
 struct Tile {
-  std::int64_t channels, taps, m_blocks, columns, warpgroups, column_ways, steps, windows, slots, y_stages, packers, splits;
+  std::int64_t channels, taps, m_blocks, columns, warpgroups, column_ways, steps, windows, slots, y_stages, packers,
+      splits;
 
   static Tile read(const Config& config) {
     ConfigReader c(config);
@@ -63,7 +64,8 @@ inline Access access(const ConvProblem& p, const TensorView& x, const TensorView
 
 /// What follows from a problem and a tile; mirrors the constants of the kernel.
 struct Geometry {
-  std::int64_t bytes, planes, step_k, accumulators, tiles, window, slot_bytes, shared_bytes, carry_chunks, most_carries, block_carry_bytes;
+  std::int64_t bytes, planes, step_k, accumulators, tiles, window, slot_bytes, shared_bytes, carry_chunks, most_carries,
+      block_carry_bytes;
   bool fits = false;
 
   Geometry(const ConvProblem& p, const Tile& t) : Geometry(p, t, access(p).placed_y) {}
@@ -76,10 +78,12 @@ struct Geometry {
               ceil_div(p.in_channels_per_group(), t.channels) * ceil_div(p.kernel_size, t.taps)),
         window((t.steps - 1) * p.stride + (t.taps / t.windows - 1) * p.dilation + 1),
         // Of a chain, and chains of a run, as the kernel's; carries that docs/design/numerics.md allows.
-        carry_chunks(planes == 2         ? 128
+        carry_chunks(planes == 2            ? 128
                      : sums_in_registers(t) ? 128 * step_k / t.steps * 64
-                                         : 192 * step_k / t.steps),
-        most_carries(planes == 2 ? 200 : sums_in_registers(t) ? 180 : 120),
+                                            : 192 * step_k / t.steps),
+        most_carries(planes == 2            ? 200
+                     : sums_in_registers(t) ? 180
+                                            : 120),
         block_carry_bytes(t.mma_threads() * accumulators * 4) {
     const std::int64_t groups = t.out() / 32, parts = std::max<std::int64_t>(1, t.packers / groups);
     const std::int64_t rounds = ceil_div(groups, t.packers), part_steps = t.steps / parts;
@@ -90,9 +94,9 @@ struct Geometry {
            t.out() % 32 == 0 && t.out() <= 256 && part_steps * bytes % 16 == 0 && t.steps % (2 * step_k) == 0 &&
            t.slots > t.y_stages && accumulators * planes <= (t.warpgroups == 3 ? 64 + 32 * planes : 192) &&
            (accumulators * planes <= 128 || t.out() <= 128) && (t.columns < 256 || t.threads() <= 384) &&
-           (t.packers == 4 || (t.warpgroups == 2 && accumulators * planes <= 128)) && (parts == 1 || t.packers % groups == 0) &&
-           t.m_blocks * t.steps <= kMostProducts * step_k && carry_chunks > 0 &&
-           window * bytes < (std::int64_t{1} << 17);
+           (t.packers == 4 || (t.warpgroups == 2 && accumulators * planes <= 128)) &&
+           (parts == 1 || t.packers % groups == 0) && t.m_blocks * t.steps <= kMostProducts * step_k &&
+           carry_chunks > 0 && window * bytes < (std::int64_t{1} << 17);
   }
   bool sums_in_registers(const Tile& t) const { return planes == 2 || accumulators <= (t.warpgroups == 3 ? 64 : 96); }
   /// As RowWindow::kPitch.
