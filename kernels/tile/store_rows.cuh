@@ -54,7 +54,13 @@ template <class P> struct RowStore {
   static constexpr int kStep = kPhaseStep * kPhases;
   static constexpr bool kWholeSectors = kStep % kSector == 0;  // every window begins as far from a sector as the others
   static constexpr int kRows = P::kStageRows;
-  static constexpr int kPitchBytes = kWidth * kBytes + (kBytes == 2 ? 16 : 32);  // one phase: conflict-free for the fragment's stores
+  // Room for a row's place in its first sector; and the fragment's stores, of 8 bytes (16-bit: 4) of four lanes of a row, 2 * kPhases
+  // elements apart, meet in few banks: rows begin an odd number of sectors apart, of f32 and an even number of phases 64 bytes more
+  // than a multiple of 128, of 16 bits an odd number of 16 bytes.
+  static constexpr int kRoom = kWidth * kBytes + (kBytes == 2 ? 16 : 32);
+  static constexpr int kPitchBytes = kBytes == 2       ? kRoom + (kRoom % 32 == 16 ? 0 : 16)
+                                     : kPhases % 2 == 1 ? kRoom + (kRoom % 64 == 32 ? 0 : 32)
+                                                        : kRoom + (192 - kRoom % 128) % 128;
   static_assert(kPhases == 1 || kStaged, "phases meet in shared memory");
   using Accumulators = const float (&)[kPhases][kN / 2];
   static constexpr int kStageBytes = kStaged ? kRows * kPitchBytes : 0;  // of one warp

@@ -49,6 +49,12 @@ std::int64_t store_code(const PolyphaseProblem& problem, bool full, bool aligned
   return problem.phases == 1 ? kDirect : kWhole;
 }
 
+std::int64_t stage_pitch_bytes(std::int64_t phases, std::int64_t columns, std::int64_t element_bytes) {
+  const std::int64_t room = phases * columns * element_bytes + (element_bytes == 2 ? 16 : 32);
+  if (element_bytes == 2) return room + (room % 32 == 16 ? 0 : 16);
+  return phases % 2 == 1 ? room + (room % 64 == 32 ? 0 : 32) : room + (192 - room % 128) % 128;
+}
+
 Support supports_split(const PolyphaseProblem& problem) {
   const std::int64_t products = problem.in_channels_per_group() * (problem.kernel_size / problem.period());
   if (products >= kFewestSplitProducts) return Support::yes();

@@ -54,6 +54,8 @@ inline double narrow_rate(std::int64_t columns) {
 }
 /// Store of kernels/tile/store_rows.cuh. aligned: the output's rows begin on 16-byte boundaries.
 std::int64_t store_code(const PolyphaseProblem& problem, bool full, bool aligned, std::int64_t stage_rows);
+/// Bytes of a row that is staged on its way out, as RowStore::kPitchBytes there.
+std::int64_t stage_pitch_bytes(std::int64_t phases, std::int64_t columns, std::int64_t element_bytes);
 /// Fewest products of a sum that two f16 planes compute within c(n) (docs/design/numerics.md).
 constexpr std::int64_t kFewestSplitProducts = 16;
 /// Refuses fp32 sums of fewer; ok otherwise.

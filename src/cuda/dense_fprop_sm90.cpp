@@ -70,8 +70,7 @@ struct Geometry {
     const std::int64_t raw_needed = p.stride == 1 ? pack.plane_rows : pack.raw_needed;
     const std::int64_t pitch = (ceil_div((raw_needed + chunk - 1) * element_bytes, 16) | 1) * 16;
     raw_bytes = gather ? 0 : chunk * pitch;
-    const std::int64_t stage_out =
-        t.stage_rows * (p.phases * t.columns * element_bytes + (element_bytes == 2 ? 16 : 32));
+    const std::int64_t stage_out = t.stage_rows * stage_pitch_bytes(p.phases, t.columns, element_bytes);
     shared_bytes = t.slots * pack.chunk_rows() * 16 * t.chunks +
                    t.channel_ways * t.w_stages * t.w_steps * 2048 * t.m_blocks + t.packers * t.raw_stages * raw_bytes +
                    8 * stage_out + 8 * (2 * t.slots + t.packers * t.raw_stages + 2 * t.channel_ways * t.w_stages);

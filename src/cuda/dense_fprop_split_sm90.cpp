@@ -67,7 +67,7 @@ struct Geometry {
     const std::int64_t raw_buffers = t.raw_stages * (t.team ? 1 : t.packers);
     const std::int64_t expected = std::min<std::int64_t>(channel_blocks * tap_groups, 64);
     shared_bytes = t.slots * pack.chunk_rows() * 64 + t.channel_ways * t.w_stages * t.interval * kTapBytes +
-                   raw_buffers * raw_bytes + 8 * t.stage_rows * (p.phases * columns * 4 + 32) +
+                   raw_buffers * raw_bytes + 8 * t.stage_rows * stage_pitch_bytes(p.phases, columns, 4) +
                    round_up(t.slots * 4, 16) + round_up((t.team ? 16 * t.packers : 0) + 4 * t.packers * expected, 8) +
                    8 * (2 * t.slots + (t.team ? 2 : 1) * raw_buffers + 2 * t.channel_ways * t.w_stages);
     fits = columns > 0 && t.interval % p.period() == 0 && (t.stage_rows > 0 || p.phases == 1) &&
