@@ -19,21 +19,6 @@
 namespace longconv::torch_binding {
 namespace {
 
-/// Activations whose derivative is a function of their result: fused also where a gradient is wanted.
-bool derivative_from_result(const Epilogue& epilogue) {
-  switch (epilogue.activation) {
-    case Activation::none:
-    case Activation::relu:
-    case Activation::tanh:
-    case Activation::sigmoid: return true;
-    case Activation::leaky_relu: return epilogue.negative_slope >= 0;  // else the result's sign says nothing
-    case Activation::gelu:
-    case Activation::gelu_tanh:
-    case Activation::silu: return false;
-  }
-  return false;
-}
-
 /// PyTorch's own activation, for the compositions.
 at::Tensor activate(const at::Tensor& tensor, const Epilogue& epilogue) {
   switch (epilogue.activation) {
@@ -131,7 +116,8 @@ at::Tensor fprop_autograd(c10::DispatchKeySet keys, const at::Tensor& x, const a
   if (!dual && !differentiable) return below();
 
   const Epilogue epilogue{parse_activation(activation), negative_slope};
-  const bool fused = epilogue.activation == Activation::none || (!dual && derivative_from_result(epilogue));
+  const bool fused = epilogue.activation == Activation::none ||
+                     (!dual && has_derivative_from_result(epilogue.activation, epilogue.negative_slope));
   if (!fused) {
     const at::Tensor linear = fprop_op().call(x, weight, optional_bias, optional_residual, stride, pad_left, pad_right,
                                               pad_mode, dilation, groups, "none", negative_slope, precision);

@@ -97,6 +97,7 @@ class DenseSm90 final : public CudaKernel {
   Support supports(const ConvProblem& problem, const Device& device) const override {
     Support support = supports_dense(problem, pass_, device);
     if (!support.ok) return support;
+    if (problem.has_forward_y()) return Support::no("forms no gradient of an activation yet");
     if (device.compute_capability != 90) return Support::no("needs compute capability 9.0 (Hopper)");
     const bool tf32 = problem.dtype == DType::f32 && problem.precision == Precision::tf32;
     if (!tf32 && problem.dtype != DType::bf16 && problem.dtype != DType::f16)

@@ -23,6 +23,7 @@ class DenseWgradSm90 final : public CudaKernel {
   Support supports(const ConvProblem& problem, const Device& device) const override {
     Support support = supports_wgrad(problem, device);
     if (!support.ok) return support;
+    if (problem.has_forward_y()) return Support::no("forms no gradient of an activation yet");
     if (device.compute_capability != 90) return Support::no("needs compute capability 9.0 (Hopper)");
     if (problem.dtype == DType::f64) return Support::no("has no kernel for f64");
     if (is_split(problem) && fewest_products(problem) < kFewestProducts)
