@@ -91,6 +91,9 @@ struct PackRole {
       const uint64_t from = reinterpret_cast<uint64_t>(y_row(tile, at, round));
       if (kPlacedY) rows.load<16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(index, round), lane);
       else rows.load(from, y_pitch(), rows_of(tile, round), y_shared(index, round), lane);
+#if LC_ACTIVATION_GRADIENT
+      rows.load(from + p.to_forward_y, y_pitch(), rows_of(tile, round), y_shared(index, round) + kYStageBytes / 2, lane);
+#endif
     }
   }
 
@@ -128,6 +131,9 @@ struct PackRole {
       const int steps = lane < rows_of(tile, round) ? valid : 0;
       const Element* row = y_row(tile, at, round) + lane * p.dy_channel;
       const uint32_t raw = y_shared(index, round) + lane * YRows::kPitch, shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
+#if LC_ACTIVATION_GRADIENT
+      form_gradient<kGradientOf, Element>(raw, raw + kYStageBytes / 2, YRows::kCopyBytes, p.negative_slope, 0, 1);  // a lane its own row
+#endif
       float chain;
       if (kGatherY) chain = to.gather(row, p.dy_time, steps, dst, add);
       else if (kPlacedY) chain = edge || !kWholeOut ? to.template finish<true>(steps, dst, add) : to.template finish<false>(steps, dst, add);

@@ -23,7 +23,6 @@ class DenseWgradSm90 final : public CudaKernel {
   Support supports(const ConvProblem& problem, const Device& device) const override {
     Support support = supports_wgrad(problem, device);
     if (!support.ok) return support;
-    if (problem.has_forward_y()) return Support::no("forms no gradient of an activation yet");
     if (device.compute_capability != 90) return Support::no("needs compute capability 9.0 (Hopper)");
     if (problem.dtype == DType::f64) return Support::no("has no kernel for f64");
     if (is_split(problem) && fewest_products(problem) < kFewestProducts)
@@ -93,6 +92,8 @@ class DenseWgradSm90 final : public CudaKernel {
       WgradRanges ranges;
       WgradPartials partials;
       void* carry;
+      std::int64_t to_forward_y;
+      float negative_slope;
     } p{tensors.x.data,
         tensors.y.data,
         tensors.x.strides[0],
@@ -106,7 +107,9 @@ class DenseWgradSm90 final : public CudaKernel {
         problem.pad_left,
         where.ranges,
         partials,
-        static_cast<char*>(context.workspace) + where.carry_offset};
+        static_cast<char*>(context.workspace) + where.carry_offset,
+        distance_to_forward_y(tensors.y, tensors.forward_y),
+        static_cast<float>(problem.negative_slope)};
     const bool repair = needs_repair(problem, t);
     if (repair)
       clear_wgrad_flags(functions.driver(), functions[0].context, where.layout, context.workspace, context.stream);
@@ -185,6 +188,7 @@ class DenseWgradSm90 final : public CudaKernel {
                     {"LC_DILATION", problem.dilation},
                     {"LC_PAD", std::int64_t{pad_code(problem)}},
                     {"LC_BIAS", std::int64_t{problem.has_bias}},
+                    {"LC_ACTIVATION_GRADIENT", static_cast<std::int64_t>(problem.activation)},
                     {"LC_GATHER_X", std::int64_t{access.gather_x}},
                     {"LC_GATHER_Y", std::int64_t{access.gather_y}},
                     {"LC_PLACED_Y", std::int64_t{access.placed_y}},
@@ -273,7 +277,8 @@ class DenseWgradSm90 final : public CudaKernel {
     const double shared = blocks_n * (a_loads * 4 + real(t.columns) / 4 * products) +
                           (row_bytes + y_bytes * (access(p).placed_y ? 1 : 2 + real(g.planes))) / 128;
     const double a_instructions = g.planes == 2 ? 40 : g.bytes == 4 ? 12 : access(p).pairs ? 6 : 14;
-    const double pack_instructions = (g.planes == 2 ? 60 : 30) + (p.has_bias ? 10 : 0);  // of 16 bytes
+    const double forms = p.has_forward_y() ? 1 : 0;  // dL/dz; its costs were not measured
+    const double pack_instructions = (g.planes == 2 ? 60 : 30) + (p.has_bias ? 10 : 0) + 30 * forms;  // of 16 bytes
     const double issue = blocks_n * a_instructions + real(t.out()) * 2 / 32 * pack_instructions / 4;
     // A packer, for one chunk: instructions that copy, 16 bytes of dy after the other, and what it waits for.
     const auto copies_of = [&](std::int64_t rows, std::int64_t bytes) {
@@ -285,8 +290,8 @@ class DenseWgradSm90 final : public CudaKernel {
     const double packer =
         400 +
         20 * (real(t.windows) * copies_of(ceil_div(t.channels, t.packers), g.window * g.bytes) +
-              rounds * copies_of(32, part_steps * g.bytes)) +
-        rounds * real(part_steps * g.bytes / 16) * (g.planes == 2 ? 110 : 55) * (p.has_bias ? 1.2 : 1);
+              rounds * (1 + forms) * copies_of(32, part_steps * g.bytes)) +
+        rounds * real(part_steps * g.bytes / 16) * ((g.planes == 2 ? 110 : 55) * (p.has_bias ? 1.2 : 1) + 50 * forms);
     // Eight share the issue slots.
     const double packer_cycles = packer * (t.packers == 8 ? 1.35 : 1) * real(g.step_k) / real(t.steps);
     const double chunks = real(ceil_div(where.ranges.chunks, where.ranges.splits));
@@ -296,11 +301,11 @@ class DenseWgradSm90 final : public CudaKernel {
     e.flops = 2 * real(where.ranges.chunks * t.steps) * real(g.tiles) * real(64 * t.m_blocks * t.row_ways()) *
               real(t.out()) * products;
     const double x_bytes = real(p.batch * p.in_channels) * real(p.length_samples) * real(g.bytes);
-    const double dy_bytes = real(p.batch * p.out_channels) * real(p.out_length()) * real(g.bytes);
+    const double dy_bytes = real(p.batch * p.out_channels) * real(p.out_length()) * real(g.bytes) * (1 + forms);
     const double sums = real(where.layout.workspace_bytes());
     e.bytes = x_bytes + dy_bytes + sums;
     const double memory = (x_bytes + dy_bytes) / rates.bytes_per_second;
-    const double l2 = real(g.tiles) * real(where.ranges.chunks) * (row_bytes + y_bytes) * real(t.steps) /
+    const double l2 = real(g.tiles) * real(where.ranges.chunks) * (row_bytes + y_bytes * (1 + forms)) * real(t.steps) /
                       real(g.step_k) / (1.6 * rates.bytes_per_second) *
                       (waves * sms / real(g.tiles * where.ranges.splits));
     // They overlap, but not perfectly: the second longest still shows.
