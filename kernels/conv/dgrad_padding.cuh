@@ -44,16 +44,16 @@ struct Params {
 };
 
 // LC_ACTIVATION_GRADIENT, an activation of the forward pass: dy is dL/dz, formed from dL/dy and forward's result.
-LC_DEVICE Element gradient_at(const Params& p, const Element* dy) {
+LC_DEVICE Element gradient_at(const Params& p, const Element* dy, int64_t offset) {
 #if LC_ACTIVATION_GRADIENT
 #if LC_ELEMENT == 3
   const double slope = p.negative_slope;
 #else
   const float slope = static_cast<float>(p.negative_slope);
 #endif
-  return activation_gradient<static_cast<Activation>(LC_ACTIVATION_GRADIENT)>(*dy, *beside(dy, p.to_forward_y), slope);
+  return activation_gradient<static_cast<Activation>(LC_ACTIVATION_GRADIENT)>(dy[offset], beside(dy, p.to_forward_y)[offset], slope);
 #else
-  return *dy;
+  return dy[offset];
 #endif
 }
 
@@ -74,7 +74,7 @@ LC_DEVICE double products(const Params& p, const Element* dy, double w, int64_t 
   const int64_t first = max(static_cast<int64_t>(0), floor_div(low + shift + kStride - 1, kStride));
   const int64_t last = min(p.out_length - 1, floor_div(high + shift, kStride));
   double sum = 0;
-  for (int64_t t = first; t <= last; ++t) sum = fma(w, widen(gradient_at(p, dy + t * p.dy_time)), sum);
+  for (int64_t t = first; t <= last; ++t) sum = fma(w, widen(gradient_at(p, dy, t * p.dy_time)), sum);
   return sum;
 }
 

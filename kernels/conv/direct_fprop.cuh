@@ -82,11 +82,11 @@ struct Params {
 #endif
 };
 
-LC_DEVICE Element sample_at(const Params& p, const Element* x) {
+LC_DEVICE Element sample_at(const Params& p, const Element* x, int64_t offset) {
 #if LC_ACTIVATION_GRADIENT
-  return activation_gradient<static_cast<Activation>(LC_ACTIVATION_GRADIENT)>(*x, *beside(x, p.to_forward_y), p.negative_slope);
+  return activation_gradient<static_cast<Activation>(LC_ACTIVATION_GRADIENT)>(x[offset], beside(x, p.to_forward_y)[offset], p.negative_slope);
 #else
-  return *x;
+  return x[offset];
 #endif
 }
 
@@ -154,7 +154,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
         const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
         const int64_t position = padded_index<kPad>(first + k0 * kDilation + offset, p.length);
         shared.x[channel][e] = channel < channels && position >= 0
-                                   ? widen(sample_at(p, x + (i0 + channel) * p.x_channel + position * p.x_time)) : Sum(0);
+                                   ? widen(sample_at(p, x, (i0 + channel) * p.x_channel + position * p.x_time)) : Sum(0);
       }
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);

@@ -58,11 +58,11 @@ struct Params {
 #endif
 };
 
-LC_DEVICE Element gradient_at(const Params& p, const Element* dy) {
+LC_DEVICE Element gradient_at(const Params& p, const Element* dy, int64_t offset) {
 #if LC_ACTIVATION_GRADIENT
-  return activation_gradient<static_cast<Activation>(LC_ACTIVATION_GRADIENT)>(*dy, *beside(dy, p.to_forward_y), p.negative_slope);
+  return activation_gradient<static_cast<Activation>(LC_ACTIVATION_GRADIENT)>(dy[offset], beside(dy, p.to_forward_y)[offset], p.negative_slope);
 #else
-  return *dy;
+  return dy[offset];
 #endif
 }
 
@@ -105,7 +105,7 @@ LC_DEVICE bool load_stage(const Params& p, const Tile& tile, int64_t signal, int
   for (int i = threadIdx.x; i < kOutTile * kSteps; i += kThreads) {
     const int row = i / kSteps, step = i % kSteps;
     Sum v = Sum(0);
-    if (tile.out0 + row < kOutChannels && t0 + step < end) v = widen(gradient_at(p, dy + row * p.dy_channel + (t0 + step) * p.dy_time));
+    if (tile.out0 + row < kOutChannels && t0 + step < end) v = widen(gradient_at(p, dy, row * p.dy_channel + (t0 + step) * p.dy_time));
     finite = finite && v - v == Sum(0);
     shared.dy[step][row] = v;
   }

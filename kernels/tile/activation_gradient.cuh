@@ -43,6 +43,10 @@ template <Activation kOf, class E> LC_DEVICE uint32_t gradient_word(uint32_t dy,
   else return gradient_bits<kOf>(dy & 0xffff, y & 0xffff, slope, E{}) | gradient_bits<kOf>(dy >> 16, y >> 16, slope, E{}) << 16;
 }
 
+// Forward's result, waiting in registers beside dy. No units: there is none.
+template <class Bits, int kUnits, int kElements> struct ForwardBits { Bits forward_y[kUnits][kElements]; };
+template <class Bits, int kElements> struct ForwardBits<Bits, 0, kElements> {};
+
 // Forward's result beside an element of dy.
 template <class E> LC_DEVICE const E* beside(const E* dy, int64_t distance_bytes) {
   return reinterpret_cast<const E*>(reinterpret_cast<uint64_t>(dy) + distance_bytes);

@@ -25,7 +25,8 @@ template <class Element> struct ChunkWindow {
 
 // Geometry G: as PackOrder's, and Element, kWarps, kStageChunks, kChunk, kChunkRows, kPrefetch, kSplit, kSplitBytes (from the
 // hi plane to the lo plane), kPad, kWholeStages (no channel is missing), kGradientOf: an activation of which x is the result's gradient.
-template <class G> struct StageRegisters {
+template <class G>
+struct StageRegisters : ForwardBits<typename BitsOf<typename G::Element>::Type, G::kGradientOf != Activation::none ? G::kPrefetch : 0, G::kChunk> {
   using Element = typename G::Element;
   using Order = PackOrder<G>;
   static constexpr int kWays = G::kWarps / G::kStageChunks, kUnits = ceil_div(Order::kSteps, kWays);
@@ -33,7 +34,7 @@ template <class G> struct StageRegisters {
   static_assert(G::kWarps % G::kStageChunks == 0, "a warp stays with one chunk");
   using Bits = typename BitsOf<Element>::Type;
   static constexpr bool kGradient = G::kGradientOf != Activation::none;
-  Bits v[G::kPrefetch][G::kChunk], forward_y[kGradient ? G::kPrefetch : 1][G::kChunk];
+  Bits v[G::kPrefetch][G::kChunk];
 
   static LC_DEVICE int step_of(int piece, int i, int warp) { return (piece * G::kPrefetch + i) * kWays + warp / G::kStageChunks; }
 
@@ -58,7 +59,7 @@ template <class G> struct StageRegisters {
       for (int j = 0; j < G::kChunk; ++j) {
         const bool wanted = exists && (G::kWholeStages || j < from.channels);
         v[i][j] = static_cast<Bits>(load_streamed_or_zero(sample + j * p.x_channel, wanted));
-        if constexpr (kGradient) forward_y[i][j] = static_cast<Bits>(load_streamed_or_zero(beside(sample + j * p.x_channel, p.to_forward_y), wanted));
+        if constexpr (kGradient) this->forward_y[i][j] = static_cast<Bits>(load_streamed_or_zero(beside(sample + j * p.x_channel, p.to_forward_y), wanted));
       }
     }
   }
@@ -69,7 +70,7 @@ template <class G> struct StageRegisters {
       for (int i = 0; i < G::kPrefetch; ++i)
 #pragma unroll
         for (int j = 0; j < G::kChunk; ++j)
-          v[i][j] = static_cast<Bits>(gradient_bits<G::kGradientOf>(v[i][j], forward_y[i][j], p.negative_slope, Element{}));
+          v[i][j] = static_cast<Bits>(gradient_bits<G::kGradientOf>(v[i][j], this->forward_y[i][j], p.negative_slope, Element{}));
     }
   }
 

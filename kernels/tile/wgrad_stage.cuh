@@ -40,14 +40,18 @@ template <class Element> struct WgradWindow {
 // kTf32, kXPlaneBytes and kDyPlaneBytes (from the hi to the lo plane), kPad, kFlat, kKernel, kUnitTime
 // (both time strides are 1), kWholeIn and kWholeOut (no channel of a tile is missing), kGradientOf: an activation of whose result dy is
 // the gradient.
-template <class G> struct WgradStage {
+template <class G> struct WgradRows {
+  static constexpr int kRowsOfUnit = G::kThreads * 2 / G::kStep, kDyUnits = ceil_div(G::kOutTile, kRowsOfUnit);
+};
+template <class G>
+struct WgradStage : ForwardBits<typename BitsOf<typename G::Element>::Type, G::kGradientOf != Activation::none ? WgradRows<G>::kDyUnits : 0, 2> {
   using Element = typename G::Element;
   using Order = PackOrder<G>;
   static constexpr int kWarps = G::kThreads / 32, kXUnits = ceil_div(G::kChunks * Order::kSteps, kWarps);
-  static constexpr int kRowsOfUnit = G::kThreads * 2 / G::kStep, kDyUnits = ceil_div(G::kOutTile, kRowsOfUnit);
+  static constexpr int kRowsOfUnit = WgradRows<G>::kRowsOfUnit, kDyUnits = WgradRows<G>::kDyUnits;
   using Bits = typename BitsOf<Element>::Type;
   static constexpr bool kGradient = G::kGradientOf != Activation::none;
-  Bits x[kXUnits][G::kChunk], dy[kDyUnits][2], forward_y[kGradient ? kDyUnits : 1][2];
+  Bits x[kXUnits][G::kChunk], dy[kDyUnits][2];
 
   struct XUnit {
     int chunk, step;
@@ -97,7 +101,7 @@ template <class G> struct WgradStage {
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       dy[unit][j] = (Bits)load_streamed_or_zero(at + j * dy_time, exists && step + j < from.steps);
-      if constexpr (kGradient) forward_y[unit][j] = (Bits)load_streamed_or_zero(beside(at + j * dy_time, p.to_forward_y), exists && step + j < from.steps);
+      if constexpr (kGradient) this->forward_y[unit][j] = (Bits)load_streamed_or_zero(beside(at + j * dy_time, p.to_forward_y), exists && step + j < from.steps);
     }
   }
   // Waits for dy, and makes of it the operand.
@@ -106,7 +110,7 @@ template <class G> struct WgradStage {
 #pragma unroll
       for (int u = 0; u < kDyUnits; ++u)
 #pragma unroll
-        for (int j = 0; j < 2; ++j) dy[u][j] = (Bits)gradient_bits<G::kGradientOf>(dy[u][j], forward_y[u][j], p.negative_slope, Element{});
+        for (int j = 0; j < 2; ++j) dy[u][j] = (Bits)gradient_bits<G::kGradientOf>(dy[u][j], this->forward_y[u][j], p.negative_slope, Element{});
     }
   }
   template <class P> LC_DEVICE void load(const P& p, const WgradWindow<Element>& from, int warp, int lane) {
