@@ -152,7 +152,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
         if constexpr (Raw::kGradient) {
-          form_gradient<C::kGradientOf, Element>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kChunk) * C::kRawPitch, p.negative_slope, lane, 32);
+          form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kChunk) * C::kRawPitch, p.negative_slope, lane, 32);
           __syncwarp();
         }
         if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros

@@ -262,7 +262,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
         if constexpr (Raw::kGradient) {
-          form_gradient<C::kGradientOf, float>(raw, raw + C::kRawBytes / 2, min(w.channels, 16) * C::kRawPitch, p.negative_slope,
+          form_gradient<C::kGradientOf, float, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, 16) * C::kRawPitch, p.negative_slope,
                                                C::kTeam == 1 ? lane : packer * 32 + lane, 32 * C::kTeam);
           sync_packers();
         }

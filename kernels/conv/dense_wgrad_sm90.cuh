@@ -132,7 +132,7 @@ struct PackRole {
       const Element* row = y_row(tile, at, round) + lane * p.dy_channel;
       const uint32_t raw = y_shared(index, round) + lane * YRows::kPitch, shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
 #if LC_ACTIVATION_GRADIENT
-      form_gradient<kGradientOf, Element>(raw, raw + kYStageBytes / 2, YRows::kCopyBytes, p.negative_slope, 0, 1);  // a lane its own row
+      form_gradient<kGradientOf, Element, 2>(raw, raw + kYStageBytes / 2, YRows::kCopyBytes, p.negative_slope, 0, 1);  // a lane its own row
 #endif
       float chain;
       if (kGatherY) chain = to.gather(row, p.dy_time, steps, dst, add);

@@ -52,12 +52,24 @@ template <class E> LC_DEVICE const E* beside(const E* dy, int64_t distance_bytes
   return reinterpret_cast<const E*>(reinterpret_cast<uint64_t>(dy) + distance_bytes);
 }
 
-// In shared memory: `bytes` (whole 16) of dy become the gradient, each 16 by one of `threads` that are numbered from 0.
-template <Activation kOf, class E> LC_DEVICE void form_gradient(uint32_t dy, uint32_t y, int bytes, float slope, int thread, int threads) {
-#pragma unroll 2
-  for (int i = thread * 16; i < bytes; i += threads * 16) {
-    const uint4 a = load_shared_v4(dy + i), b = load_shared_v4(y + i);
-    store_shared_v4(dy + i, gradient_word<kOf, E>(a.x, b.x, slope), gradient_word<kOf, E>(a.y, b.y, slope),
-                    gradient_word<kOf, E>(a.z, b.z, slope), gradient_word<kOf, E>(a.w, b.w, slope));
+// In shared memory: `bytes` (whole 16) of dy become the gradient, each 16 by one of `threads` that are numbered from 0. kTogether: loads
+// of so many are under way before the first is used; 8 registers each.
+template <Activation kOf, class E, int kTogether>
+LC_DEVICE void form_gradient(uint32_t dy, uint32_t y, int bytes, float slope, int thread, int threads) {
+#pragma unroll 1
+  for (int i = thread * 16; i < bytes; i += kTogether * threads * 16) {
+    uint4 a[kTogether], b[kTogether];
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) {
+      const int at = i + j * threads * 16;
+      if (at < bytes) a[j] = load_shared_v4(dy + at), b[j] = load_shared_v4(y + at);
+    }
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) {
+      const int at = i + j * threads * 16;
+      if (at < bytes)
+        store_shared_v4(dy + at, gradient_word<kOf, E>(a[j].x, b[j].x, slope), gradient_word<kOf, E>(a[j].y, b[j].y, slope),
+                        gradient_word<kOf, E>(a[j].z, b[j].z, slope), gradient_word<kOf, E>(a[j].w, b[j].w, slope));
+    }
   }
 }
