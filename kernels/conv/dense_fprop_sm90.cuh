@@ -175,9 +175,9 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         else
           pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
       }
-      fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
-      __syncwarp();
-      if (lane == 0) barrier_arrive(barriers.slot_full + 8 * s);
+      if constexpr (Raw::kGradient) fence_proxy_async();  // bulk copies write next where ordinary stores have formed the gradient
+      __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
+      if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * s);
       ring.issue();
       if (++stage == C::kRawStages) { stage = 0; phase ^= 1; }
     }
@@ -203,7 +203,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
     for (int pass = 0; pass < Schedule<C>::kPassesPerItem; ++pass) {
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
       auto release = [&] {
-        if (lane == 0) {
+        if (arrives(lane)) {
           if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
           if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
         }
@@ -213,7 +213,10 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
         for (int group = 0; group < C::kTapGroups; ++group) {
-          if (pass == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+          if (pass == 0) {
+            barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+            fence_proxy_async();  // here, and not where packers store, which wait for it longer
+          }
           const int taps = C::kTapGroups == 1 ? kKernel : min(C::kTaps, kKernel - group * C::kTaps);
 #pragma unroll 1
           for (int k0 = 0; k0 < taps; k0 += C::kPeriod) {

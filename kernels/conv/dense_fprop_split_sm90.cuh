@@ -291,7 +291,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       }
       fence_proxy_async();
       __syncwarp();
-      if (lane == 0) {
+      if (arrives(lane)) {
         barrier_arrive(barriers.slot_full + 8 * s);
         if (C::kTeam > 1 && !C::kGather) barrier_arrive(barriers.raw_empty + 8 * stage);
       }
@@ -371,7 +371,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
         int chain = 0, taps, old_w = -1, old_slot = -1;  // to release once the interval that read them has finished
         auto release = [&] {
           __syncwarp();  // every lane has read the slot's scale
-          if (lane == 0) {
+          if (arrives(lane)) {
             if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
             if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
           }

@@ -14,20 +14,21 @@
 //
 // A block computes a tile of dW (kTaps x kTileChannels rows of D, kColumns * kColumnWays output channels) over one split, a
 // fixed range of (batch, time); the tile stays in registers throughout. Roles (384 or 512 threads):
-//   warps 0-7   two MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2) or columns (kColumnWays 2)
-//   warps 8-    4 or 8 packers: each loads its part of the rows of x and of dy, a lane packs a row of dy or a part of one
-// Barriers: slot full (packers) -> slot empty (8 MMA warps). A packer waits for its own copies (groups of cp.async).
+//   the first 8 or 12 warps   two or three MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2 or 3) or
+//                             columns (kColumnWays 2)
+//   the others                4 or 8 packers: each loads its part of the rows of x and of dy, a lane packs a row of dy or a
+//                             part of one
+// Barriers: slot full (packers) -> slot empty (MMA warps). A packer waits for its own copies (groups of cp.async).
 //
-// Accumulation: tensor cores truncate. fp32: hi*lo + lo*hi of one chunk, then its hi*hi, then added to f32 registers; every
-// kCarryChunks chunks the sums go to memory of the block's own and begin again at zero. Others: one chain of kCarryChunks
-// chunks (at most 128 k-steps), then the same. The splits' sums are added by reduce_wgrad.cuh.
+// Accumulation: tensor cores truncate. A chain, in fp32 hi*lo + lo*hi of one chunk and then its hi*hi, else at most 128 k-steps
+// (192 where no registers are left), is added to f32 registers; every kRun chains those go to memory of the block's own and
+// begin again at zero. The splits' sums are added by reduce_wgrad.cuh.
 // Where zeros stand for what does not exist (padding, steps behind a signal's end) and an operand there is Inf or NaN, and
 // where f32 values leave the range of TF32, the split's flag is set: it is computed again without zeros.
 //
 // Bytes: x once per tile of output channels and taps, dY once per tile of rows, from L2 where blocks run in step.
 // FLOPs: 2 * 64 kM kRowWays * kN kColumnWays per step and tile; fp32 three times that.
 #include "conv/dense_wgrad_sm90_tile.cuh"
-#include "ptx/control.cuh"
 #include "ptx/wgmma.cuh"
 
 // --- packer warps ------------------------------------------------------------------------------------------------
@@ -36,11 +37,13 @@ struct PackRole {
   const uint32_t shared;
   const Barriers barriers;
   const int packer, lane;
+  const ChunkRange loads_inner, whole;  // in which loads have room around them; in which nothing is missing
   Packer to;
   bool flagged = false;
 
   LC_DEVICE PackRole(const Params& params, uint32_t shared_memory, const Barriers& b, int index, int lane_index)
-      : p(params), shared(shared_memory), barriers(b), packer(index), lane(lane_index) {}
+      : p(params), shared(shared_memory), barriers(b), packer(index), lane(lane_index),
+        loads_inner(params, Tile(), 16 / kBytes, kPlacedY ? 0 : 16 / kBytes), whole(params, Tile(), 0, 0) {}
 
   // This packer's rows of x, within the tile; bytes between channels.
   LC_DEVICE int first_channel() const { return packer * kPackerChannels; }
@@ -55,8 +58,8 @@ struct PackRole {
   LC_DEVICE const Element* x_row(const Tile& tile, const Cursor& at) const {
     return p.x + at.signal * p.x_batch + (static_cast<int64_t>(tile.group) * kInChannels + tile.channel + first_channel()) * p.x_channel;
   }
-  LC_DEVICE uint32_t x_shared(int index, int window) const {
-    return shared + index % kSlots * kSlotBytes + (window * kTileChannels + first_channel()) * XRows::kPitch;
+  LC_DEVICE uint32_t x_shared(int slot, int window) const {
+    return shared + slot * kSlotBytes + (window * kTileChannels + first_channel()) * XRows::kPitch;
   }
   // Which group of 32 rows of dy in a round, and which part of the steps.
   LC_DEVICE int group_of(int round) const { return kParts > 1 ? packer % kGroups : packer + round * kPackers; }
@@ -64,41 +67,80 @@ struct PackRole {
   LC_DEVICE const Element* y_row(const Tile& tile, const Cursor& at, int round) const {
     return p.dy + at.signal * p.dy_batch + (static_cast<int64_t>(tile.group) * kOutChannels + tile.out + group_of(round) * 32) * p.dy_channel + (at.step() + first_step()) * p.dy_time;
   }
-  LC_DEVICE uint32_t y_shared(int index, int round) const {
-    return shared + kSharedRaw + (packer * kYStages + index % kYStages) * kYStageBytes + round * (32 * YRows::kPitch);
+  LC_DEVICE uint32_t y_shared(int stage, int round) const {
+    return shared + kSharedRaw + (packer * kYStages + stage) * kYStageBytes + round * (32 * YRows::kPitch);
   }
   // Where a group's first row belongs in the operand.
-  LC_DEVICE uint32_t y_slot(int index, int round) const {
-    return shared + index % kSlots * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes) + group_of(round) * (32 * 16);
+  LC_DEVICE uint32_t y_slot(int slot, int round) const {
+    return shared + slot * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes) + group_of(round) * (32 * 16);
   }
   LC_DEVICE int rows_of(const Tile& tile, int round) const { return max(0, min(32, tile.outs - group_of(round) * 32)); }
   LC_DEVICE bool x_copied(const XRows& rows) const { return !kGatherX && (kPad < Pad::reflect || rows.whole()); }
 
-  // Starts the loads of chunk `index`, when its slot is empty.
-  LC_DEVICE void issue(int index, const Cursor& at) {
+  // A chunk on its way: its cursor and its places in the rings.
+  struct Stage {
+    Cursor at;
+    int slot = 0, y_stage = 0;
+    uint32_t parity = 1;  // that slot_empty has ended
+    LC_DEVICE Stage(const Params& p, int split) : at(p, split) {}
+    // True at the beginning of another signal.
+    LC_DEVICE bool advance(const Params& p) {
+      if (++slot == kSlots) slot = 0, parity ^= 1;
+      if (++y_stage == kYStages) y_stage = 0;
+      at.advance(p);
+      return at.chunk == 0;
+    }
+  };
+  // Of the chunk to be loaded: what this lane loads first of x and of dy.
+  uint64_t x_from, y_from;
+  LC_DEVICE void point_at(const Cursor& at) {
     const Tile tile;
-    const int s = index % kSlots;
-    barrier_wait(barriers.slot_empty + 8 * s, (index / kSlots & 1) ^ 1);
+    x_from = reinterpret_cast<uint64_t>(x_row(tile, at) + x_first(tile, at, 0)) + XRows::inner_offset(x_pitch(), lane);
+    y_from = reinterpret_cast<uint64_t>(y_row(tile, at, 0)) + YRows::inner_offset<kPlacedY>(y_pitch(), lane);
+  }
+
+  // Starts the loads of a chunk when its slot is empty.
+  LC_DEVICE void issue(const Stage& stage) {
+    barrier_wait(barriers.slot_empty + 8 * stage.slot, stage.parity);
+    const Tile tile;
+    if (!kGatherX && !kGatherY && loads_inner.has(stage.at.chunk)) {
+      constexpr bool kAllChannels = kInChannels % kTileChannels == 0 && kTileChannels % kPackers == 0;
+#pragma unroll 1
+      for (int window = 0; window < (kKernel % kTaps == 0 ? kWindows : min(kWindows, tile.taps)); ++window)
+        XRows::load_inner<kPackerChannels, kAllChannels>(x_from + window * (kDilation * kBytes), x_pitch(), channels(tile), x_shared(stage.slot, window), lane);
+#pragma unroll 1
+      for (int round = 0; round < kRounds; ++round) {
+        if (group_of(round) >= kGroups) break;
+        const uint64_t from = y_from + round * (32 * kPackers * y_pitch());
+        if (kPlacedY) YRows::load_inner<32, kWholeOut, 16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(stage.slot, round), lane);
+        else YRows::load_inner<32, kWholeOut>(from, y_pitch(), rows_of(tile, round), y_shared(stage.y_stage, round), lane);
+#if LC_ACTIVATION_GRADIENT
+        YRows::load_inner<32, kWholeOut>(from + p.to_forward_y, y_pitch(), rows_of(tile, round), y_shared(stage.y_stage, round) + kYStageBytes / 2, lane);
+#endif
+      }
+      return;
+    }
 #pragma unroll 1
     for (int window = 0; window < min(kWindows, tile.taps); ++window) {
-      const int64_t first = x_first(tile, at, window);
+      const int64_t first = x_first(tile, stage.at, window);
       const XRows rows(first, p.length);
-      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, at) + first), x_pitch(), channels(tile), x_shared(index, window), lane);
+      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, stage.at) + first), x_pitch(), channels(tile), x_shared(stage.slot, window), lane);
     }
 #pragma unroll 1
     for (int round = 0; round < kRounds && !kGatherY; ++round) {
-      const YRows rows(at.step() + first_step(), p.out_length);
-      const uint64_t from = reinterpret_cast<uint64_t>(y_row(tile, at, round));
-      if (kPlacedY) rows.load<16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(index, round), lane);
-      else rows.load(from, y_pitch(), rows_of(tile, round), y_shared(index, round), lane);
+      const YRows rows(stage.at.step() + first_step(), p.out_length);
+      const uint64_t from = reinterpret_cast<uint64_t>(y_row(tile, stage.at, round));
+      if (kPlacedY) rows.load<16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(stage.slot, round), lane);
+      else rows.load(from, y_pitch(), rows_of(tile, round), y_shared(stage.y_stage, round), lane);
 #if LC_ACTIVATION_GRADIENT
-      rows.load(from + p.to_forward_y, y_pitch(), rows_of(tile, round), y_shared(index, round) + kYStageBytes / 2, lane);
+      rows.load(from + p.to_forward_y, y_pitch(), rows_of(tile, round), y_shared(stage.y_stage, round) + kYStageBytes / 2, lane);
 #endif
     }
   }
 
   // Zeros for what x does not have; gathers what was not copied. True if a 16-bit value of an edge is Inf or NaN.
-  LC_DEVICE bool complete_x(const Tile& tile, int index, const Cursor& at, bool edge) {
+  LC_DEVICE bool complete_x(const Tile& tile, const Stage& stage, bool edge) {
+    const Cursor& at = stage.at;
     bool special = false;
 #pragma unroll 1
     for (int window = 0; window < min(kWindows, tile.taps); ++window) {
@@ -106,39 +148,38 @@ struct PackRole {
       XRows rows(first, p.length);
       const uint32_t a = static_cast<uint32_t>(reinterpret_cast<uint64_t>(x_row(tile, at) + first)), pitch = static_cast<uint32_t>(x_pitch());
       if (!x_copied(rows)) {
-        XRows::gather<kPad>(x_row(tile, at), p.x_channel, p.x_time, channels(tile), first, p.length, a, pitch, x_shared(index, window), lane);
+        XRows::gather<kPad>(x_row(tile, at), p.x_channel, p.x_time, channels(tile), first, p.length, a, pitch, x_shared(stage.slot, window), lane);
         __syncwarp();
         rows.begin = 0, rows.end = kWindow;
       }
-      special |= rows.complete(a, pitch, channels(tile), x_shared(index, window), kBytes == 2 && edge, lane);
+      special |= rows.complete(a, pitch, channels(tile), x_shared(stage.slot, window), kBytes == 2 && edge, lane);
     }
     return special;
   }
 
-  LC_DEVICE void pack(int index, const Cursor& at) {
+  // shift: of this lane's row of dy, in elements from a 16-byte boundary; aligned: 0 of all lanes.
+  LC_DEVICE void pack(const Stage& stage, uint32_t shift, bool aligned) {
     const Tile tile;
-    const int64_t from = x_first(tile, at, 0);
+    const Cursor& at = stage.at;
     // All windows of the chunk, or some steps: zeros stand for what does not exist.
-    const bool edge = at.step() + kSteps > p.out_length || from < 0 ||
-                      from + (kSteps - 1) * kStride + (kTaps - 1) * static_cast<int64_t>(kDilation) >= p.length;
-    to.special = (kGatherX || edge) && complete_x(tile, index, at, edge);
-    const int valid = static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kPartSteps), p.out_length - at.step() - first_step())));
+    const bool edge = !whole.has(at.chunk);
+    to.special = (kGatherX || edge) && complete_x(tile, stage, edge);
+    const int valid = edge ? static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kPartSteps), p.out_length - at.step() - first_step()))) : kPartSteps;
     const bool add = sums(tile);
 #pragma unroll 1
     for (int round = 0; round < kRounds; ++round) {
       if (group_of(round) >= kGroups) break;
-      const uint32_t dst = y_slot(index, round) + lane * 16;
+      const uint32_t dst = y_slot(stage.slot, round) + lane * 16;
       const int steps = lane < rows_of(tile, round) ? valid : 0;
-      const Element* row = y_row(tile, at, round) + lane * p.dy_channel;
-      const uint32_t raw = y_shared(index, round) + lane * YRows::kPitch, shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
+      const uint32_t raw = y_shared(stage.y_stage, round) + lane * YRows::kPitch;
 #if LC_ACTIVATION_GRADIENT
       form_gradient<kGradientOf, Element, 2>(raw, raw + kYStageBytes / 2, YRows::kCopyBytes, p.negative_slope, 0, 1);  // a lane its own row
 #endif
       float chain;
-      if (kGatherY) chain = to.gather(row, p.dy_time, steps, dst, add);
+      if (kGatherY) chain = to.gather(y_row(tile, at, round) + lane * p.dy_channel, p.dy_time, steps, dst, add);
       else if (kPlacedY) chain = edge || !kWholeOut ? to.template finish<true>(steps, dst, add) : to.template finish<false>(steps, dst, add);
       else if (edge || !kWholeOut) chain = to.template pack<false, true>(raw, shift, steps, dst, add);
-      else if (__all_sync(~0u, shift == 0)) chain = to.template pack<true, false>(raw, 0, steps, dst, add);
+      else if (aligned) chain = to.template pack<true, false>(raw, 0, steps, dst, add);
       else chain = to.template pack<false, false>(raw, shift, steps, dst, add);
       if (add) {
         RowSum sum = load_row_sum(row_sum(round));
@@ -147,28 +188,35 @@ struct PackRole {
       }
     }
     flagged |= edge && to.special;
-    fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
-    __syncwarp();
-    if (lane == 0) barrier_arrive(barriers.slot_full + 8 * (index % kSlots));
+    __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
+    if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * stage.slot);
   }
 
   LC_DEVICE void run() {
     for (int round = 0; sums(Tile()) && round < kRounds && group_of(round) < kGroups; ++round) store_row_sum(row_sum(round), RowSum());
-    Cursor loading(p, Tile().split);
-    const int chunks = Tile().chunks(p);
-    int issued = 0;
+    Stage loading(p, Tile().split), packing = loading;
+    point_at(loading.at);
+    int left = Tile().chunks(p), to_load = left, shift = 0;
+    bool aligned = false, turned = true;
 #pragma unroll 1
-    for (int index = 0; index < chunks; ++index) {
-      for (; issued < index + kYStages; ++issued) {
-        if (issued < chunks) {
-          issue(issued, loading);
-          loading.advance(p);
+    for (; left > 0; --left) {
+      for (; to_load > left - kYStages; --to_load) {
+        if (to_load > 0) {
+          issue(loading);
+          x_from += kSteps * kStride * kBytes, y_from += kSteps * kBytes;
+          if (loading.advance(p)) point_at(loading.at);
         }
         async_commit();  // a group for each chunk, even where there is none: the wait below counts them
       }
+      if (turned) {
+        const Element* const row = y_row(Tile(), packing.at, 0) + lane * p.dy_channel;
+        shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
+        aligned = __all_sync(~0u, shift == 0);
+      }
       async_wait<kYStages - 1>();
       __syncwarp();  // a lane packs what others have copied
-      pack(index, loading.before(p, min(issued, chunks) - index));
+      pack(packing, shift, aligned);
+      turned = packing.advance(p);
     }
     if (flagged || (kBytes == 4 && to.range.left())) p.partials.flags[Tile().split] = 1;
     if (sums(Tile())) store_sums(Tile());
@@ -196,9 +244,9 @@ struct MultiplyRole {
   const Params& p;
   const int warpgroup, warp, lane;
   float acc[kM][kN / 2];
-  float sum[kSplit ? kM : 1][kN / 2];
+  float sum[kSums ? kM : 1][kN / 2];
 
-  LC_DEVICE int row_of(int m, int h) const { return ((kRowWays == 2 ? warpgroup : 0) * kM + m) * 64 + warp * 16 + h * 8 + (lane >> 2); }
+  LC_DEVICE int row_of(int m, int h) const { return ((kRowWays > 1 ? warpgroup : 0) * kM + m) * 64 + warp * 16 + h * 8 + (lane >> 2); }
   static LC_DEVICE bool exists(const Tile& tile, int row) { return row / kTileChannels < tile.taps && row % kTileChannels < tile.channels; }
 
   // Rows of A: a row's place in a slot, in elements, and how far its address in memory is from that of the chunk, mod 16.
@@ -282,21 +330,43 @@ struct MultiplyRole {
   }
 
   LC_DEVICE float4* carry_at(int m, int j) const {
-    return p.carry + (static_cast<int64_t>(blockIdx.x) * (kM * kN / 8) + m * (kN / 8) + j) * 256 + threadIdx.x;
+    return p.carry + (static_cast<int64_t>(blockIdx.x) * (kM * kN / 8) + m * (kN / 8) + j) * kMmaThreads + threadIdx.x;
   }
-  // `sums` += what was carried, or the other way round.
+  // `sums` += what was carried, or the other way round. Several loads at once, as registers are left: one takes a microsecond.
   template <int kRows> LC_DEVICE void add_carried(float (&sums)[kRows][kN / 2], bool store, bool first) {
+    constexpr int kSpare = kAccumulators <= 64 ? 8 : kAccumulators <= 128 ? 8 : 4, kTogether = kN / 8 % kSpare == 0 ? kSpare : kN / 8 % 4 == 0 ? 4 : 2;
+    static_assert(kN / 8 % kTogether == 0, "columns come in eights");
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
+      float(&s)[kN / 2] = sums[m];
 #pragma unroll
-      for (int j = 0; j < kN / 8; ++j) {
-        float(&s)[kN / 2] = sums[m];
-        float4 v = first ? make_float4(0.f, 0.f, 0.f, 0.f) : *carry_at(m, j);
-        v = make_float4(v.x + s[4 * j], v.y + s[4 * j + 1], v.z + s[4 * j + 2], v.w + s[4 * j + 3]);
-        if (store) *carry_at(m, j) = v;
-        else s[4 * j] = v.x, s[4 * j + 1] = v.y, s[4 * j + 2] = v.z, s[4 * j + 3] = v.w;
+      for (int from = 0; from < kN / 8; from += kTogether) {
+        float4 carried[kTogether];
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) carried[i] = first ? make_float4(0.f, 0.f, 0.f, 0.f) : *carry_at(m, from + i);
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) {
+          const int j = from + i;
+          float4& v = carried[i];
+          v = make_float4(v.x + s[4 * j], v.y + s[4 * j + 1], v.z + s[4 * j + 2], v.w + s[4 * j + 3]);
+          if (store) *carry_at(m, j) = v;
+          else s[4 * j] = v.x, s[4 * j + 1] = v.y, s[4 * j + 2] = v.z, s[4 * j + 3] = v.w;
+        }
       }
     }
+  }
+  LC_DEVICE void clear_sums() {
+    if constexpr (kSums) {
+#pragma unroll
+      for (int m = 0; m < kM; ++m)
+#pragma unroll
+        for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
+    }
+  }
+  // Where the sums of finished chains are.
+  LC_DEVICE auto& finished() {
+    if constexpr (kSums) return sum;
+    else return acc;
   }
   template <int kRows> LC_DEVICE void store_partial(const float (&sums)[kRows][kN / 2]) {
     constexpr int64_t kRow = static_cast<int64_t>(kInChannels) * kKernel;
@@ -345,53 +415,43 @@ struct MultiplyRole {
     }
     const uint64_t b0 = wgmma_descriptor(shared + kSharedXBytes + (kColumnWays == 2 ? warpgroup * kN * 16 : 0), kTileOut * 16, 128);
     Tf32Range range;
-    if constexpr (kSplit) {
-#pragma unroll
-      for (int m = 0; m < kM; ++m)
-#pragma unroll
-        for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
-    }
+    clear_sums();
+    int chained = 0, runs = 0;  // chunks of the chain, finished chains of the run
+    bool carried = false;
 #pragma unroll 1
     for (int index = 0; index < chunks; ++index) {
       const int slot = index % kSlots;
       barrier_wait(barriers.slot_full + 8 * slot, index / kSlots & 1);
+      fence_proxy_async();  // here, and not where packers store: there it would wait for the copies that they have started
       const uint32_t rows = shared + slot * kSlotBytes;
       const uint64_t b = b0 + ((slot * kSlotBytes) >> 4);
       if constexpr (kSplit) multiply_pairs(rows, begins, b, range);
-      else multiply_slot(rows, begins, b, index % kCarryChunks > 0, range);
+      else multiply_slot(rows, begins, b, chained, range);
       __syncwarp();  // every lane has read its samples
-      if (lane == 0) barrier_arrive(barriers.slot_empty + 8 * slot);
+      if (arrives(lane)) barrier_arrive(barriers.slot_empty + 8 * slot);
       begins = (begins & 0xffff0000u) | ((begins + kSteps * kStride * kBytes) & 0xffffu);
       if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) {
         chunk = 0;
         begins = (((begins >> 16) + static_cast<uint32_t>(p.x_batch * kBytes)) & 0xffffu) * 0x10001u;
       }
-      if constexpr (kSplit) {
+      const bool last = index + 1 == chunks;
+      if (++chained < kChainChunks && !last) continue;
+      chained = 0;
+      if constexpr (kSums) {
 #pragma unroll
         for (int m = 0; m < kM; ++m)
 #pragma unroll
           for (int i = 0; i < kN / 2; ++i) sum[m][i] += acc[m][i];
       }
-      if ((index + 1) % kCarryChunks == 0 && index + 1 < chunks) {
-        if constexpr (kSplit) {
-          add_carried(sum, true, index < kCarryChunks);
-#pragma unroll
-          for (int m = 0; m < kM; ++m)
-#pragma unroll
-            for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
-        } else {
-          add_carried(acc, true, index < kCarryChunks);
-        }
-      }
+      if (++runs < kRun || last) continue;
+      runs = 0;
+      add_carried(finished(), true, !carried);
+      clear_sums();
+      carried = true;
     }
     if (kBytes == 4 && range.left()) p.partials.flags[Tile().split] = 1;
-    if constexpr (kSplit) {
-      if (chunks > kCarryChunks) add_carried(sum, false, false);
-      store_partial(sum);
-    } else {
-      if (chunks > kCarryChunks) add_carried(acc, false, false);
-      store_partial(acc);
-    }
+    if (carried) add_carried(finished(), false, false);
+    store_partial(finished());
   }
 };
 
@@ -401,9 +461,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_s
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const Barriers barriers(shared);
   barriers.init();
-  if (warp >= 8) {
+  if (warp >= kMmaWarps) {
     decrease_registers<kPackerRegisters>();
-    PackRole(p, shared, barriers, warp - 8, lane).run();
+    PackRole(p, shared, barriers, warp - kMmaWarps, lane).run();
   } else {
     increase_registers<kMmaRegisters>();
     MultiplyRole{p, warp >> 2, warp & 3, lane}.run(shared, barriers);

@@ -2,9 +2,11 @@
 // Of dense_wgrad_sm90.cuh: its problem and configuration as constants, what follows from them, and which part of the work is
 // whose.
 #pragma once
+#include "ptx/control.cuh"
 #include "ptx/mbarrier.cuh"
 #include "tile/activation_gradient.cuh"
 #include "tile/pack_steps.cuh"
+#include "tile/warp_arrival.cuh"
 #include "tile/wgrad_ranges.cuh"
 
 // --- the problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 3 f32; channels are per group
@@ -29,10 +31,10 @@ constexpr bool kPairs = LC_PAIRS;  // 16-bit, stride 1: every (channel, tap) row
 
 // --- the configuration
 constexpr int kTileChannels = LC_TILE_CHANNELS, kTaps = LC_TAPS, kM = LC_M_BLOCKS, kN = LC_COLUMNS;
-constexpr int kColumnWays = LC_COLUMN_WAYS, kRowWays = 2 / kColumnWays, kSteps = LC_STEPS, kWindows = LC_WINDOWS;
+constexpr int kColumnWays = LC_COLUMN_WAYS, kRowWays = LC_WARPGROUPS / kColumnWays, kSteps = LC_STEPS, kWindows = LC_WINDOWS;
 constexpr int kSlots = LC_SLOTS, kYStages = LC_Y_STAGES, kPackers = LC_PACKERS;
 
-constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kThreads = 256 + 32 * kPackers;
+constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kMmaWarps = 4 * LC_WARPGROUPS, kMmaThreads = 32 * kMmaWarps, kThreads = kMmaThreads + 32 * kPackers;
 constexpr bool kSplit = LC_ELEMENT == 3;
 constexpr int kPlanes = kSplit ? 2 : 1, kTileOut = kN * kColumnWays;
 constexpr int kRowTiles = ceil_div(kInChannels, kTileChannels), kTapTiles = ceil_div(kKernel, kTaps), kOutTiles = ceil_div(kOutChannels, kTileOut);
@@ -55,13 +57,19 @@ constexpr int kSharedSums = kSharedRaw + kPackers * kYStages * kYStageBytes;  //
 constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 8 : 0);
 constexpr int kSharedBytes = kSharedBarriers + 8 * 2 * kSlots;
 
-constexpr int kCarryChunks = kSplit ? 128 : 128 * kStepK / kSteps;
-constexpr bool kManyRegisters = kM * (kN / 2) * kPlanes > 128;
-constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters || kPackers == 8 ? 40 : 72;
+constexpr bool kThree = kMmaWarps == 12;  // warpgroups that multiply
+constexpr int kAccumulators = kM * kN / 2;
+// Chains of kChainChunks chunks in the tensor core; where registers are left, kRun chains are added there; then in memory.
+constexpr bool kSums = kSplit || kAccumulators <= (kThree ? 64 : 96);
+constexpr int kChainChunks = kSplit ? 1 : (kSums ? 128 : 192) * kStepK / kSteps, kRun = kSplit ? 128 : kSums ? 64 : 1;
+constexpr bool kManyRegisters = kAccumulators * kPlanes > 128;
+constexpr int kMmaRegisters = kThree ? 152 : kManyRegisters ? (kSplit ? 224 : 232) : kPackers == 8 ? 208 : 216;
+constexpr int kPackerRegisters = kThree ? 56 : kManyRegisters ? (kSplit ? 56 : 40) : kPackers == 8 ? 48 : 72;
 
 static_assert(kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
-static_assert(kPackers == 4 || (kPackers == 8 && !kManyRegisters), "warpgroups of packers, and registers for them");
-static_assert(256 * kMmaRegisters + 32 * kPackers * kPackerRegisters <= kThreads * (kPackers == 8 ? 128 : 168), "setmaxnreg moves what the launch took");
+static_assert(kColumnWays * kRowWays == LC_WARPGROUPS && (LC_WARPGROUPS == 2 || (kThree && kColumnWays == 1)), "the warpgroups");
+static_assert(kPackers == 4 || (kPackers == 8 && !kManyRegisters && !kThree), "warpgroups of packers, and registers for them");
+static_assert(register_pool_suffices(kMmaThreads, kMmaRegisters, 32 * kPackers, kPackerRegisters), "setmaxnreg moves what the launch took");
 static_assert(kParts == 1 || kPackers % kGroups == 0, "every part of the steps has a packer");
 static_assert(kM * 64 * kRowWays >= kTileChannels * kTaps && kTileOut % 32 == 0 && kTileOut <= 256, "the tile");
 static_assert(kPartSteps * kBytes % 16 == 0 && kSteps % (2 * kStepK) == 0, "rows of dy are packed 16 bytes at a time");
@@ -115,12 +123,21 @@ struct Cursor {
   LC_DEVICE void advance(const Params& p) {
     if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) { chunk = 0; ++signal; }
   }
-  LC_DEVICE Cursor before(const Params& p, int chunks) const {
-    Cursor at = *this;
-    for (at.chunk -= chunks; at.chunk < 0; --at.signal) at.chunk += static_cast<int>(p.ranges.chunks_per_signal);
-    return at;
-  }
   LC_DEVICE int64_t step() const { return static_cast<int64_t>(chunk) * kSteps; }
+};
+
+// The chunks of a signal all of whose steps and windows exist, with this many elements behind the windows.
+struct ChunkRange {
+  int begin, end;
+  LC_DEVICE ChunkRange(const Params& p, const Tile& tile, int behind_x, int behind_y) {
+    constexpr int64_t kHop = static_cast<int64_t>(kSteps) * kStride;
+    const int64_t first = static_cast<int64_t>(tile.tap) * kDilation - p.pad_left;  // of the first chunk's window
+    const int64_t last = first + static_cast<int64_t>(kTaps - 1) * kDilation + (kSteps - 1) * kStride + behind_x;
+    begin = first >= 0 ? 0 : static_cast<int>(min(p.ranges.chunks_per_signal, (kHop - 1 - first) / kHop));
+    const int64_t of_x = last < p.length ? (p.length - 1 - last) / kHop + 1 : 0;
+    end = static_cast<int>(min(of_x, max(int64_t(0), p.out_length - behind_y) / kSteps));
+  }
+  LC_DEVICE bool has(int chunk) const { return chunk >= begin && chunk < end; }
 };
 
 struct Barriers {
@@ -130,8 +147,8 @@ struct Barriers {
   LC_DEVICE void init() const {
     if (threadIdx.x == 0) {
       for (int i = 0; i < kSlots; ++i) {
-        barrier_init(slot_full + 8 * i, kPackers);
-        barrier_init(slot_empty + 8 * i, 8);
+        barrier_init(slot_full + 8 * i, kPackers * kWarpArrivals);
+        barrier_init(slot_empty + 8 * i, kMmaWarps * kWarpArrivals);
       }
       fence_barrier_init();
     }

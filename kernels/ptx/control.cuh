@@ -23,9 +23,10 @@ __device__ __forceinline__ void schedule_border(bool never) {
 }
 
 #if __CUDA_ARCH__ >= 900
-/// Orders this thread's generic writes to shared memory before asynchronous reads of it (wgmma, bulk_store) that are
-/// issued after a later arrive or barrier. Order: stores, this fence by every writing thread, then the arrive. The other
-/// way round (asynchronous reads have ended, generic writes follow) needs no fence.
+/// Orders generic writes to shared memory before asynchronous reads of it (wgmma, bulk_store). Either: stores, this fence by
+/// every writing thread, then the arrive or barrier. Or (PTX: a proxy fence anywhere along the path of causality): stores,
+/// arrive, the reader's wait, then this fence by every reading thread; for writers with loads under way, which the fence waits
+/// for. The other way round (asynchronous reads have ended, generic writes follow) needs no fence.
 __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 /// True for one lane of the warp, whose lanes all call this. Ptxas knows what it is, and does not make bulk copies behind it

@@ -5,6 +5,7 @@
 #include "ptx/control.cuh"
 #include "ptx/mbarrier.cuh"
 #include "tile/common.cuh"
+#include "tile/warp_arrival.cuh"
 
 // In a cluster, blocks stream the same weights and each loads its part into all: a weight stage is empty when the MMA warps
 // of all blocks have released it.
@@ -25,16 +26,16 @@ template <class C> struct BlockBarriers {
   LC_DEVICE void init() const {
     if (threadIdx.x == 0) {
       for (int i = 0; i < C::kSlots; ++i) {
-        barrier_init(slot_full + 8 * i, C::kPackersPerSlot);
-        barrier_init(slot_empty + 8 * i, 8);
+        barrier_init(slot_full + 8 * i, C::kPackersPerSlot * kWarpArrivals);
+        barrier_init(slot_empty + 8 * i, 8 * kWarpArrivals);
       }
       for (int i = 0; i < C::kRawBuffers; ++i) {
         barrier_init(raw_full + 8 * i, 1);
-        if (C::kTeam > 1) barrier_init(raw_empty + 8 * i, C::kTeam);
+        if (C::kTeam > 1) barrier_init(raw_empty + 8 * i, C::kTeam * kWarpArrivals);
       }
       for (int i = 0; i < C::kRings * C::kWStages; ++i) {
         barrier_init(w_full + 8 * i, 1);
-        barrier_init(w_empty + 8 * i, 8 / C::kRings * C::kCluster);
+        barrier_init(w_empty + 8 * i, 8 / C::kRings * C::kCluster * kWarpArrivals);
       }
       fence_barrier_init();
     }
@@ -48,7 +49,7 @@ template <class C> struct BlockBarriers {
       cluster_sync();
     }
   }
-  // By one lane of each MMA warp.
+  // By the lanes of each MMA warp that arrive.
   LC_DEVICE void release_weights(int ring, int stage) const {
     const uint32_t barrier = w_empty + 8 * (ring * C::kWStages + stage);
     barrier_arrive(barrier);

@@ -19,6 +19,11 @@ template <class E, int kElements> struct RowWindow {
   static constexpr int kCopyBytes = round_up(kElements * kBytes + 15, 16);
   static constexpr int kPitch = (kCopyBytes / 16 | 1) * 16;  // odd: 8 rows at one offset lie in different banks
 
+  // A row's parts of 16 bytes, and rows that a warp's instruction copies.
+  template <bool kAligned> struct Lanes {
+    static constexpr int kParts = (kAligned ? kElements * kBytes : kCopyBytes) / 16, kRows = kParts < 32 ? 32 / kParts : 1;
+  };
+
   // Elements [begin, end) of the window exist.
   int begin, end;
   LC_DEVICE RowWindow(int64_t first, int64_t length)
@@ -32,7 +37,7 @@ template <class E, int kElements> struct RowWindow {
   // hold something of the window. Part i of row r goes to r*kRowBytes + i*kPartBytes. kAligned: rows begin on 16 bytes.
   template <int kRowBytes = kPitch, int kPartBytes = 16, bool kAligned = false>
   LC_DEVICE void load(uint64_t a, uint64_t pitch, int rows, uint32_t dst, int lane) const {
-    constexpr int kParts = (kAligned ? kElements * kBytes : kCopyBytes) / 16, kRows = kParts < 32 ? 32 / kParts : 1;  // at a time
+    constexpr int kParts = Lanes<kAligned>::kParts, kRows = Lanes<kAligned>::kRows;
     int row = kRows > 1 ? lane / kParts : 0;
     const int part = lane - row * kParts;
     const uint32_t first = begin * kBytes, last = end * kBytes;
@@ -47,6 +52,28 @@ template <class E, int kElements> struct RowWindow {
         const uint32_t at = (part + more) * 16;
         if (low + last > at && low + first < at + 16) async_copy<16>(dst + more * kPartBytes, from + more * 16);
       }
+    }
+  }
+  // What this lane adds to a window's address for load_inner().
+  template <bool kAligned = false> static LC_DEVICE int64_t inner_offset(int64_t pitch, int lane) {
+    const int row = lane / Lanes<kAligned>::kParts;
+    return (Lanes<kAligned>::kRows > 1 ? row * pitch : 0) + (lane - (Lanes<kAligned>::kRows > 1 ? row : 0) * Lanes<kAligned>::kParts) * 16;
+  }
+  // load() of a window that lies within its rows with the 16 bytes behind it, which may be read: an instruction for an
+  // address. from: of the window, with inner_offset(). kMost: rows at most, kAll: `rows` is that.
+  template <int kMost, bool kAll, int kRowBytes = kPitch, int kPartBytes = 16, bool kAligned = false>
+  static LC_DEVICE void load_inner(uint64_t from, uint64_t pitch, int rows, uint32_t dst, int lane) {
+    using L = Lanes<kAligned>;
+    const int row = L::kRows > 1 ? lane / L::kParts : 0, part = lane - row * L::kParts;
+    const int mine = row < L::kRows && part < L::kParts ? (kAll ? kMost : rows) - row : 0;
+    dst += row * kRowBytes + part * kPartBytes;
+#pragma unroll(kMost / L::kRows > 16 ? 8 : kMost)
+    for (int r = 0; r < kMost; r += L::kRows, from += L::kRows * pitch) {
+      if (r >= mine) continue;
+#pragma unroll
+      for (int more = 0; more < L::kParts; more += 32)
+        if (more + 32 <= L::kParts || part + more < L::kParts)
+          async_copy<16>(dst + r * kRowBytes + more * kPartBytes, reinterpret_cast<const char*>(from & ~15ul) + more * 16);
     }
   }
   // After the copies have arrived, by a warp: zeros for what does not exist. True if `look` and a value that does is Inf or NaN.

@@ -7,7 +7,8 @@
 // With several phases (tile/phases.cuh) there is an accumulator tile for each, and column x of phase p is column
 // x * kPhases + p of the rows: a lane's two columns of all phases are 2 * kPhases neighbours.
 //
-// Each warp stages a few rows in its own shared memory and lets the copy engine write them; no other warp waits.
+// Each warp stages a few rows in its own shared memory and lets the copy engine write them; no other warp waits. One lane, the
+// elected one, starts the copies and waits for them: behind another condition ptxas makes them a loop over lanes.
 // Store modes:
 //   windows  memory-bound problems. Each row writes the part of its N columns that begins on its own 32-byte sector:
 //            columns [s, s + N - sector). Tiles advance by N - sector; no partial sectors between tiles.
@@ -69,7 +70,10 @@ template <class P> struct RowStore {
   }
   // Before the kernel ends: shared memory must outlive the copies that read it.
   static LC_DEVICE void finish() {
-    if constexpr (kStaged) bulk_wait<0>();
+    if constexpr (kStaged) {
+      if (elect_one()) bulk_wait<0>();
+      __syncwarp();
+    }
   }
 
  private:
@@ -103,7 +107,7 @@ template <class P> struct RowStore {
 #pragma unroll
       for (int q = 0; q < 8 / kRows; ++q) {
         const int row0 = h * 8 + q * kRows;
-        if (lane < kRows) bulk_wait_read<0>();
+        if (elect_one()) bulk_wait_read<0>();
         __syncwarp();
         if (kRows == 8 || g / kRows == q) {
           const uint32_t pad = misalignment(out.y + (h * 8 + g) * out.pitch);
@@ -112,14 +116,19 @@ template <class P> struct RowStore {
         fence_proxy_async();
         __syncwarp();
         if (!edge) {
-          if (lane < kRows && row0 + lane < out.rows) {
-            E* row = out.y + (row0 + lane) * out.pitch;
-            const int s = P::kStore == Store::whole ? 0 : to_sector(row);
-            const int columns = P::kStore == Store::whole  ? kWidth
-                                : P::kStore == Store::ends ? kWidth - kSector
-                                : kWholeSectors            ? kStep
-                                                           : window_end(row) - s;
-            bulk_store(row + s, stage + lane * kPitchBytes + (misalignment(row) + s) * kBytes, columns * kBytes);
+          if (elect_one()) {
+#pragma unroll
+            for (int r = 0; r < kRows; ++r) {
+              if (row0 + r >= out.rows) continue;
+              E* row = out.y + (row0 + r) * out.pitch;
+              const int s = P::kStore == Store::whole ? 0 : to_sector(row);
+              const int columns = P::kStore == Store::whole  ? kWidth
+                                  : P::kStore == Store::ends ? kWidth - kSector
+                                  : kWholeSectors            ? kStep
+                                                             : window_end(row) - s;
+              bulk_store(row + s, stage + r * kPitchBytes + (misalignment(row) + s) * kBytes, columns * kBytes);
+            }
+            bulk_commit();
           }
           if constexpr (P::kStore == Store::ends) {
 #pragma unroll
@@ -141,7 +150,6 @@ template <class P> struct RowStore {
               store_element(row + column, staged(stage, r, row, column));
           }
         }
-        if (lane < kRows) bulk_commit();
       }
     }
   }

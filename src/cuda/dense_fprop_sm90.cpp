@@ -280,8 +280,8 @@ class DenseSm90 final : public CudaKernel {
   /// How rows may leave: (full, stage_rows).
   static std::vector<std::pair<std::int64_t, std::int64_t>> stores(const PolyphaseProblem& problem, bool aligned) {
     const std::int64_t rows = size_bytes(problem.dtype) == 2 ? 8 : 4;
-    if (problem.phases > 1) return {{0, rows}, {1, rows}};
-    if (rows == 8) return {{0, rows}, {1, aligned ? 0 : rows}};
+    if (rows == 8) return {{0, rows}, {1, problem.phases == 1 && aligned ? 0 : rows}};
+    if (problem.phases > 1) return {{0, rows}, {1, rows}, {1, 8}};
     return {{0, rows}, {0, 0}, {1, aligned ? 0 : rows}};
   }
 

@@ -103,10 +103,12 @@ class DenseSplitSm90 final : public CudaKernel {
     std::vector<std::pair<double, Config>> found;
     using Pair = std::pair<std::int64_t, std::int64_t>;
     const std::int64_t ways = problem.out_channels_per_group() <= 64 ? 1 : 2;
-    const bool one_phase = problem.phases == 1, aligned = one_phase && problem.out_length() % 4 == 0;
+    const bool aligned = problem.phases == 1 && problem.out_length() % 4 == 0;
+    const auto stores = problem.phases == 1 ? std::vector<Pair>{{0, 0}, {1, aligned ? 0 : 4}}
+                                            : std::vector<Pair>{{0, 4}, {1, 4}, {1, 8}};
     for (const std::int64_t taps : tap_groups(problem, {32, 16, 8, 6, 4, 3, 2, 1}))
       for (const std::int64_t resident : {0, 1})
-        for (const auto& [full, rows] : {Pair{0, one_phase ? 0 : 4}, {1, aligned ? 0 : 4}})
+        for (const auto& [full, rows] : stores)
           for (const std::int64_t team : {0, 1})
             for (const auto& [stationary, packers] : {Pair{0, 3}, {1, 3}, {1, 4}}) {
               const Tile t{ways,    3, 1,    taps, interval_of(problem, taps), 2, stationary, resident, full,

@@ -8,23 +8,24 @@
 
 namespace longconv::cuda::wgrad_sm90 {
 
-constexpr std::int64_t kMmaThreads = 256;
 constexpr std::int64_t kMostProducts = 48;  // of a chunk, that a warpgroup unrolls
 
 /// The kernel's LC_ configuration.
 struct Tile {
-  std::int64_t channels, taps, m_blocks, columns, column_ways, steps, windows, slots, y_stages, packers, splits;
+  std::int64_t channels, taps, m_blocks, columns, warpgroups, column_ways, steps, windows, slots, y_stages, packers,
+      splits;
 
   static Tile read(const Config& config) {
     ConfigReader c(config);
-    return {c.get("channels"), c.get("taps"),  c.get("m"), c.get("n"),       c.get("ways"),  c.get("steps"),
-            c.get("windows"),  c.get("slots"), c.get("y"), c.get("packers"), c.get("splits")};
+    return {c.get("channels"), c.get("taps"),    c.get("m"),     c.get("n"), c.get("wg"),      c.get("ways"),
+            c.get("steps"),    c.get("windows"), c.get("slots"), c.get("y"), c.get("packers"), c.get("splits")};
   }
   Config config() const {
     return Config{{{"channels", channels},
                    {"taps", taps},
                    {"m", m_blocks},
                    {"n", columns},
+                   {"wg", warpgroups},
                    {"ways", column_ways},
                    {"steps", steps},
                    {"windows", windows},
@@ -33,8 +34,9 @@ struct Tile {
                    {"packers", packers},
                    {"splits", splits}}};
   }
-  std::int64_t row_ways() const { return 2 / column_ways; }
-  std::int64_t threads() const { return kMmaThreads + 32 * packers; }
+  std::int64_t row_ways() const { return warpgroups / column_ways; }
+  std::int64_t mma_threads() const { return 128 * warpgroups; }
+  std::int64_t threads() const { return mma_threads() + 32 * packers; }
   std::int64_t out() const { return columns * column_ways; }
 };
 
@@ -62,7 +64,8 @@ inline Access access(const ConvProblem& p, const TensorView& x, const TensorView
 
 /// What follows from a problem and a tile; mirrors the constants of the kernel.
 struct Geometry {
-  std::int64_t bytes, planes, step_k, accumulators, tiles, window, slot_bytes, shared_bytes, carry_chunks;
+  std::int64_t bytes, planes, step_k, accumulators, tiles, window, slot_bytes, shared_bytes, carry_chunks, most_carries,
+      block_carry_bytes;
   bool fits = false;
 
   Geometry(const ConvProblem& p, const Tile& t) : Geometry(p, t, access(p).placed_y) {}
@@ -74,7 +77,14 @@ struct Geometry {
         tiles(p.groups * ceil_div(p.out_channels_per_group(), t.out()) *
               ceil_div(p.in_channels_per_group(), t.channels) * ceil_div(p.kernel_size, t.taps)),
         window((t.steps - 1) * p.stride + (t.taps / t.windows - 1) * p.dilation + 1),
-        carry_chunks(planes == 2 ? 128 : 128 * step_k / t.steps) {
+        // Of a chain, and chains of a run, as the kernel's; carries that docs/design/numerics.md allows.
+        carry_chunks(planes == 2            ? 128
+                     : sums_in_registers(t) ? 128 * step_k / t.steps * 64
+                                            : 192 * step_k / t.steps),
+        most_carries(planes == 2            ? 200
+                     : sums_in_registers(t) ? 180
+                                            : 120),
+        block_carry_bytes(t.mma_threads() * accumulators * 4) {
     const std::int64_t groups = t.out() / 32, parts = std::max<std::int64_t>(1, t.packers / groups);
     const std::int64_t rounds = ceil_div(groups, t.packers), part_steps = t.steps / parts;
     slot_bytes = t.channels * t.windows * pitch(window) + planes * t.out() * t.steps * bytes;
@@ -84,16 +94,18 @@ struct Geometry {
         (p.has_bias ? parts * t.out() * 8 : 0) + 8 * 2 * t.slots;
     fits = shared_bytes <= kHopperSharedBytes && t.m_blocks * 64 * t.row_ways() >= t.channels * t.taps &&
            t.out() % 32 == 0 && t.out() <= 256 && part_steps * bytes % 16 == 0 && t.steps % (2 * step_k) == 0 &&
-           t.slots > t.y_stages && accumulators * planes <= 192 && (accumulators * planes <= 128 || t.out() <= 128) &&
-           (t.packers == 4 || accumulators * planes <= 128) && (parts == 1 || t.packers % groups == 0) &&
-           t.m_blocks * t.steps <= kMostProducts * step_k && carry_chunks > 0 &&
-           window * bytes < (std::int64_t{1} << 17);
+           t.slots > t.y_stages && accumulators * planes <= (t.warpgroups == 3 ? 64 + 32 * planes : 192) &&
+           (accumulators * planes <= 128 || t.out() <= 128) && (t.columns < 256 || t.threads() <= 384) &&
+           (t.packers == 4 || (t.warpgroups == 2 && accumulators * planes <= 128)) &&
+           (parts == 1 || t.packers % groups == 0) && t.m_blocks * t.steps <= kMostProducts * step_k &&
+           carry_chunks > 0 && window * bytes < (std::int64_t{1} << 17);
   }
+  bool sums_in_registers(const Tile& t) const { return planes == 2 || accumulators <= (t.warpgroups == 3 ? 64 : 96); }
   /// As RowWindow::kPitch.
   std::int64_t pitch(std::int64_t elements) const { return (round_up(elements * bytes + 15, 16) / 16 | 1) * 16; }
   std::int64_t carry_bytes(const WgradRanges& ranges) const {
     const bool needed = ceil_div(ranges.chunks, ranges.splits) > carry_chunks;
-    return needed ? tiles * ranges.splits * kMmaThreads * accumulators * 4 : 0;
+    return needed ? tiles * ranges.splits * block_carry_bytes : 0;
   }
 };
 

@@ -64,13 +64,15 @@ extern "C" __global__ void copy_async(const char* in, char* out) {
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 /// A warpgroup: out = the products of A and B, both full of ones (64 x 16, 8 x 16). DEFECT 1: the accumulators are read
-/// before the wait. 2: B is overwritten before it. 3: no fence after the operands were stored. 4: no wait at all.
+/// before the wait. 2: B is overwritten before it. 3: no fence after the operands were stored. 4: no wait at all. 5, which is right:
+/// the fence is the readers', after the barrier.
 extern "C" __global__ void __launch_bounds__(128, 1) multiply_ones(float* out) {
   extern __shared__ __align__(1024) char storage[];
   const uint32_t a = shared_address(storage), b = a + 64 * 32;
   for (uint32_t i = threadIdx.x * 4; i < 72 * 32; i += 512) store_shared_u32(a + i, 0x3f803f80u);
-  if (DEFECT != 3) fence_proxy_async();
+  if (DEFECT != 3 && DEFECT != 5) fence_proxy_async();
   __syncthreads();
+  if (DEFECT == 5) fence_proxy_async();
   float d[4] = {-1, -1, -1, -1};
   wgmma_fence();
   wgmma<bf16, 8>(d, wgmma_descriptor(a, 1024, 128), wgmma_descriptor(b, 128, 128), 0);

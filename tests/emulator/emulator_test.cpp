@@ -90,6 +90,7 @@ TEST(Emulator, ASlotReusedTooEarlyShowsWhereWorkIsDoneLate) {
 TEST(Emulator, AMissingProxyFenceIsSaid) {
   expect("early", "add_one", 3, "without fence_proxy_async");
   expect("early", "multiply_ones", 3, "without fence_proxy_async");
+  for (const char* mode : {"early", "late"}) expect(mode, "multiply_ones", 5, "right");  // by the readers
 }
 
 TEST(Emulator, ByteCountsAndSizesAreChecked) {

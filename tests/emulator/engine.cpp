@@ -82,6 +82,7 @@ void Engine::begin_cluster(unsigned first_block) {
     else
       std::memset(block.shared->data(), 0xff, launch_.dynamic_shared_bytes);
     block.writers.assign(launch_.dynamic_shared_bytes / 16 + 1, 0);
+    block.clock = 1;
     block.mbarriers.clear();
     for (NamedBarrier& barrier : block.barriers) barrier = {};
     block.warps.assign((launch_.threads + 31) / 32, {});
@@ -94,7 +95,7 @@ void Engine::begin_cluster(unsigned first_block) {
       static_cast<Thread&>(fiber) =
           Thread{{i, 0, 0}, {first_block + rank, 0, 0}, {launch_.threads, 1, 1},      {launch_.blocks, 1, 1},
                  rank,      block.shared->data(),       launch_.dynamic_shared_bytes, block.writers.data(),
-                 1};
+                 &block.clock};
       fiber.rank = rank;
       fiber.state = State::ready;
       fiber.waits_for = "";

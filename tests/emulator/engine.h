@@ -56,6 +56,7 @@ struct PendingLoad {
 struct PendingWgmma {
   Wgmma what;
   unsigned issued = 0;
+  unsigned long fenced = ~0ul;  ///< least of its threads'
   float* d[128] = {};
   unsigned a_registers[128][4] = {};
 };
@@ -80,7 +81,8 @@ struct NamedBarrier {
 
 struct Block {
   std::unique_ptr<GuardedPages> shared;
-  std::vector<unsigned> writers;
+  std::vector<unsigned long> writers;
+  unsigned long clock = 1;
   std::map<unsigned, MBarrier> mbarriers;  ///< by shared address
   NamedBarrier barriers[16];
   std::vector<Warp> warps;
@@ -181,8 +183,9 @@ class Engine final : public Services {
   unsigned char* dynamic_shared(Block& block, unsigned address, unsigned bytes, const char* what);
   MBarrier& mbarrier(Block& block, unsigned address, const char* what);
   void end_phase_if_complete(MBarrier& barrier);
-  /// Fails if ordinary stores to these bytes were not made visible to the asynchronous proxy.
-  void check_fenced(Block& block, unsigned address, unsigned bytes, const char* reader);
+  /// Fails if ordinary stores to these bytes were not made visible to the asynchronous proxy: neither the writer nor the
+  /// reader, who was last `fenced`, has had a fence since.
+  void check_fenced(Block& block, unsigned address, unsigned bytes, const char* reader, unsigned long fenced);
   unsigned random(unsigned below);
 
   const GlobalMemory& memory_;

@@ -92,19 +92,19 @@ void Engine::bulk_load(unsigned to, const void* from, unsigned bytes, unsigned b
 void Engine::execute(const PendingLoad& load) {
   Block& block = blocks_[load.block];
   std::memcpy(dynamic_shared(block, load.to, load.bytes, "bulk_load"), load.from, load.bytes);
-  std::fill_n(block.writers.begin() + (load.to - kDynamicBase) / 16, load.bytes / 16, 0u);
+  std::fill_n(block.writers.begin() + (load.to - kDynamicBase) / 16, load.bytes / 16, 0ul);
   MBarrier& barrier = mbarrier(block, load.barrier, "bulk_load");
   barrier.bytes -= load.bytes;
   end_phase_if_complete(barrier);
 }
 
-void Engine::check_fenced(Block& block, unsigned address, unsigned bytes, const char* reader) {
+void Engine::check_fenced(Block& block, unsigned address, unsigned bytes, const char* reader, unsigned long fenced) {
   for (unsigned at = (address - kDynamicBase) / 16; at <= (address - kDynamicBase + bytes - 1) / 16; ++at) {
-    const unsigned writer = block.writers[at];
-    if (writer == 0) continue;
+    const unsigned long writer = block.writers[at], time = writer >> 10;
+    if (writer == 0 || fenced > time) continue;
     const unsigned rank = static_cast<unsigned>(&block - blocks_.data());
     const Fiber& by = *fibers_[rank * launch_.threads + (writer & 1023)];
-    if (by.writer() == writer)
+    if (by.fenced <= time)
       stop(std::string(reader) + " reads shared memory at offset " + std::to_string(at * 16) + " that thread " +
            std::to_string(writer & 1023) + " has stored to without fence_proxy_async since");
   }
@@ -114,7 +114,7 @@ void Engine::bulk_store(void* to, unsigned from, unsigned bytes) {
   if (from % 16 != 0 || reinterpret_cast<std::uintptr_t>(to) % 16 != 0 || bytes % 16 != 0)
     stop("bulk_store: addresses and size must be multiples of 16");
   dynamic_shared(block_of(*current_), from, bytes, "bulk_store");
-  check_fenced(block_of(*current_), from, bytes, "bulk_store");
+  check_fenced(block_of(*current_), from, bytes, "bulk_store", current_->fenced);
   const ThreadCopy store{from, nullptr, to, bytes, bytes};
   if (options_.late || bytes == 0)
     current_->stores.back().push_back(store);
@@ -171,6 +171,7 @@ void Engine::wgmma(const Wgmma& what) {
     stop("threads of one warpgroup issue different wgmmas");
   }
   pending.d[self.flat() % 128] = what.d;
+  pending.fenced = std::min(pending.fenced, self.fenced);
   if (what.a_registers != nullptr) std::memcpy(pending.a_registers[self.flat() % 128], what.a_registers, 16);
   if (++pending.issued < 128) return;
   ++progress_;
@@ -218,7 +219,7 @@ void Engine::execute_front(Block& block, Warpgroup& group) {
     const unsigned address =
         start + l % 8 * 16 + (transposed ? l / 8 * leading + q * stride : l / 8 * stride + q * leading);
     const unsigned char* const bytes = dynamic_shared(block, address, 16, "wgmma");
-    check_fenced(block, address, 16, "wgmma");
+    check_fenced(block, address, 16, "wgmma", pending.fenced);
     return bytes;
   };
   // The element at (row, k) of an operand is to[row * row_step + k * k_step].

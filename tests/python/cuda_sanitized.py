@@ -23,6 +23,8 @@ CASES = [
     Case(1, 16, 72, 301, 3, 1, 1),
     Case(2, 20, 40, 400, 3, 3, 0, 4, bias=True),
     Case(1, 36, 64, 270, 4, 2, 3, 1, 1, "reflect", residual=True, activation="gelu"),
+    # More channels than a ring of slots holds: packers write where others have written.
+    Case(1, 136, 136, 304, 3, 1, 1),
 ]
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 import longconv
 from gradient_reference import expected_dgrad, expected_wgrad
+from longconv.bench.planner import candidates
 from longconv.eject import eject
 from reference import expected_conv1d, relative_rms
 
@@ -163,18 +164,30 @@ def test_gradients_follow_tf32(example, allowed, monkeypatch):
             assert allowed or error < 1e-6
 
 
-def test_gradients_are_the_librarys_bits(example, monkeypatch):
-    """At the file's own size, on the GPU that its kernels were chosen for, both launch the same."""
-    if torch.cuda.get_device_capability() != (9, 0) or torch.cuda.get_device_properties(0).multi_processor_count != 132:
-        pytest.skip("the file's kernels were chosen for an H100")
+def chosen(names, kind, allowed, device):
+    """Kernel and config that the library plans for a pass of the file's problem."""
+    sizes = "n{batch_size} c{in_channels}->{out_channels} l{length} k{kernel_size} s{stride} d{dilation}".format(
+        **names
+    )
+    return candidates(longconv.plan(f"{kind} {sizes}{' tf32' if allowed else ''}", device=device))[0].text
+
+
+@pytest.mark.parametrize("kind", ["dgrad", "wgrad"])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_gradients_are_the_librarys_bits(example, kind, allowed, monkeypatch):
+    """At the file's own size both launch the same, where the library plans what the file was written with: an H100's."""
+    if torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("the file has other kernels for this GPU")
+    here, written = (chosen(example, kind, allowed, device) for device in ("cuda:0", "h100"))
+    if here != written:
+        pytest.skip(f"the file has {written}, and the library plans {here} on this GPU")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
     _, ours = models(example)
-    theirs = library_layer(example, ours)
-    for allowed in (False, True):
-        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
-        x, grad_y = random_case(example, example["batch_size"], example["length"])
-        grad_y = grad_y.contiguous()
-        for mine, reference in zip(gradients(ours, x, grad_y), gradients(theirs, x, grad_y)):
-            assert torch.equal(mine, reference)
+    x, grad_y = random_case(example, example["batch_size"], example["length"])
+    grad_y = grad_y.contiguous()
+    which = ("dgrad", "wgrad").index(kind)
+    mine, reference = (gradients(layer, x, grad_y)[which] for layer in (ours, library_layer(example, ours)))
+    assert torch.equal(mine, reference)
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 1e-40, 3e38])

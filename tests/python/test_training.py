@@ -6,6 +6,10 @@ it gets, moved by one unit in the last place, up, down or not at all: less than 
 How far those curves have lain from the undisturbed one by each step is the spread, and ours may lie ``WITHIN`` times as
 far. That such a limit says something is tested too: PyTorch's model with one layer's gradient slightly wrong leaves it.
 
+In TF32, PyTorch's curve in fp32 counts as a disturbed one, for both are this training's legitimate arithmetic. Disturbances at
+random average away in a sum. What TF32 does in one direction stays, and each library does it elsewhere: cuDNN computes layers
+of one channel in fp32, and its weight gradients err by 1.4e-3 where those of operands rounded to nearest err by 4e-4.
+
 Stochastic gradient descent, because Adam would hide a gradient that is wrong by a factor; a step size and smooth
 activations in the blocks that keep training from being chaotic, where every curve would be within noise.
 """
@@ -180,6 +184,16 @@ def disturbed(unit: float, seed: int, device: str) -> Iterator[None]:
         _disturbance = None
 
 
+@contextlib.contextmanager
+def without_tf32() -> Iterator[None]:
+    """PyTorch's convolutions are in fp32."""
+    allowed, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
 def disturb(y: torch.Tensor) -> torch.Tensor:
     if _disturbance is None:
         return y
@@ -212,6 +226,9 @@ def check(size: Size, arithmetic: Arithmetic) -> None:
     runs = []
     for seed in range(DISTURBED_RUNS):
         with disturbed(arithmetic.unit, seed, size.device):
+            runs.append(train(THEIRS, size, arithmetic))
+    if arithmetic.tf32:
+        with without_tf32():
             runs.append(train(THEIRS, size, arithmetic))
 
     def distance(losses: np.ndarray) -> np.ndarray:

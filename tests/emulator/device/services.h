@@ -15,13 +15,13 @@ struct Thread {
   unsigned cluster_rank = 0;
   unsigned char* shared = nullptr;  ///< dynamic shared memory of its block
   unsigned shared_bytes = 0;
-  /// For each 16 bytes of it: who wrote there last by ordinary stores, and after how many of its proxy fences.
-  unsigned* writers = nullptr;
-  unsigned fences = 1;  ///< this thread's fence_proxy_async() so far, and 1
+  /// For each 16 bytes of it: who wrote there last by ordinary stores, and when: a word of writer(), 0 for nobody.
+  unsigned long* writers = nullptr;
+  unsigned long* clock = nullptr;  ///< of its block: counts every thread's fence_proxy_async(), from 1
+  unsigned long fenced = 0;        ///< what the clock said after this thread's last fence
 
   unsigned flat() const { return thread.x; }
-  /// A word of `writers`: thread and fences; 0 is nobody.
-  unsigned writer() const { return flat() | fences << 10; }
+  unsigned long writer() const { return flat() | *clock << 10; }
 };
 
 /// 32-bit shared addresses: dynamic shared memory from here (nothing lies at 0), static shared memory from there. A

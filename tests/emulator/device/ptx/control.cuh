@@ -20,8 +20,8 @@ inline void schedule_border(bool never) {
 }
 
 #if __CUDA_ARCH__ >= 900
-/// What this thread has stored may from here on be read by the asynchronous proxy: see Thread::writers.
-inline void fence_proxy_async() { ++longconv_emulator_thread->fences; }
+/// What this thread has stored, or seen of others, may from here on be read by the asynchronous proxy.
+inline void fence_proxy_async() { longconv_emulator_thread->fenced = ++*longconv_emulator_thread->clock; }
 /// All lanes must come.
 inline bool elect_one() { return __ballot_sync(~0u, 1) != 0 && threadIdx.x % 32 == 0; }
 inline uint32_t cluster_block_rank() { return longconv_emulator_thread->cluster_rank; }
