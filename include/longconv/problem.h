@@ -25,7 +25,10 @@ struct ConvProblem {
   DType dtype = DType::f32;
   Precision precision = Precision::fp32;
   PadMode pad_mode = PadMode::zeros;
-  Activation activation = Activation::none;  ///< fprop only
+  /// fprop: of the result. dgrad, wgrad: of the forward pass, whose result is ConvTensors::forward_y. Then y is
+  /// dL/dact(z), and wherever the pass says y it means dL/dz = y * act'(z), rounded to dtype. Only where
+  /// has_derivative_from_result(), without residual, and in dgrad without bias.
+  Activation activation = Activation::none;
   bool has_bias = false;         ///< fprop, dgrad: added to the result; wgrad: the bias gradient is computed too
   bool f32_result = false;       ///< wgrad of bf16 and f16: the gradients are f32, not the operands' dtype
   bool has_residual = false;     ///< fprop, dgrad: a tensor shaped as the result is added; may be the result itself
@@ -50,6 +53,8 @@ struct ConvProblem {
   std::int64_t out_channels_per_group() const { return out_channels / groups; }
   /// Element type of what the pass writes.
   DType result_dtype() const { return f32_result ? DType::f32 : dtype; }
+  /// A gradient pass that reads forward's result beside dL/dy.
+  bool has_forward_y() const { return pass != Pass::fprop && activation != Activation::none; }
   bool is_depthwise() const { return in_channels == groups; }
   /// Elements of the bias: channels of y, in dgrad (whose result is x) of x.
   std::int64_t bias_channels() const { return pass == Pass::dgrad ? in_channels : out_channels; }

@@ -38,6 +38,12 @@ struct ConvTensors {
   TensorView y;         ///< (batch, out_channels, out_length)
   TensorView bias;      ///< (out_channels; dgrad: in_channels), only with has_bias
   TensorView residual;  ///< shaped as the result (fprop: y, dgrad: x), only with has_residual
+  /// What the forward pass wrote, shaped as y; dgrad and wgrad, only with an activation. See lies_beside().
+  TensorView forward_y{};
 };
+
+/// Whether a gradient pass can read forward's result beside dL/dy, at one distance from it: equal strides, consecutive
+/// samples, and both begin on the same place of 16 bytes. Where not, the caller makes dL/dz itself.
+bool lies_beside(const TensorView& forward_y, const TensorView& y);
 
 }  // namespace longconv

@@ -25,6 +25,10 @@ enum class PadMode : std::uint8_t { zeros, reflect, replicate, circular };
 /// Epilogue activation, applied after bias and residual, in the accumulation type, before the one rounding to dtype.
 enum class Activation : std::uint8_t { none, relu, leaky_relu, gelu, gelu_tanh, silu, tanh, sigmoid };
 
+/// Whether act'(z) is a function of act(z) (none, relu, tanh, sigmoid, leaky_relu whose negative_slope is at least 0),
+/// so that the gradient needs the result alone.
+bool has_derivative_from_result(Activation activation, double negative_slope);
+
 /// How f32 tensors are multiplied. `tf32` exists on CUDA only and only where the caller allows it.
 enum class Precision : std::uint8_t { fp32, tf32 };
 

@@ -4,6 +4,7 @@
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
 // And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have sums of their own (tile/phases.cuh).
+// LC_ACTIVATION_GRADIENT, an activation of the forward pass: dy is dL/dz, formed in registers (tile/activation_gradient.cuh).
 //
 // Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of channels, one tap group)
 // into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset and
@@ -59,6 +60,7 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, LC_STRIDE, LC_DILATION, LC_TAPS, k
   static constexpr bool kSplit = LC_ELEMENT == 4, kResident = false;
   static constexpr int kInChannels = LC_IN_CHANNELS, kCluster = 1;
   static constexpr Pad kPad = static_cast<Pad>(LC_PAD);
+  static constexpr Activation kGradientOf = static_cast<Activation>(LC_ACTIVATION_GRADIENT);
   static constexpr int kWarps = LC_WARPS, kWarpsOut = LC_WARPS_OUT, kWarpsTime = kWarps / kWarpsOut;
   static constexpr int kStageChunks = LC_STAGE_CHUNKS, kPrefetch = LC_PREFETCH;
   static constexpr int kBytes = sizeof(Element), kChunk = LC_ELEMENT == 0 ? 4 : 8, kStageChannels = kStageChunks * kChunk;
@@ -93,6 +95,9 @@ static_assert(C::kSharedBytes == LC_SHARED_BYTES, "the launcher reckons as this 
 struct Params : FpropParams<Element> {
   const float* weight_inverse;  // LC_ELEMENT 4: 1 / scale of each output channel, a power of two
   uint32_t* redo;               // likewise: one bit for each (row of (batch, group), tile): row * tiles_per_row + tile
+#if LC_ACTIVATION_GRADIENT
+  int64_t to_forward_y;  // bytes, from an element of x
+#endif
 };
 
 // Where a block stands in its sequence of stages. Items from the last to the first: below 0 there are no more, which
@@ -244,6 +249,7 @@ LC_DEVICE void multiply_stage(Sums& sum, Fragment (&a)[kInterval], uint32_t rows
 // Packs `stage`, of which piece 0 is in registers, for everyone; returns 1 / its scale.
 LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& stage, const Position& at, uint32_t shared, uint32_t buffer, int warp, int lane) {
   const ChunkWindow<Element> window = at.window(p, warp);
+  stage.finish(p);
   float scale = 1.f, inverse = 1.f;
   if constexpr (C::kSplit) {
     Extremes extremes;
@@ -252,6 +258,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
     for (int piece = 1; piece < Stage::kPieces; ++piece) {
       Stage more;
       more.load(p, window, piece, warp, lane);
+      more.finish(p);
       more.add_to(extremes);
     }
     extremes.reduce_warp();
@@ -279,6 +286,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
 #pragma unroll 1
   for (int piece = 1; piece < Stage::kPieces; ++piece) {
     stage.load(p, window, piece, warp, lane);
+    stage.finish(p);
     stage.pack(chunk, scale, piece, warp, lane);
   }
   __syncthreads();

@@ -4,6 +4,8 @@
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
 // And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have accumulators of their own (tile/phases.cuh).
+// LC_ACTIVATION_GRADIENT, an activation of the forward pass: dy is dL/dz, which packers form in their raw stages, where forward's result
+// arrives beside dL/dy (tile/activation_gradient.cuh).
 //
 // As matrices, for one tile of time: D[o, t] += W_k[o, i] * X_k[t, i]^T, where X_k is the tile's packed signal read
 // from row offset (k*dilation)/stride of polyphase plane (k*dilation) mod stride. A tap is only an address.
@@ -69,6 +71,7 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKe
   static constexpr int kInChannels = ::kInChannels, kOutChannels = ::kOutChannels;
   static constexpr Pad kPad = ::kPad;
   static constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
+  static constexpr Activation kGradientOf = static_cast<Activation>(LC_ACTIVATION_GRADIENT);
   static constexpr bool kBias = LC_BIAS, kResidual = LC_RESIDUAL;
   static constexpr bool kResident = LC_X_RESIDENT, kStationary = LC_W_STATIONARY, kGather = kPack == Pack::gather;
   static constexpr int kPackers = LC_PACKERS, kCluster = LC_CLUSTER, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
@@ -83,7 +86,7 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKe
   static constexpr int kRawNeeded = kStride == 1 ? kPlaneRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   // + kChunk - 1: a row may begin anywhere in its first 16 bytes. Odd multiple of 16 bytes: ldmatrix without conflicts.
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + kChunk - 1) * kBytes, 16) | 1) * 16;
-  static constexpr int kRawBytes = kGather ? 0 : kChunk * kRawPitch;
+  static constexpr int kRawBytes = kGather ? 0 : kChunk * kRawPitch * (LC_ACTIVATION_GRADIENT ? 2 : 1);
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * kChunks;
 
   static constexpr int kSlotChannels = kChunks * kChunk, kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
@@ -118,7 +121,13 @@ constexpr int kMmaRegisters = kThreads == 512 ? 160 : 200, kPackerRegisters = kT
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
 static_assert(kThreads == 384 || kN <= 128, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
+#if LC_ACTIVATION_GRADIENT
+struct Params : FpropParams<Element> {
+  int64_t to_forward_y;  // bytes, from an element of x
+};
+#else
 using Params = FpropParams<Element>;
+#endif
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
@@ -142,9 +151,14 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         pack_gather<C, kPad>(w.row, p.x_channel, p.x_time, w.channels, w.first, p.length, dst, lane);
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
+        if constexpr (Raw::kGradient) {
+          form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kChunk) * C::kRawPitch, p.negative_slope, lane, 32);
+          __syncwarp();
+        }
         if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros
           for (int j = w.channels; j < C::kChunk; ++j)
             for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+          fence_proxy_async();  // before the copy that comes there next
           __syncwarp();
         }
         const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
@@ -162,6 +176,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         else
           pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
       }
+      if constexpr (Raw::kGradient) fence_proxy_async();  // bulk copies write next where ordinary stores have formed the gradient
       __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
       if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * s);
       ring.issue();

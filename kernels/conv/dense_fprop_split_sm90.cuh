@@ -16,6 +16,7 @@
 //   max|w| in [2^13, 2^14) by pack_weights.cuh, whose inverse the epilogue multiplies.
 //
 // A tile with a slot that f16 cannot carry sets its bit in `redo`; the direct kernel then computes those tiles in f32.
+// LC_ACTIVATION_GRADIENT as in dense_fprop_sm90.cuh.
 // Roles as in dense_fprop_sm90.cuh, 64 x 128 accumulators (of all phases together): acc + cross + sum = 192 registers.
 #include "ptx/wgmma.cuh"
 #include "tile/block_barriers.cuh"
@@ -39,6 +40,7 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, LC_STRIDE, LC_DILATION, LC_TAPS, k
   using Element = float;
   static constexpr int kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS;
   static constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
+  static constexpr Activation kGradientOf = static_cast<Activation>(LC_ACTIVATION_GRADIENT);
   static constexpr bool kBias = LC_BIAS, kResidual = LC_RESIDUAL;
   static constexpr Pad kPad = static_cast<Pad>(LC_PAD);
   static constexpr bool kResident = LC_X_RESIDENT, kStationary = LC_W_STATIONARY, kGather = LC_PACK == 2;
@@ -54,7 +56,7 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, LC_STRIDE, LC_DILATION, LC_TAPS, k
   static constexpr int kPlaneRows = plane_rows(kSpan + kTapRows, kStride);
   static constexpr int kRawNeeded = kPhases > 1 ? kSpan + kTapRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + 3) * kBytes, 16) | 1) * 16;
-  static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch;
+  static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch * (LC_ACTIVATION_GRADIENT ? 2 : 1);
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * 4;
 
   static constexpr int kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
@@ -106,6 +108,9 @@ static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "s
 struct Params : FpropParams<float> {
   const float* weight_inverse;  // 1 / scale of each output channel, a power of two
   uint32_t* redo;                    // one bit for each (row of (batch, group), tile): row * tiles_per_row + tile
+#if LC_ACTIVATION_GRADIENT
+  int64_t to_forward_y;  // bytes, from an element of x
+#endif
 };
 using Raw = RawRing<C, Params>;
 
@@ -215,14 +220,18 @@ LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, float e
   return scale;
 }
 
-// Rows of channels that do not exist: zeros. In a team each packer clears its share of every row's positions; the barrier
-// keeps them from reading what another has yet to clear.
+// What a packer, or all of a team, has written into the raw stage is there for it.
+LC_DEVICE void sync_packers() {
+  if (C::kTeam == 1) __syncwarp();
+  else named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
+}
+
+// Rows of channels that do not exist: zeros. In a team each packer clears its share of every row's positions.
 LC_DEVICE void clear_missing(uint32_t raw, int channels, int packer, int lane) {
   for (int j = max(channels, 0); j < 16; ++j)
     for (int i = C::kTeam == 1 ? lane : packer * 32 + lane; i < C::kRawPitch / 16; i += 32 * C::kTeam)
       store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-  if (C::kTeam == 1) __syncwarp();
-  else named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
+  sync_packers();
 }
 
 LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
@@ -252,6 +261,11 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         scale = pack_split<false>(reader, share, expected_scale, dst, exchange, packer, lane);
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
+        if constexpr (Raw::kGradient) {
+          form_gradient<C::kGradientOf, float, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, 16) * C::kRawPitch, p.negative_slope,
+                                               C::kTeam == 1 ? lane : packer * 32 + lane, 32 * C::kTeam);
+          sync_packers();
+        }
         if (!C::kWholeSlots && w.channels < 16) clear_missing(raw, w.channels, packer, lane);
         const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
         const bool uniform = (ring.pitch & 15) == 0;

@@ -21,6 +21,7 @@
 // fp32 (LC_ELEMENT 4): v * 2^e = hi + lo * 2^-11 (split_f16.cuh), e per stage and operand; dy x = hi hi + 2^-11 (hi lo + lo hi).
 // A stage that f16 cannot carry is multiplied in f32 as it is. The others set flags[split] where zeros that stand for padding
 // or for steps behind the signal's end meet a stage with an Inf or NaN. db is summed from the registers, unrounded.
+// LC_ACTIVATION_GRADIENT, an activation of the forward pass: dy is dL/dz, formed in registers (tile/activation_gradient.cuh).
 #include "ptx/control.cuh"
 #include "ptx/ldmatrix.cuh"
 #include "ptx/mma_sync.cuh"
@@ -50,6 +51,7 @@ struct C : Polyphase<LC_STRIDE, LC_DILATION, LC_TAPS> {
   static constexpr bool kUnitTime = LC_UNIT_TIME;
   static constexpr int kKernel = LC_KERNEL_SIZE;
   static constexpr Pad kPad = static_cast<Pad>(LC_PAD);
+  static constexpr Activation kGradientOf = static_cast<Activation>(LC_ACTIVATION_GRADIENT);
   static constexpr int kWarpM = LC_WARP_M, kWarpI = LC_WARP_IN, kWarpsOut = LC_WARPS_OUT, kWarpsIn = LC_WARPS_IN;
   static constexpr int kThreads = 32 * kWarpsOut * kWarpsIn, kStep = LC_STEP, kBuffers = kSplit ? 1 : 2;
   static constexpr int kOutTile = 16 * kWarpM * kWarpsOut, kInTile = 16 * kWarpI * kWarpsIn, kSlices = kWarpI * kTaps;
@@ -82,6 +84,10 @@ struct Params {
   int64_t length, out_length, pad_left;
   WgradRanges ranges;
   int groups;
+#if LC_ACTIVATION_GRADIENT
+  int64_t to_forward_y;  // bytes, from an element of dy
+  float negative_slope;
+#endif
 };
 
 struct Tile {
@@ -258,6 +264,7 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
   bool begins = true;
 #pragma unroll 1
   for (int left = static_cast<int>(end - begin); left > 0; --left) {
+    stage.finish(p);
     float x_scale = 1.f, dy_scale = 1.f, inverse = 1.f;
     bool exact = false;
     if constexpr (C::kSplit) {

@@ -114,6 +114,9 @@ struct PackRole {
         const uint64_t from = y_from + round * (32 * kPackers * y_pitch());
         if (kPlacedY) YRows::load_inner<32, kWholeOut, 16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(stage.slot, round), lane);
         else YRows::load_inner<32, kWholeOut>(from, y_pitch(), rows_of(tile, round), y_shared(stage.y_stage, round), lane);
+#if LC_ACTIVATION_GRADIENT
+        YRows::load_inner<32, kWholeOut>(from + p.to_forward_y, y_pitch(), rows_of(tile, round), y_shared(stage.y_stage, round) + kYStageBytes / 2, lane);
+#endif
       }
       return;
     }
@@ -129,6 +132,9 @@ struct PackRole {
       const uint64_t from = reinterpret_cast<uint64_t>(y_row(tile, stage.at, round));
       if (kPlacedY) rows.load<16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(stage.slot, round), lane);
       else rows.load(from, y_pitch(), rows_of(tile, round), y_shared(stage.y_stage, round), lane);
+#if LC_ACTIVATION_GRADIENT
+      rows.load(from + p.to_forward_y, y_pitch(), rows_of(tile, round), y_shared(stage.y_stage, round) + kYStageBytes / 2, lane);
+#endif
     }
   }
 
@@ -166,6 +172,9 @@ struct PackRole {
       const uint32_t dst = y_slot(stage.slot, round) + lane * 16;
       const int steps = lane < rows_of(tile, round) ? valid : 0;
       const uint32_t raw = y_shared(stage.y_stage, round) + lane * YRows::kPitch;
+#if LC_ACTIVATION_GRADIENT
+      form_gradient<kGradientOf, Element, 2>(raw, raw + kYStageBytes / 2, YRows::kCopyBytes, p.negative_slope, 0, 1);  // a lane its own row
+#endif
       float chain;
       if (kGatherY) chain = to.gather(y_row(tile, at, round) + lane * p.dy_channel, p.dy_time, steps, dst, add);
       else if (kPlacedY) chain = edge || !kWholeOut ? to.template finish<true>(steps, dst, add) : to.template finish<false>(steps, dst, add);

@@ -4,6 +4,7 @@
 #pragma once
 #include "ptx/control.cuh"
 #include "ptx/mbarrier.cuh"
+#include "tile/activation_gradient.cuh"
 #include "tile/pack_steps.cuh"
 #include "tile/warp_arrival.cuh"
 #include "tile/wgrad_ranges.cuh"
@@ -22,6 +23,8 @@ using MmaType = tf32;
 constexpr int kConvGroups = LC_GROUPS, kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
 constexpr int kStride = LC_STRIDE, kDilation = LC_DILATION;
 constexpr Pad kPad = static_cast<Pad>(LC_PAD);
+constexpr Activation kGradientOf = static_cast<Activation>(LC_ACTIVATION_GRADIENT);
+constexpr bool kGradient = kGradientOf != Activation::none;  // dy is dL/dz, formed where forward's result arrives beside dL/dy
 constexpr bool kBias = LC_BIAS, kGatherX = LC_GATHER_X, kGatherY = LC_GATHER_Y;
 constexpr bool kPlacedY = LC_PLACED_Y;  // 16-bit, every row of dy begins on 16 bytes
 constexpr bool kPairs = LC_PAIRS;  // 16-bit, stride 1: every (channel, tap) row of x begins on 4 bytes
@@ -45,7 +48,7 @@ constexpr int kPackerChannels = ceil_div(kTileChannels, kPackers);
 constexpr int kGroups = kTileOut / 32, kParts = max_of(1, kPackers / kGroups), kRounds = ceil_div(kGroups, kPackers);
 constexpr int kPartSteps = kSteps / kParts;
 using YRows = RowWindow<Element, kPartSteps>;
-constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kPlacedY ? 0 : kRounds * 32 * YRows::kPitch;
+constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kPlacedY ? 0 : kRounds * 32 * YRows::kPitch * (kGradient ? 2 : 1);
 using Packer = StepPacker<Element, kPartSteps, kTileOut, kPlanes, kYPlaneBytes>;
 
 constexpr int kSharedXBytes = kTileChannels * kWindows * XRows::kPitch;
@@ -74,6 +77,7 @@ static_assert(kSlots > kYStages, "a packer loads kYStages chunks ahead");
 static_assert(kWindows == 1 || kWindows == kTaps, "one window, or one for each tap");
 static_assert(kSharedXBytes / kBytes <= 1 << 16 && kM <= 4, "a row's place is 16 bits, its misalignment 4 of 32");
 static_assert(!kPlacedY || (kBytes == 2 && !kGatherY), "as they are, of a known alignment");
+static_assert(!kGradient || !(kPlacedY || kGatherY), "the gradient is formed in raw rows");
 static_assert(!kPairs || (kBytes == 2 && kStride == 1), "pairs of neighbours");
 
 struct Params {
@@ -85,6 +89,10 @@ struct Params {
   WgradRanges ranges;  // chunk_steps is kSteps
   WgradPartials<float> partials;
   float4* carry;       // [block][accumulators / 4][thread]
+#if LC_ACTIVATION_GRADIENT
+  int64_t to_forward_y;  // bytes, from an element of dy
+  float negative_slope;
+#endif
 };
 
 // What a block computes. Made anew where it is used: registers are scarce.

@@ -8,6 +8,7 @@
 //
 // The other elements, and these without what padding adds, are some other kernel's, which runs before. A warp computes an element: lanes
 // share the products, partial sums are f64, so that no chain of additions is long. Few elements: pads times channels.
+#include "tile/activation_gradient.cuh"
 #include "tile/common.cuh"
 #include "tile/signal.cuh"
 
@@ -36,7 +37,25 @@ struct Params {
   int64_t length, out_length, pad_left, pad_right;
   int64_t begin[2], end[2];  // two ranges of j, apart
   int64_t batch, groups;
+#if LC_ACTIVATION_GRADIENT
+  int64_t to_forward_y;  // bytes, from an element of dy
+  double negative_slope;
+#endif
 };
+
+// LC_ACTIVATION_GRADIENT, an activation of the forward pass: dy is dL/dz, formed from dL/dy and forward's result.
+LC_DEVICE Element gradient_at(const Params& p, const Element* dy, int64_t offset) {
+#if LC_ACTIVATION_GRADIENT
+#if LC_ELEMENT == 3
+  const double slope = p.negative_slope;
+#else
+  const float slope = static_cast<float>(p.negative_slope);
+#endif
+  return activation_gradient<static_cast<Activation>(LC_ACTIVATION_GRADIENT)>(dy[offset], beside(dy, p.to_forward_y)[offset], slope);
+#else
+  return dy[offset];
+#endif
+}
 
 // LC_TF32: operands as the TF32 kernels take them.
 LC_DEVICE double widen(double v) { return v; }
@@ -55,7 +74,7 @@ LC_DEVICE double products(const Params& p, const Element* dy, double w, int64_t 
   const int64_t first = max(static_cast<int64_t>(0), floor_div(low + shift + kStride - 1, kStride));
   const int64_t last = min(p.out_length - 1, floor_div(high + shift, kStride));
   double sum = 0;
-  for (int64_t t = first; t <= last; ++t) sum = fma(w, widen(dy[t * p.dy_time]), sum);
+  for (int64_t t = first; t <= last; ++t) sum = fma(w, widen(gradient_at(p, dy, t * p.dy_time)), sum);
   return sum;
 }
 

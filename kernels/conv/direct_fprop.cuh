@@ -4,7 +4,8 @@
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
 // And the data gradient (LC_TRANSPOSED): then x is dy, y is dx, and y comes in LC_PHASES interleaved phases (tile/phases.cuh), each a
-// convolution of its own with stride 1. A block does a tile of one phase.
+// convolution of its own with stride 1. A block does a tile of one phase. LC_ACTIVATION_GRADIENT, an activation of the forward pass: x
+// is then dL/dz, formed from dy and forward's result as both are read (tile/activation_gradient.cuh).
 //
 // It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
 // cannot do exactly:
@@ -21,6 +22,7 @@
 // f32 for bf16/f16/f32 (subnormals kept), f64 for f64. LC_TF32: f32 operands are rounded to TF32 first. Bound: docs/design/numerics.md.
 #include "tile/common.cuh"
 #include "tile/activation.cuh"
+#include "tile/activation_gradient.cuh"
 #include "tile/phases.cuh"
 #include "tile/signal.cuh"
 #include "tile/visit_marked.cuh"
@@ -75,7 +77,18 @@ struct Params {
   int64_t skip_begin[2], skip_end[2];  // LC_SKIP: outputs that dgrad_padding.cuh computes
   int batch, groups;
   Sum negative_slope;
+#if LC_ACTIVATION_GRADIENT
+  int64_t to_forward_y;  // bytes, from an element of x
+#endif
 };
+
+LC_DEVICE Element sample_at(const Params& p, const Element* x, int64_t offset) {
+#if LC_ACTIVATION_GRADIENT
+  return activation_gradient<static_cast<Activation>(LC_ACTIVATION_GRADIENT)>(x[offset], beside(x, p.to_forward_y)[offset], p.negative_slope);
+#else
+  return x[offset];
+#endif
+}
 
 LC_DEVICE Sum widen(double v) { return static_cast<Sum>(v); }
 // LC_TF32: operands as the TF32 kernels take them, so that a result does not depend on which kernel was chosen.
@@ -141,7 +154,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
         const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
         const int64_t position = padded_index<kPad>(first + k0 * kDilation + offset, p.length);
         shared.x[channel][e] = channel < channels && position >= 0
-                                   ? widen(x[(i0 + channel) * p.x_channel + position * p.x_time]) : Sum(0);
+                                   ? widen(sample_at(p, x, (i0 + channel) * p.x_channel + position * p.x_time)) : Sum(0);
       }
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);

@@ -14,8 +14,10 @@
 //
 // Sums: chains of at most kChainTerms products in each thread, then compensated additions (numerics.md). Nothing outside
 // the signal is multiplied: where a stage touches zero padding and holds an Inf or NaN of dy, products are asked one by one.
+// LC_ACTIVATION_GRADIENT, an activation of the forward pass: dy is then dL/dz, formed from dL/dy and forward's result as both are read.
 // f32 for bf16/f16/f32 (subnormals kept), f64 for f64. LC_TF32: f32 operands are rounded to TF32 first, except for db.
 #include "tile/common.cuh"
+#include "tile/activation_gradient.cuh"
 #include "tile/compensated.cuh"
 #include "tile/signal.cuh"
 #include "tile/wgrad_ranges.cuh"
@@ -50,7 +52,19 @@ struct Params {
   int64_t length, out_length, pad_left;
   WgradRanges ranges;
   int groups;
+#if LC_ACTIVATION_GRADIENT
+  int64_t to_forward_y;  // bytes, from an element of dy
+  Sum negative_slope;
+#endif
 };
+
+LC_DEVICE Element gradient_at(const Params& p, const Element* dy, int64_t offset) {
+#if LC_ACTIVATION_GRADIENT
+  return activation_gradient<static_cast<Activation>(LC_ACTIVATION_GRADIENT)>(dy[offset], beside(dy, p.to_forward_y)[offset], p.negative_slope);
+#else
+  return dy[offset];
+#endif
+}
 
 LC_DEVICE Sum widen(double v) { return static_cast<Sum>(v); }
 template <class E> LC_DEVICE float widen(E v) { return to_float(v); }
@@ -91,7 +105,7 @@ LC_DEVICE bool load_stage(const Params& p, const Tile& tile, int64_t signal, int
   for (int i = threadIdx.x; i < kOutTile * kSteps; i += kThreads) {
     const int row = i / kSteps, step = i % kSteps;
     Sum v = Sum(0);
-    if (tile.out0 + row < kOutChannels && t0 + step < end) v = widen(dy[row * p.dy_channel + (t0 + step) * p.dy_time]);
+    if (tile.out0 + row < kOutChannels && t0 + step < end) v = widen(gradient_at(p, dy, row * p.dy_channel + (t0 + step) * p.dy_time));
     finite = finite && v - v == Sum(0);
     shared.dy[step][row] = v;
   }

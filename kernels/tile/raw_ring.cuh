@@ -2,9 +2,11 @@
 // Loads of raw rows: for each unit (slot, channel group of the slot) the rows of one window, by bulk copy from the
 // aligned-down address, so rows may begin on any element. A packer that works alone reissues a stage of its own after it has
 // packed it, so no barrier leads back to the loader; a team's stages are filled by the weight warp when they are empty.
+// Where x is the gradient of an activation's result (kGradientOf), a stage's second half is the same window of that result.
 #pragma once
 #include "ptx/bulk_copy.cuh"
 #include "ptx/control.cuh"
+#include "tile/activation_gradient.cuh"
 #include "tile/block_barriers.cuh"
 #include "tile/schedule.cuh"
 #include "tile/signal.cuh"
@@ -17,10 +19,13 @@ template <class Element> struct Window {
 };
 
 // C: Element, kUnitChannels, kUnitsPerSlot, kSlotChannels, kTapGroups, kGroupStep, kUnits, kInChannels, kInputStep (samples between
-// tiles), kPad, kRawNeeded, kRawPitch, kRawBytes, kRawStages, kTeam, kUnitStep, kGather, kWholeSlots.
+// tiles), kPad, kRawNeeded, kRawPitch, kRawBytes, kRawStages, kTeam, kUnitStep, kGather, kWholeSlots, kGradientOf.
 template <class C, class P> struct RawRing {
   using Element = typename C::Element;
   static constexpr int kBytes = sizeof(Element);
+  static constexpr bool kGradient = C::kGradientOf != Activation::none;
+  static constexpr int kSignals = kGradient ? 2 : 1;
+  static_assert(!(kGradient && C::kGather), "what is gathered is the gradient itself");
   const P& p;
   const Schedule<C>& schedule;
   uint32_t memory, full, empty;  // this loader's stages and their barriers
@@ -97,6 +102,11 @@ template <class C, class P> struct RawRing {
     }
   }
 
+  LC_DEVICE void load_row(uint32_t dst, uint64_t source, uint32_t bytes, uint32_t bar) const {
+    bulk_load(dst, reinterpret_cast<const void*>(source), bytes, bar);
+    if constexpr (kGradient) bulk_load(dst + C::kRawBytes / 2, reinterpret_cast<const void*>(source + p.to_forward_y), bytes, bar);
+  }
+
   // One lane, which ptxas knows to be one (elect_one), from uniform values, unrolled: else each bulk copy becomes a loop over lanes. `a`: address of raw element 0.
   LC_DEVICE void load(uint64_t a, int64_t from, int channels, uint32_t dst, uint32_t bar) const {
     int begin = 0, end = C::kRawNeeded;
@@ -113,21 +123,21 @@ template <class C, class P> struct RawRing {
     if ((pitch & 15) == 0) {  // every row begins on the same place of its 16 bytes
       const uint32_t low = static_cast<uint32_t>(a) & 15, skip = (low + head) & ~15u, bytes = ((low + tail) & ~15u) - skip;
       const uint64_t source = (a & ~15ul) + skip;
-      barrier_arrive_expect(bar, max(rows, 0) * bytes);
+      barrier_arrive_expect(bar, kSignals * max(rows, 0) * bytes);
 #pragma unroll
       for (int j = 0; j < C::kUnitChannels; ++j)
-        if (C::kWholeSlots || j < rows) bulk_load(dst + skip + j * C::kRawPitch, reinterpret_cast<const void*>(source + j * pitch), bytes, bar);
+        if (C::kWholeSlots || j < rows) load_row(dst + skip + j * C::kRawPitch, source + j * pitch, bytes, bar);
     } else {
       uint32_t total = 0, low = static_cast<uint32_t>(a);
 #pragma unroll
       for (int j = 0; j < C::kUnitChannels; ++j, low += static_cast<uint32_t>(pitch))
         if (C::kWholeSlots || j < rows) total += (((low & 15) + tail) & ~15u) - (((low & 15) + head) & ~15u);
-      barrier_arrive_expect(bar, total);
+      barrier_arrive_expect(bar, kSignals * total);
 #pragma unroll 4
       for (int j = 0; j < C::kUnitChannels; ++j, a += pitch) {
         if (C::kWholeSlots || j < rows) {
           const uint32_t shift = static_cast<uint32_t>(a) & 15, skip = (shift + head) & ~15u;
-          bulk_load(dst + skip + j * C::kRawPitch, reinterpret_cast<const void*>((a & ~15ul) + skip), ((shift + tail) & ~15u) - skip, bar);
+          load_row(dst + skip + j * C::kRawPitch, (a & ~15ul) + skip, ((shift + tail) & ~15u) - skip, bar);
         }
       }
     }

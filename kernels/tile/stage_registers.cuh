@@ -10,6 +10,7 @@
 #pragma once
 #include "ptx/global_memory.cuh"
 #include "ptx/shared_memory.cuh"
+#include "tile/activation_gradient.cuh"
 #include "tile/pack_order.cuh"
 #include "tile/signal.cuh"
 #include "tile/split_f16.cuh"
@@ -23,14 +24,16 @@ template <class Element> struct ChunkWindow {
 };
 
 // Geometry G: as PackOrder's, and Element, kWarps, kStageChunks, kChunk, kChunkRows, kPrefetch, kSplit, kSplitBytes (from the
-// hi plane to the lo plane), kPad, kWholeStages (no channel is missing).
-template <class G> struct StageRegisters {
+// hi plane to the lo plane), kPad, kWholeStages (no channel is missing), kGradientOf: an activation of which x is the result's gradient.
+template <class G>
+struct StageRegisters : ForwardBits<typename BitsOf<typename G::Element>::Type, G::kGradientOf != Activation::none ? G::kPrefetch : 0, G::kChunk> {
   using Element = typename G::Element;
   using Order = PackOrder<G>;
   static constexpr int kWays = G::kWarps / G::kStageChunks, kUnits = ceil_div(Order::kSteps, kWays);
   static constexpr int kPieces = ceil_div(kUnits, G::kPrefetch);
   static_assert(G::kWarps % G::kStageChunks == 0, "a warp stays with one chunk");
   using Bits = typename BitsOf<Element>::Type;
+  static constexpr bool kGradient = G::kGradientOf != Activation::none;
   Bits v[G::kPrefetch][G::kChunk];
 
   static LC_DEVICE int step_of(int piece, int i, int warp) { return (piece * G::kPrefetch + i) * kWays + warp / G::kStageChunks; }
@@ -53,8 +56,21 @@ template <class G> struct StageRegisters {
       }
       exists = exists && step < Order::kSteps;
 #pragma unroll
-      for (int j = 0; j < G::kChunk; ++j)
-        v[i][j] = static_cast<Bits>(load_streamed_or_zero(sample + j * p.x_channel, exists && (G::kWholeStages || j < from.channels)));
+      for (int j = 0; j < G::kChunk; ++j) {
+        const bool wanted = exists && (G::kWholeStages || j < from.channels);
+        v[i][j] = static_cast<Bits>(load_streamed_or_zero(sample + j * p.x_channel, wanted));
+        if constexpr (kGradient) this->forward_y[i][j] = static_cast<Bits>(load_streamed_or_zero(beside(sample + j * p.x_channel, p.to_forward_y), wanted));
+      }
+    }
+  }
+  // Waits for what was loaded, and makes of it what is packed.
+  template <class P> LC_DEVICE void finish(const P& p) {
+    if constexpr (kGradient) {
+#pragma unroll
+      for (int i = 0; i < G::kPrefetch; ++i)
+#pragma unroll
+        for (int j = 0; j < G::kChunk; ++j)
+          v[i][j] = static_cast<Bits>(gradient_bits<G::kGradientOf>(v[i][j], this->forward_y[i][j], p.negative_slope, Element{}));
     }
   }
 

@@ -12,6 +12,7 @@
 #pragma once
 #include "ptx/global_memory.cuh"
 #include "ptx/shared_memory.cuh"
+#include "tile/activation_gradient.cuh"
 #include "tile/pack_order.cuh"
 #include "tile/signal.cuh"
 #include "tile/split_f16.cuh"
@@ -37,13 +38,19 @@ template <class Element> struct WgradWindow {
 
 // Geometry G: as PackOrder's, and Element, kThreads, kStep, kOutTile, kChunks, kChunk, kChunkRows, kDyPitch, kSplit,
 // kTf32, kXPlaneBytes and kDyPlaneBytes (from the hi to the lo plane), kPad, kFlat, kKernel, kUnitTime
-// (both time strides are 1), kWholeIn and kWholeOut (no channel of a tile is missing).
-template <class G> struct WgradStage {
+// (both time strides are 1), kWholeIn and kWholeOut (no channel of a tile is missing), kGradientOf: an activation of whose result dy is
+// the gradient.
+template <class G> struct WgradRows {
+  static constexpr int kRowsOfUnit = G::kThreads * 2 / G::kStep, kDyUnits = ceil_div(G::kOutTile, kRowsOfUnit);
+};
+template <class G>
+struct WgradStage : ForwardBits<typename BitsOf<typename G::Element>::Type, G::kGradientOf != Activation::none ? WgradRows<G>::kDyUnits : 0, 2> {
   using Element = typename G::Element;
   using Order = PackOrder<G>;
   static constexpr int kWarps = G::kThreads / 32, kXUnits = ceil_div(G::kChunks * Order::kSteps, kWarps);
-  static constexpr int kRowsOfUnit = G::kThreads * 2 / G::kStep, kDyUnits = ceil_div(G::kOutTile, kRowsOfUnit);
+  static constexpr int kRowsOfUnit = WgradRows<G>::kRowsOfUnit, kDyUnits = WgradRows<G>::kDyUnits;
   using Bits = typename BitsOf<Element>::Type;
+  static constexpr bool kGradient = G::kGradientOf != Activation::none;
   Bits x[kXUnits][G::kChunk], dy[kDyUnits][2];
 
   struct XUnit {
@@ -92,7 +99,19 @@ template <class G> struct WgradStage {
     const Element* at = from.dy + (row - unit * kRowsOfUnit) * p.dy_channel + (from.t0 + step) * dy_time + unit * (kRowsOfUnit * p.dy_channel);
     const bool exists = G::kWholeOut && G::kOutTile % kRowsOfUnit == 0 ? true : row < min_of(from.outputs, G::kOutTile);
 #pragma unroll
-    for (int j = 0; j < 2; ++j) dy[unit][j] = (Bits)load_streamed_or_zero(at + j * dy_time, exists && step + j < from.steps);
+    for (int j = 0; j < 2; ++j) {
+      dy[unit][j] = (Bits)load_streamed_or_zero(at + j * dy_time, exists && step + j < from.steps);
+      if constexpr (kGradient) this->forward_y[unit][j] = (Bits)load_streamed_or_zero(beside(at + j * dy_time, p.to_forward_y), exists && step + j < from.steps);
+    }
+  }
+  // Waits for dy, and makes of it the operand.
+  template <class P> LC_DEVICE void finish(const P& p) {
+    if constexpr (kGradient) {
+#pragma unroll
+      for (int u = 0; u < kDyUnits; ++u)
+#pragma unroll
+        for (int j = 0; j < 2; ++j) dy[u][j] = (Bits)gradient_bits<G::kGradientOf>(dy[u][j], this->forward_y[u][j], p.negative_slope, Element{});
+    }
   }
   template <class P> LC_DEVICE void load(const P& p, const WgradWindow<Element>& from, int warp, int lane) {
 #pragma unroll

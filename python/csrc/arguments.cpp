@@ -271,6 +271,17 @@ Request<Int> request_dgrad(const at::Tensor& grad_y, const at::Tensor& weight, c
   return request;
 }
 
+void add_forward_y(Request<std::int64_t>& request, const char* op, const at::Tensor& grad_y, const at::Tensor& y,
+                   const Epilogue& epilogue) {
+  check_operands(op, {{"grad_y", &grad_y, 3}, {"y", &y, 3}});
+  TORCH_CHECK(y.sizes() == grad_y.sizes(), op, ": expected y of size ", grad_y.sizes(), " as grad_y, but got ",
+              y.sizes());
+  TORCH_CHECK_VALUE(epilogue.activation != Activation::none, op, ": expected an activation, but got none");
+  request.problem.activation = epilogue.activation;
+  request.problem.negative_slope = epilogue.negative_slope;
+  with_torch_errors([&] { request.problem.validate(); });
+}
+
 at::ScalarType result_type(const ConvProblem& problem, at::ScalarType operands) {
   return problem.f32_result ? at::kFloat : operands;
 }

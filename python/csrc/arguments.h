@@ -84,6 +84,9 @@ Request<Int> request_dgrad(const at::Tensor& grad_y, const at::Tensor& weight, c
 template <class Int>
 Request<Int> request_wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size, bool bias_grad,
                            const Geometry<Int>& geometry, const OptionalScalarType& grad_dtype);
+/// Makes a request of dgrad or wgrad one through forward's activation, whose result y lies beside grad_y.
+void add_forward_y(Request<std::int64_t>& request, const char* op, const at::Tensor& grad_y, const at::Tensor& y,
+                   const Epilogue& epilogue);
 /// PyTorch's element type for what the pass writes; operands are of type `operands`.
 at::ScalarType result_type(const ConvProblem& problem, at::ScalarType operands);
 /// Checks `out` against a request of fprop or dgrad (device, dtype, no overlap with an input; the residual may be `out`

@@ -15,24 +15,10 @@
 #include <utility>
 
 #include "autograd.h"
+#include "through_activation.h"
 
 namespace longconv::torch_binding {
 namespace {
-
-/// Activations whose derivative is a function of their result: fused also where a gradient is wanted.
-bool derivative_from_result(const Epilogue& epilogue) {
-  switch (epilogue.activation) {
-    case Activation::none:
-    case Activation::relu:
-    case Activation::tanh:
-    case Activation::sigmoid: return true;
-    case Activation::leaky_relu: return epilogue.negative_slope >= 0;  // else the result's sign says nothing
-    case Activation::gelu:
-    case Activation::gelu_tanh:
-    case Activation::silu: return false;
-  }
-  return false;
-}
 
 /// PyTorch's own activation, for the compositions.
 at::Tensor activate(const at::Tensor& tensor, const Epilogue& epilogue) {
@@ -72,20 +58,34 @@ struct FpropBackward final : Node {
     variable_list result(4);
     if (!grads[0].defined()) return result;
     at::Tensor grad = grads[0];
-    if (epilogue.activation != Activation::none) grad = through_activation(grad, y.unpack(pointer_to(this)), epilogue);
-    if (task_should_compute_output(kX)) {
-      result[kX] = dgrad(grad, weight.unpack(), OptionalTensor(), OptionalTensor(), length, geometry);
-    }
-    const bool bias_grad = task_should_compute_output(kBias);
+    const bool bias_grad = task_should_compute_output(kBias), residual_grad = task_should_compute_output(kResidual);
+    WantedGradients wanted;
+    if (task_should_compute_output(kX)) wanted.weight = weight.unpack(), wanted.length = length;
     if (task_should_compute_output(kWeight)) {
-      const auto grad_dtype = wanted_grad_dtype(*this, {kWeight, kBias}, grad.scalar_type());
-      at::Tensor grad_bias;
-      std::tie(result[kWeight], grad_bias) = wgrad(x.unpack(), grad, kernel_size, bias_grad, geometry, grad_dtype);
-      if (bias_grad) result[kBias] = grad_bias;
-    } else if (bias_grad) {
-      result[kBias] = bias_gradient(*this, kBias, grad);
+      wanted.x = x.unpack(), wanted.kernel_size = kernel_size, wanted.bias = bias_grad;
+      wanted.grad_dtype = wanted_grad_dtype(*this, {kWeight, kBias}, grad.scalar_type());
     }
-    if (task_should_compute_output(kResidual)) result[kResidual] = grad;
+    if (epilogue.activation != Activation::none) {
+      const at::Tensor forward_y = y.unpack(pointer_to(this));
+      const bool wants_g = residual_grad || (bias_grad && !wanted.x.defined());  // itself, its sum
+      if (!wants_g && reads_forward_y(grad, forward_y, wanted, geometry, epilogue)) {
+        compute(
+            wanted, result,
+            [&] { return dgrad_through_activation(grad, forward_y, wanted.weight, length, geometry, epilogue); },
+            [&] {
+              return wgrad_through_activation(wanted.x, grad, forward_y, kernel_size, bias_grad, geometry, epilogue,
+                                              wanted.grad_dtype);
+            });
+        return result;
+      }
+      grad = through_activation(grad, forward_y, epilogue);
+    }
+    compute(
+        wanted, result,
+        [&] { return dgrad(grad, wanted.weight, OptionalTensor(), OptionalTensor(), length, geometry); },
+        [&] { return wgrad(wanted.x, grad, kernel_size, bias_grad, geometry, wanted.grad_dtype); });
+    if (bias_grad && !wanted.x.defined()) result[kBias] = bias_gradient(*this, kBias, grad);
+    if (residual_grad) result[kResidual] = grad;
     return result;
   }
 
@@ -97,6 +97,15 @@ struct FpropBackward final : Node {
   }
 
   std::string name() const override { return "LongconvFpropBackward"; }
+
+  template <class Dgrad, class Wgrad>
+  static void compute(const WantedGradients& wanted, variable_list& result, Dgrad&& dgrad, Wgrad&& wgrad) {
+    if (wanted.weight.defined()) result[kX] = dgrad();
+    if (!wanted.x.defined()) return;
+    at::Tensor grad_bias;
+    std::tie(result[kWeight], grad_bias) = wgrad();
+    if (wanted.bias) result[kBias] = grad_bias;
+  }
 
   SavedVariable x, weight, y;  // each only if a gradient needs it
   SymInt length = 0;
@@ -131,7 +140,8 @@ at::Tensor fprop_autograd(c10::DispatchKeySet keys, const at::Tensor& x, const a
   if (!dual && !differentiable) return below();
 
   const Epilogue epilogue{parse_activation(activation), negative_slope};
-  const bool fused = epilogue.activation == Activation::none || (!dual && derivative_from_result(epilogue));
+  const bool fused = epilogue.activation == Activation::none ||
+                     (!dual && has_derivative_from_result(epilogue.activation, epilogue.negative_slope));
   if (!fused) {
     const at::Tensor linear = fprop_op().call(x, weight, optional_bias, optional_residual, stride, pad_left, pad_right,
                                               pad_mode, dilation, groups, "none", negative_slope, precision);

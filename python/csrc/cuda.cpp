@@ -18,9 +18,10 @@ bool written_in_place(const at::Tensor& y, const OptionalTensor& residual) {
          !(residual && residual->defined() && residual->data_ptr() == y.data_ptr());
 }
 
-/// The pass that the problem names, between x and y (in dgrad their gradients).
+/// The pass that the problem names, between x and y (in dgrad their gradients, and forward_y what forward wrote).
 void run(ConvProblem problem, PrecisionRequest precision, const at::Tensor& x, const at::Tensor& weight,
-         const at::Tensor& y, const OptionalTensor& bias, const OptionalTensor& residual) {
+         const at::Tensor& y, const OptionalTensor& bias, const OptionalTensor& residual,
+         const at::Tensor& forward_y = {}) {
   const c10::DeviceGuard guard(weight.device());
   // Vectors and tensors whose layout the kernels do not read: dense copies, small or asked for by the caller's layout.
   const at::Tensor bias_vector = problem.has_bias ? bias->contiguous() : at::Tensor();
@@ -36,6 +37,7 @@ void run(ConvProblem problem, PrecisionRequest precision, const at::Tensor& x, c
     tensors.y = view_of(y, problem.dtype);
     if (problem.has_bias) tensors.bias = view_of(bias_vector, problem.dtype);
     if (problem.has_residual) tensors.residual = view_of(residual_rows, problem.dtype);
+    if (problem.has_forward_y()) tensors.forward_y = view_of(forward_y, problem.dtype);
     execute_on_cuda(*plan, tensors, weight);
   });
 }
@@ -88,6 +90,20 @@ at::Tensor dgrad_cuda(const at::Tensor& grad_y, const at::Tensor& weight, std::i
   return grad_x;
 }
 
+at::Tensor dgrad_through_activation_cuda(const at::Tensor& grad_y, const at::Tensor& y, const at::Tensor& weight,
+                                         std::int64_t length, std::int64_t stride, std::int64_t pad_left,
+                                         std::int64_t pad_right, StringView pad_mode, std::int64_t dilation,
+                                         std::int64_t groups, StringView activation, double negative_slope,
+                                         StringView precision) {
+  const auto geometry = make_geometry<std::int64_t>(stride, pad_left, pad_right, pad_mode, dilation, groups, precision);
+  auto request = request_dgrad<std::int64_t>(grad_y, weight, {}, {}, length, geometry);
+  add_forward_y(request, "longconv::dgrad_through_activation", grad_y, y,
+                {parse_activation(activation), negative_slope});
+  at::Tensor grad_x = at::empty({request.batch, request.problem.in_channels, request.length}, grad_y.options());
+  run(request.problem, geometry.precision, grad_x, weight, grad_y, {}, {}, y);
+  return grad_x;
+}
+
 at::Tensor& dgrad_out_cuda(const at::Tensor& grad_y, const at::Tensor& weight, std::int64_t length, std::int64_t stride,
                            std::int64_t pad_left, std::int64_t pad_right, StringView pad_mode, std::int64_t dilation,
                            std::int64_t groups, StringView precision, const OptionalTensor& bias,
@@ -105,6 +121,7 @@ TORCH_LIBRARY_IMPL(longconv, CUDA, m) {
   m.impl("fprop.out", fprop_out_cuda);
   m.impl("dgrad", dgrad_cuda);
   m.impl("dgrad.out", dgrad_out_cuda);
+  m.impl("dgrad_through_activation", dgrad_through_activation_cuda);
 }
 
 }  // namespace

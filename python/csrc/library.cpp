@@ -24,8 +24,9 @@ c10::TypedOperatorHandle<Signature> find(const char* name, const char* overload 
   return c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).typed<Signature>();
 }
 
-StringView name_of(PadMode mode) {
-  const std::string_view text = name(mode);
+template <class Enum>  // PadMode, Activation
+StringView text_of(Enum value) {
+  const std::string_view text = name(value);
   return StringView(text.data(), text.size());
 }
 
@@ -85,6 +86,14 @@ TORCH_LIBRARY(longconv, m) {
       "wgrad(Tensor x, Tensor grad_y, int kernel_size, int stride, " LONGCONV_SYMINT " pad_left, " LONGCONV_SYMINT
       " pad_right, str pad_mode, int dilation, int groups, bool bias_grad, str precision, ScalarType? grad_dtype=None) "
       "-> (Tensor, Tensor)" LONGCONV_TAGS);
+  m.def("dgrad_through_activation(Tensor grad_y, Tensor y, Tensor weight, " LONGCONV_SYMINT
+        " length, int stride, " LONGCONV_SYMINT " pad_left, " LONGCONV_SYMINT
+        " pad_right, str pad_mode, int dilation, int groups, str activation, float negative_slope, str precision) "
+        "-> Tensor" LONGCONV_TAGS);
+  m.def("wgrad_through_activation(Tensor x, Tensor grad_y, Tensor y, int kernel_size, int stride, " LONGCONV_SYMINT
+        " pad_left, " LONGCONV_SYMINT
+        " pad_right, str pad_mode, int dilation, int groups, bool bias_grad, str activation, float negative_slope, "
+        "str precision, ScalarType? grad_dtype=None) -> (Tensor, Tensor)" LONGCONV_TAGS);
   m.def("cast_parameter(Tensor parameter, ScalarType dtype) -> Tensor" LONGCONV_TAGS);
   m.def("conv_transpose1d(" LONGCONV_TRANSPOSED_ARGUMENTS ") -> Tensor" LONGCONV_TAGS);
   m.def("conv_transpose1d.out(" LONGCONV_TRANSPOSED_ARGUMENTS ", *, Tensor(a!) out) -> Tensor(a!)" LONGCONV_TAGS);
@@ -121,6 +130,16 @@ const c10::TypedOperatorHandle<WgradSignature>& wgrad_op() {
   return op;
 }
 
+const c10::TypedOperatorHandle<DgradThroughActivationSignature>& dgrad_through_activation_op() {
+  static const auto op = find<DgradThroughActivationSignature>("longconv::dgrad_through_activation");
+  return op;
+}
+
+const c10::TypedOperatorHandle<WgradThroughActivationSignature>& wgrad_through_activation_op() {
+  static const auto op = find<WgradThroughActivationSignature>("longconv::wgrad_through_activation");
+  return op;
+}
+
 const c10::TypedOperatorHandle<CastParameterSignature>& cast_parameter_op() {
   static const auto op = find<CastParameterSignature>("longconv::cast_parameter");
   return op;
@@ -129,14 +148,14 @@ const c10::TypedOperatorHandle<CastParameterSignature>& cast_parameter_op() {
 at::Tensor fprop(const at::Tensor& x, const at::Tensor& weight, const OptionalTensor& bias,
                  const OptionalTensor& residual, const Geometry<SymInt>& geometry) {
   return fprop_op().call(x, weight, bias, residual, geometry.stride, geometry.pad_left, geometry.pad_right,
-                         name_of(geometry.pad_mode), geometry.dilation, geometry.groups, "none", 0.0,
+                         text_of(geometry.pad_mode), geometry.dilation, geometry.groups, "none", 0.0,
                          name_of(geometry.precision));
 }
 
 at::Tensor dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const OptionalTensor& bias,
                  const OptionalTensor& residual, const SymInt& length, const Geometry<SymInt>& geometry) {
   return dgrad_op().call(grad_y, weight, length, geometry.stride, geometry.pad_left, geometry.pad_right,
-                         name_of(geometry.pad_mode), geometry.dilation, geometry.groups, name_of(geometry.precision),
+                         text_of(geometry.pad_mode), geometry.dilation, geometry.groups, name_of(geometry.precision),
                          bias, residual);
 }
 
@@ -144,8 +163,27 @@ std::tuple<at::Tensor, at::Tensor> wgrad(const at::Tensor& x, const at::Tensor& 
                                          bool bias_grad, const Geometry<SymInt>& geometry,
                                          const OptionalScalarType& grad_dtype) {
   return wgrad_op().call(x, grad_y, kernel_size, geometry.stride, geometry.pad_left, geometry.pad_right,
-                         name_of(geometry.pad_mode), geometry.dilation, geometry.groups, bias_grad,
+                         text_of(geometry.pad_mode), geometry.dilation, geometry.groups, bias_grad,
                          name_of(geometry.precision), grad_dtype);
+}
+
+at::Tensor dgrad_through_activation(const at::Tensor& grad_y, const at::Tensor& y, const at::Tensor& weight,
+                                    const SymInt& length, const Geometry<SymInt>& geometry, const Epilogue& epilogue) {
+  return dgrad_through_activation_op().call(grad_y, y, weight, length, geometry.stride, geometry.pad_left,
+                                            geometry.pad_right, text_of(geometry.pad_mode), geometry.dilation,
+                                            geometry.groups, text_of(epilogue.activation), epilogue.negative_slope,
+                                            name_of(geometry.precision));
+}
+
+std::tuple<at::Tensor, at::Tensor> wgrad_through_activation(const at::Tensor& x, const at::Tensor& grad_y,
+                                                            const at::Tensor& y, std::int64_t kernel_size,
+                                                            bool bias_grad, const Geometry<SymInt>& geometry,
+                                                            const Epilogue& epilogue,
+                                                            const OptionalScalarType& grad_dtype) {
+  return wgrad_through_activation_op().call(x, grad_y, y, kernel_size, geometry.stride, geometry.pad_left,
+                                            geometry.pad_right, text_of(geometry.pad_mode), geometry.dilation,
+                                            geometry.groups, bias_grad, text_of(epilogue.activation),
+                                            epilogue.negative_slope, name_of(geometry.precision), grad_dtype);
 }
 
 }  // namespace longconv::torch_binding

@@ -35,6 +35,15 @@ using WgradSignature = std::tuple<at::Tensor, at::Tensor>(const at::Tensor& x, c
                                                           SymInt pad_left, SymInt pad_right, StringView pad_mode,
                                                           std::int64_t dilation, std::int64_t groups, bool bias_grad,
                                                           StringView precision, OptionalScalarType grad_dtype);
+using DgradThroughActivationSignature = at::Tensor(const at::Tensor& grad_y, const at::Tensor& y,
+                                                   const at::Tensor& weight, SymInt length, std::int64_t stride,
+                                                   SymInt pad_left, SymInt pad_right, StringView pad_mode,
+                                                   std::int64_t dilation, std::int64_t groups, StringView activation,
+                                                   double negative_slope, StringView precision);
+using WgradThroughActivationSignature = std::tuple<at::Tensor, at::Tensor>(
+    const at::Tensor& x, const at::Tensor& grad_y, const at::Tensor& y, std::int64_t kernel_size, std::int64_t stride,
+    SymInt pad_left, SymInt pad_right, StringView pad_mode, std::int64_t dilation, std::int64_t groups, bool bias_grad,
+    StringView activation, double negative_slope, StringView precision, OptionalScalarType grad_dtype);
 using CastParameterSignature = at::Tensor(const at::Tensor& parameter, at::ScalarType dtype);
 
 const c10::TypedOperatorHandle<FpropSignature>& fprop_op();
@@ -42,6 +51,8 @@ const c10::TypedOperatorHandle<FpropOutSignature>& fprop_out_op();
 const c10::TypedOperatorHandle<DgradSignature>& dgrad_op();
 const c10::TypedOperatorHandle<DgradOutSignature>& dgrad_out_op();
 const c10::TypedOperatorHandle<WgradSignature>& wgrad_op();
+const c10::TypedOperatorHandle<DgradThroughActivationSignature>& dgrad_through_activation_op();
+const c10::TypedOperatorHandle<WgradThroughActivationSignature>& wgrad_through_activation_op();
 const c10::TypedOperatorHandle<CastParameterSignature>& cast_parameter_op();
 
 // Calls from C++ (autograd formulas), through the whole dispatcher. Undefined bias/residual: none.
@@ -52,5 +63,13 @@ at::Tensor dgrad(const at::Tensor& grad_y, const at::Tensor& weight, const Optio
 std::tuple<at::Tensor, at::Tensor> wgrad(const at::Tensor& x, const at::Tensor& grad_y, std::int64_t kernel_size,
                                          bool bias_grad, const Geometry<SymInt>& geometry,
                                          const OptionalScalarType& grad_dtype = {});
+// Both of g = grad_y * act'(y), which nobody writes: only where reads_forward_y() (through_activation.h).
+at::Tensor dgrad_through_activation(const at::Tensor& grad_y, const at::Tensor& y, const at::Tensor& weight,
+                                    const SymInt& length, const Geometry<SymInt>& geometry, const Epilogue& epilogue);
+std::tuple<at::Tensor, at::Tensor> wgrad_through_activation(const at::Tensor& x, const at::Tensor& grad_y,
+                                                            const at::Tensor& y, std::int64_t kernel_size,
+                                                            bool bias_grad, const Geometry<SymInt>& geometry,
+                                                            const Epilogue& epilogue,
+                                                            const OptionalScalarType& grad_dtype);
 
 }  // namespace longconv::torch_binding

@@ -36,6 +36,7 @@ int workers_with_scratch(int threads, std::int64_t scratch_bytes_per_worker) {
 Support supports_real_pass(const ConvProblem& p, const Device& device, Pass pass) {
   if (device.kind != Device::Kind::cpu) return Support::no("runs on the CPU only");
   if (p.pass != pass) return Support::no("for " + std::string(name(pass)) + " only, not " + std::string(name(p.pass)));
+  if (p.has_forward_y()) return Support::no("forms no gradient of an activation: the caller does");
   switch (p.dtype) {
     case DType::f32:
     case DType::f64:

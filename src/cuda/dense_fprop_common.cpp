@@ -88,6 +88,7 @@ std::vector<Define> problem_defines(const PolyphaseProblem& problem) {
           {"LC_TRANSPOSED", std::int64_t{problem.is_dgrad}},
           {"LC_PAD", std::int64_t{problem.pad_code}},
           {"LC_ACTIVATION", static_cast<std::int64_t>(problem.activation)},
+          {"LC_ACTIVATION_GRADIENT", static_cast<std::int64_t>(problem.gradient_of)},
           {"LC_BIAS", std::int64_t{problem.has_bias}},
           {"LC_RESIDUAL", std::int64_t{problem.has_residual}}};
 }

@@ -139,7 +139,7 @@ class DenseSm80 final : public CudaKernel {
     const double rounds = items / static_cast<double>(device.sm_count * t.blocks_per_sm);
     Estimate e;
     const double x_tile = static_cast<double>(problem.in_channels_per_group() * g.tap_groups) *
-                          static_cast<double>(g.pack.raw_needed * size_bytes(problem.dtype));
+                          static_cast<double>(g.pack.raw_needed * size_bytes(problem.dtype) * problem.signals());
     e.bytes = tiles * x_tile * (1 + (passes - 1) / 3) +
               static_cast<double>(problem.batch * problem.out_channels) *
                   static_cast<double>(problem.out_length() * size_bytes(problem.dtype));
@@ -155,13 +155,15 @@ class DenseSm80 final : public CudaKernel {
     const double k_steps =
         items * static_cast<double>(g.channel_blocks * problem.kernel_size * (t.stage_chunks / 2) * t.warps);
     const double split = static_cast<double>(g.planes_of_split), chunk = static_cast<double>(g.chunk);
-    const double traffic = (k_steps * 24 * split + stages * units * (chunk * 1.5 + 4 * split) +
+    const auto signals = static_cast<double>(problem.signals());
+    const double traffic = (k_steps * 24 * split + stages * units * (chunk * 1.5 * signals + 4 * split) +
                             items * static_cast<double>(t.warps) * 320) /
                            cycles;
     // Instructions that pack, four a cycle; a stage's barriers and latencies.
-    const double pack =
-        stages *
-        (units * (chunk * (splits(problem) ? 16 : 5) + 50) / 4 + 300.0 / static_cast<double>(t.blocks_per_sm)) / cycles;
+    const double pack = stages *
+                        (units * (chunk * ((splits(problem) ? 16 : 5) + 4 * (signals - 1)) + 50) / 4 +
+                         300.0 / static_cast<double>(t.blocks_per_sm)) /
+                        cycles;
     const double exposed = memory * (1 - static_cast<double>(t.prefetch) / static_cast<double>(g.units));
     const double longest = std::max({memory, multiply, traffic, pack});
     const double apart = t.blocks_per_sm > 1 ? 0.2 : 0.4;  // of what does not overlap
@@ -199,8 +201,12 @@ class DenseSm80 final : public CudaKernel {
     struct Sm80Params : FpropParams {
       const void* inverse;
       void* redo;
+      std::int64_t to_forward_y;
     };
-    Sm80Params p{{make_params(problem, tensors)}, memory.packed + where.inverse_offset(), memory.state};
+    Sm80Params p{{make_params(problem, tensors)},
+                 memory.packed + where.inverse_offset(),
+                 memory.state,
+                 distance_to_forward_y(tensors.x, tensors.forward_y)};
     p.weights = memory.packed + where.weight_offset();
     const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
     LaunchShape shape;
@@ -249,9 +255,9 @@ class DenseSm80 final : public CudaKernel {
                                                      : std::min<std::int64_t>(k_steps, 2);
     // Registers for x while it is on its way. The split's accumulators leave 32; for the others 56 fit two blocks (255
     // registers a thread), 32 fit three (168).
-    const std::int64_t most = (splits(problem) ? 32 : 56) / g.chunk;
+    const std::int64_t most = (splits(problem) ? 32 : 56) / (g.chunk * problem.signals());
     t.prefetch = ceil_div(g.units, ceil_div(g.units, most));
-    const bool three = !splits(problem) && t.prefetch == g.units && g.units * g.chunk <= 32;
+    const bool three = !splits(problem) && t.prefetch == g.units && g.units * g.chunk * problem.signals() <= 32;
     t.blocks_per_sm = std::min<std::int64_t>(t.warps == 8 ? 1 : three ? 3 : 2, budget / (g.shared_bytes + 1024));
     t.buffers = !splits(problem) && t.blocks_per_sm * (g.shared_bytes + g.stage_bytes + 1024) <= budget ? 2 : 1;
     return true;

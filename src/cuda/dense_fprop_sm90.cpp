@@ -69,7 +69,7 @@ struct Geometry {
         pack(span, t.taps, p) {
     const std::int64_t raw_needed = p.stride == 1 ? pack.plane_rows : pack.raw_needed;
     const std::int64_t pitch = (ceil_div((raw_needed + chunk - 1) * element_bytes, 16) | 1) * 16;
-    raw_bytes = gather ? 0 : chunk * pitch;
+    raw_bytes = gather ? 0 : p.signals() * chunk * pitch;
     const std::int64_t stage_out = t.stage_rows * stage_pitch_bytes(p.phases, t.columns, element_bytes);
     shared_bytes = t.slots * pack.chunk_rows() * 16 * t.chunks +
                    t.channel_ways * t.w_stages * t.w_steps * 2048 * t.m_blocks + t.packers * t.raw_stages * raw_bytes +
@@ -168,7 +168,10 @@ class DenseSm90 final : public CudaKernel {
     const PackedMemory memory(where, context);
     prepare_packed(functions.driver(), functions[0], tensors.w, where, memory, context.stream,
                    problem.groups * g.padded_rows(t), 128);
-    FpropParams p = make_params(problem, tensors);
+    struct Sm90Params : FpropParams {
+      std::int64_t to_forward_y;
+    };
+    Sm90Params p{{make_params(problem, tensors)}, distance_to_forward_y(tensors.x, tensors.forward_y)};
     p.weights = memory.packed + where.weight_offset();
     const std::int64_t tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);
     LaunchShape shape = persistent_shape(tiles, t.resident ? 1 : g.passes, t.cluster, device);
@@ -324,7 +327,8 @@ class DenseSm90 final : public CudaKernel {
     w.columns = problem.phases * t.columns;
     w.units = static_cast<double>(g.channel_blocks * g.tap_groups * t.chunks);
     // One packer, one chunk; many packers wait for each other's turns at shared memory.
-    w.unit_cycles = (860 + static_cast<double>(g.pack.steps()) * (gather ? 400 : 95)) * (t.packers == 7 ? 1.35 : 1);
+    const double rows = gather ? 400 : problem.signals() == 2 ? 135 : 95;  // the gradient's: not measured
+    w.unit_cycles = (860 + static_cast<double>(g.pack.steps()) * rows) * (t.packers == 7 ? 1.35 : 1);
     w.packers = t.packers;
     w.raw_bytes = g.raw_bytes;
     if (!t.stationary)

@@ -63,7 +63,7 @@ struct Geometry {
     const std::int64_t last_taps = p.kernel_size - (tap_groups - 1) * t.taps;
     pass_stages = channel_blocks * ((tap_groups - 1) * ceil_div(t.taps, t.interval) + ceil_div(last_taps, t.interval));
     const std::int64_t pitch = (ceil_div((pack.raw_needed + 3) * 4, 16) | 1) * 16;
-    raw_bytes = gather ? 0 : 16 * pitch;
+    raw_bytes = gather ? 0 : p.signals() * 16 * pitch;
     const std::int64_t raw_buffers = t.raw_stages * (t.team ? 1 : t.packers);
     const std::int64_t expected = std::min<std::int64_t>(channel_blocks * tap_groups, 64);
     shared_bytes = t.slots * pack.chunk_rows() * 64 + t.channel_ways * t.w_stages * t.interval * kTapBytes +
@@ -153,8 +153,12 @@ class DenseSplitSm90 final : public CudaKernel {
     struct SplitParams : FpropParams {
       const void* inverse;
       void* redo;
+      std::int64_t to_forward_y;
     };
-    SplitParams p{{make_params(problem, tensors)}, memory.packed + where.inverse_offset(), memory.state};
+    SplitParams p{{make_params(problem, tensors)},
+                  memory.packed + where.inverse_offset(),
+                  memory.state,
+                  distance_to_forward_y(tensors.x, tensors.forward_y)};
     p.weights = memory.packed + where.weight_offset();
     const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
     LaunchShape shape =
@@ -290,7 +294,8 @@ class DenseSplitSm90 final : public CudaKernel {
 
   static Estimate estimate(const PolyphaseProblem& problem, const Tile& t, const Geometry& g, const Device& device) {
     // Of a packer, for 32 steps of a slot's 16 channels. A team's packers do a third each, in halves of the channels.
-    constexpr double kPackRows = 330, kPackSlot = 2600, kTeamSlot = 1920;
+    constexpr double kPackSlot = 2600, kTeamSlot = 1920;
+    const double pack_rows = problem.signals() == 2 ? 430 : 330;  // the gradient's: not measured
     HopperWork w = hopper_work(problem, t, g);
     w.groups = static_cast<double>(g.pass_stages);
     const double taps = static_cast<double>(g.channel_blocks * problem.kernel_size) / w.groups;  // of an interval
@@ -305,8 +310,8 @@ class DenseSplitSm90 final : public CudaKernel {
     w.columns = problem.phases * g.columns;
     w.units = static_cast<double>(g.channel_blocks * g.tap_groups);
     const std::int64_t steps = g.pack.steps();
-    w.unit_cycles = t.team ? kTeamSlot + static_cast<double>(ceil_div(2 * steps, 3)) / 2 * kPackRows
-                           : kPackSlot + static_cast<double>(steps) * kPackRows;
+    w.unit_cycles = t.team ? kTeamSlot + static_cast<double>(ceil_div(2 * steps, 3)) / 2 * pack_rows
+                           : kPackSlot + static_cast<double>(steps) * pack_rows;
     w.packers = t.team ? 1 : t.packers;
     w.raw_bytes = g.raw_bytes;
     if (!t.stationary)

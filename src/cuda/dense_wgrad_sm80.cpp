@@ -75,7 +75,8 @@ struct Geometry {
     const std::int64_t pass_m = splits_f16(p) ? std::min<std::int64_t>(t.warp_m, 2) : t.warp_m;
     // Sums, a slice's parts, fragments of dy and x, what is in flight, addresses.
     registers = 8 * t.warp_m * t.warp_in * taps + 8 * pass_m * planes_of_split + 8 * pass_m * planes_of_split +
-                4 * planes_of_split + x_units * chunk + dy_units * 2 + (p.has_bias ? dy_units : 0) + 36;
+                4 * planes_of_split + x_units * chunk + dy_units * (p.has_forward_y() ? 4 : 2) +
+                (p.has_bias ? dy_units : 0) + 36;
   }
 };
 
@@ -144,7 +145,8 @@ class DenseWgradSm80 final : public CudaKernel {
     const double element = static_cast<double>(size_bytes(problem.dtype));
     const double loaded =
         static_cast<double>(std::min(g.in_tile, round_up(g.columns, g.chunk)) * (g.flat ? kStep : g.pack.raw_needed)) +
-        static_cast<double>(std::min(g.out_tile, problem.out_channels_per_group()) * kStep);
+        static_cast<double>(std::min(g.out_tile, problem.out_channels_per_group()) * kStep *
+                            (problem.has_forward_y() ? 2 : 1));
     const double partials = static_cast<double>(WgradLayout(problem, t.splits).workspace_bytes());
     Estimate e;
     // What a tile reads again comes from L2 for the most part.
@@ -167,7 +169,7 @@ class DenseWgradSm80 final : public CudaKernel {
         warps *
         (static_cast<double>(g.x_units) *
              (static_cast<double>(g.chunk) * ((splits_f16(problem) ? 14 : 4) + (g.flat ? 10 : 0)) + 40) +
-         static_cast<double>(g.dy_units) * (splits_f16(problem) ? 40 : 24)) /
+         static_cast<double>(g.dy_units) * ((splits_f16(problem) ? 40 : 24) + (problem.has_forward_y() ? 16 : 0))) /
         4;
     const double longest = std::max({memory, multiply, fragments, pack});
     const double apart = t.blocks_per_sm > 1 ? 0.3 : 0.6;  // of what does not overlap
@@ -200,6 +202,8 @@ class DenseWgradSm80 final : public CudaKernel {
       std::int64_t x_batch, x_channel, x_time, dy_batch, dy_channel, dy_time, length, out_length, pad_left;
       WgradRanges ranges;
       std::int32_t groups;
+      std::int64_t to_forward_y;
+      float negative_slope;
     } p{tensors.x.data,
         tensors.y.data,
         WgradPartials(layout, context.workspace),
@@ -213,7 +217,9 @@ class DenseWgradSm80 final : public CudaKernel {
         problem.out_length(),
         problem.pad_left,
         ranges,
-        static_cast<std::int32_t>(problem.groups)};
+        static_cast<std::int32_t>(problem.groups),
+        distance_to_forward_y(tensors.y, tensors.forward_y),
+        static_cast<float>(problem.negative_slope)};
     const bool flags = may_flag(problem);
     if (flags) clear_wgrad_flags(functions.driver(), functions[0].context, layout, context.workspace, context.stream);
     LaunchShape shape;
@@ -311,6 +317,7 @@ class DenseWgradSm80 final : public CudaKernel {
                     {"LC_DILATION", problem.dilation},
                     {"LC_PAD", std::int64_t{pad_code(problem)}},
                     {"LC_BIAS", std::int64_t{problem.has_bias}},
+                    {"LC_ACTIVATION_GRADIENT", static_cast<std::int64_t>(problem.activation)},
                     {"LC_WARP_M", t.warp_m},
                     {"LC_WARP_IN", t.warp_in},
                     {"LC_WARPS_OUT", t.warps_out},

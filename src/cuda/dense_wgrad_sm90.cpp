@@ -91,6 +91,8 @@ class DenseWgradSm90 final : public CudaKernel {
       WgradRanges ranges;
       WgradPartials partials;
       void* carry;
+      std::int64_t to_forward_y;
+      float negative_slope;
     } p{tensors.x.data,
         tensors.y.data,
         tensors.x.strides[0],
@@ -104,7 +106,9 @@ class DenseWgradSm90 final : public CudaKernel {
         problem.pad_left,
         where.ranges,
         partials,
-        static_cast<char*>(context.workspace) + where.carry_offset};
+        static_cast<char*>(context.workspace) + where.carry_offset,
+        distance_to_forward_y(tensors.y, tensors.forward_y),
+        static_cast<float>(problem.negative_slope)};
     const bool repair = needs_repair(problem, t);
     if (repair)
       clear_wgrad_flags(functions.driver(), functions[0].context, where.layout, context.workspace, context.stream);
@@ -184,6 +188,7 @@ class DenseWgradSm90 final : public CudaKernel {
                     {"LC_DILATION", problem.dilation},
                     {"LC_PAD", std::int64_t{pad_code(problem)}},
                     {"LC_BIAS", std::int64_t{problem.has_bias}},
+                    {"LC_ACTIVATION_GRADIENT", static_cast<std::int64_t>(problem.activation)},
                     {"LC_GATHER_X", std::int64_t{access.gather_x}},
                     {"LC_GATHER_Y", std::int64_t{access.gather_y}},
                     {"LC_PLACED_Y", std::int64_t{access.placed_y}},
@@ -279,7 +284,9 @@ class DenseWgradSm90 final : public CudaKernel {
     const double shared = blocks_n * (a_loads * 4 + real(t.columns) / 4 * products) +
                           (row_bytes + y_bytes * (how.placed_y ? 1 : 2 + real(g.planes))) / 128;
     const double a_instructions = split ? 40 : g.bytes == 4 ? 12 : how.pairs ? 6 : 14;
-    const double pack_instructions = how.placed_y ? 0 : (split ? 60 : 30) + (p.has_bias ? 10 : 0);  // of 16 bytes
+    const double forms = p.has_forward_y() ? 1 : 0;  // dL/dz; its costs were not measured
+    const double pack_instructions =
+        how.placed_y ? 0 : (split ? 60 : 30) + (p.has_bias ? 10 : 0) + 30 * forms;  // of 16 bytes
     const double issue = 1.45 * (blocks_n * a_instructions + real(t.out()) * 2 / 32 * pack_instructions / 4);
     // A packer, for one chunk: instructions that copy, and 16 bytes of dy after the other where they are split.
     const auto copies_of = [&](std::int64_t rows, std::int64_t bytes) {
@@ -290,7 +297,8 @@ class DenseWgradSm90 final : public CudaKernel {
     const double rounds = real(ceil_div(t.out(), 32 * t.packers));
     const double packer = (725 +
                            20 * (real(t.windows) * copies_of(ceil_div(t.channels, t.packers), g.window * g.bytes) +
-                                 rounds * copies_of(32, part_steps * g.bytes)) +
+                                 rounds * (1 + forms) * copies_of(32, part_steps * g.bytes)) +
+                           60 * forms * rounds * real(part_steps * g.bytes / 16) +
                            (split ? 153 * rounds * real(part_steps * g.bytes / 16) : 0) +
                            (p.has_bias ? 20 * rounds * real(part_steps * g.bytes / 16) : 0)) *
                           (t.packers == 8 ? 1.54 : 1);
@@ -302,12 +310,12 @@ class DenseWgradSm90 final : public CudaKernel {
     e.flops = 2 * real(where.ranges.chunks * t.steps) * real(g.tiles) * real(64 * t.m_blocks * t.row_ways()) *
               real(t.out()) * products;
     const double x_bytes = real(p.batch * p.in_channels) * real(p.length_samples) * real(g.bytes);
-    const double dy_bytes = real(p.batch * p.out_channels) * real(p.out_length()) * real(g.bytes);
+    const double dy_bytes = real(p.batch * p.out_channels) * real(p.out_length()) * real(g.bytes) * (1 + forms);
     const double sums = real(where.layout.workspace_bytes());
     e.bytes = x_bytes + dy_bytes + sums;
     // Sums that go to memory after every chain, and how long that takes.
     const double carried = g.sums_in_registers(t) ? 0 : 2 * real(g.block_carry_bytes) / real(g.carry_chunks);
-    const double l2_bytes = blocks * chunks * ((row_bytes + y_bytes) * steps + carried);
+    const double l2_bytes = blocks * chunks * ((row_bytes + y_bytes * (1 + forms)) * steps + carried);
     const double bounds[] = {(x_bytes + dy_bytes) / rates.bytes_per_second,
                              l2_bytes / (20 * sms * clock),
                              seconds_of_cycle * (multiply * steps + 600),

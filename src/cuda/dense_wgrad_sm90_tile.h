@@ -50,7 +50,7 @@ struct Access {
 inline Access access(const ConvProblem& p) {
   const bool even = p.length_samples % 2 == 0 && p.pad_left % 2 == 0 && (p.kernel_size == 1 || p.dilation % 2 == 0);
   const bool is_16_bit = size_bytes(p.dtype) == 2;
-  return {false, false, is_16_bit && p.out_length() % 8 == 0, is_16_bit && p.stride == 1 && even};
+  return {false, false, is_16_bit && p.out_length() % 8 == 0 && !p.has_forward_y(), is_16_bit && p.stride == 1 && even};
 }
 inline Access access(const ConvProblem& p, const TensorView& x, const TensorView& y) {
   const auto strided = [](const TensorView& view) { return view.sizes[2] > 1 && view.strides[2] != 1; };
@@ -59,7 +59,7 @@ inline Access access(const ConvProblem& p, const TensorView& x, const TensorView
   const bool aligned = reinterpret_cast<std::uintptr_t>(y.data) % 16 == 0 && y.strides[0] % 8 == 0 &&
                        y.strides[1] % 8 == 0 && !strided(y);
   const bool is_16_bit = size_bytes(p.dtype) == 2;
-  return {strided(x), strided(y), is_16_bit && aligned, is_16_bit && p.stride == 1 && even};
+  return {strided(x), strided(y), is_16_bit && aligned && !p.has_forward_y(), is_16_bit && p.stride == 1 && even};
 }
 
 /// What follows from a problem and a tile; mirrors the constants of the kernel.
@@ -88,8 +88,10 @@ struct Geometry {
     const std::int64_t groups = t.out() / 32, parts = std::max<std::int64_t>(1, t.packers / groups);
     const std::int64_t rounds = ceil_div(groups, t.packers), part_steps = t.steps / parts;
     slot_bytes = t.channels * t.windows * pitch(window) + planes * t.out() * t.steps * bytes;
-    shared_bytes = t.slots * slot_bytes + (placed_y ? 0 : t.packers * t.y_stages * rounds * 32 * pitch(part_steps)) +
-                   (p.has_bias ? parts * t.out() * 8 : 0) + 8 * 2 * t.slots;
+    shared_bytes =
+        t.slots * slot_bytes +
+        (placed_y ? 0 : t.packers * t.y_stages * rounds * 32 * pitch(part_steps) * (p.has_forward_y() ? 2 : 1)) +
+        (p.has_bias ? parts * t.out() * 8 : 0) + 8 * 2 * t.slots;
     fits = shared_bytes <= kHopperSharedBytes && t.m_blocks * 64 * t.row_ways() >= t.channels * t.taps &&
            t.out() % 32 == 0 && t.out() <= 256 && part_steps * bytes % 16 == 0 && t.steps % (2 * step_k) == 0 &&
            t.slots > t.y_stages && accumulators * planes <= (t.warpgroups == 3 ? 64 + 32 * planes : 192) &&

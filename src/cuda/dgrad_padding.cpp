@@ -19,7 +19,8 @@ struct Parameters {
   std::int64_t residual_batch, residual_channel, residual_time;
   std::int64_t length, out_length, pad_left, pad_right;
   std::array<std::int64_t, 2> begin, end;
-  std::int64_t batch, groups;
+  std::int64_t batch, groups, to_forward_y;
+  double negative_slope;
 };
 
 KernelSpec spec_of(const ConvProblem& problem) {
@@ -32,6 +33,7 @@ KernelSpec spec_of(const ConvProblem& problem) {
                   {"LC_STRIDE", problem.stride},
                   {"LC_DILATION", problem.dilation},
                   {"LC_PAD", 1 + static_cast<std::int64_t>(problem.pad_mode)},
+                  {"LC_ACTIVATION_GRADIENT", static_cast<std::int64_t>(problem.activation)},
                   {"LC_RESIDUAL", problem.has_residual},
                   {"LC_ELEMENT", direct_element_code(problem.dtype)},
                   {"LC_TF32", problem.dtype == DType::f32 && problem.precision == Precision::tf32}};
@@ -93,6 +95,7 @@ void launch_dgrad_padding(const LaunchFunctions& functions, std::size_t index, c
   p.begin = where.begin, p.end = where.end;
   for (int i = 0; i < 2; ++i) p.end[i] = std::max(p.begin[i], p.end[i]);
   p.batch = asked.batch, p.groups = asked.groups;
+  p.to_forward_y = distance_to_forward_y(dy, tensors.forward_y), p.negative_slope = asked.negative_slope;
   const std::int64_t elements = asked.batch * asked.in_channels * (p.end[0] - p.begin[0] + p.end[1] - p.begin[1]);
   LaunchShape shape;
   shape.blocks = std::min<std::int64_t>(ceil_div(elements, kElementsOfBlock), device.sm_count * 16);

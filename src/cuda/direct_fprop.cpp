@@ -77,6 +77,7 @@ struct DirectParams {
   std::array<std::int64_t, 2> skip_begin, skip_end;
   std::int32_t batch, groups;
   Slope negative_slope;
+  std::int64_t to_forward_y;
 };
 
 template <typename Slope>
@@ -106,6 +107,7 @@ void launch_with(const Driver& driver, const Function& function, const Polyphase
   p.redo_step = repair.redo_step, p.redo_span = repair.redo_span, p.redo_tiles = repair.redo_tiles;
   p.batch = static_cast<std::int32_t>(problem.batch), p.groups = static_cast<std::int32_t>(problem.groups);
   p.negative_slope = static_cast<Slope>(problem.negative_slope);
+  p.to_forward_y = distance_to_forward_y(tensors.x, tensors.forward_y);
   const PaddingGradient padding(problem.asked);
   p.skip_begin = padding.begin, p.skip_end = padding.end;
   const LayerStep step = direct_grid(problem);
@@ -160,7 +162,8 @@ class Direct final : public CudaKernel {
     // Samples are staged one by one, TF32 rounded on the way.
     const auto batch = static_cast<double>(problem.batch);
     const double elements =
-        batch * static_cast<double>(problem.in_channels) * static_cast<double>(problem.length_samples) * out_tiles +
+        batch * static_cast<double>(problem.in_channels) * static_cast<double>(problem.length_samples) * out_tiles *
+            (asked.has_forward_y() ? 2 : 1) +
         batch * static_cast<double>(problem.out_channels) * static_cast<double>(problem.out_length());
     const bool rounds = asked.dtype == DType::f32 && asked.precision == Precision::tf32;
     const double staging = elements * (rounds ? 0.82 : 0.56) / (clock * device.sm_count);

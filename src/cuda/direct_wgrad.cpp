@@ -67,6 +67,7 @@ KernelSpec direct_wgrad_spec(const ConvProblem& problem, Mode mode) {
                   {"LC_DILATION", problem.dilation},
                   {"LC_PAD", std::int64_t{pad_code(problem)}},
                   {"LC_BIAS", std::int64_t{problem.has_bias}},
+                  {"LC_ACTIVATION_GRADIENT", static_cast<std::int64_t>(problem.activation)},
                   {"LC_ELEMENT", element(problem.dtype)},
                   {"LC_RESULT", element(problem.result_dtype())},
                   {"LC_TF32", std::int64_t{problem.dtype == DType::f32 && problem.precision == Precision::tf32}},
@@ -95,9 +96,10 @@ LayerStep direct_wgrad_step(const ConvProblem& problem, Mode mode) {
   return step;
 }
 
-void launch_direct_wgrad(const Driver& driver, const Function& function, const ConvProblem& problem,
-                         const Device& device, const ConvTensors& tensors, const WgradRanges& ranges,
-                         const WgradPartials& partials, Mode mode, void* stream) {
+template <typename Slope>
+void launch_with(const Driver& driver, const Function& function, const ConvProblem& problem, const Device& device,
+                 const ConvTensors& tensors, const WgradRanges& ranges, const WgradPartials& partials, Mode mode,
+                 void* stream) {
   struct {
     const void *x, *dy;
     WgradPartials partials;
@@ -106,6 +108,8 @@ void launch_direct_wgrad(const Driver& driver, const Function& function, const C
     std::int64_t length, out_length, pad_left;
     WgradRanges ranges;
     std::int32_t groups;
+    std::int64_t to_forward_y;
+    Slope negative_slope;
   } p{tensors.x.data,
       tensors.y.data,
       partials,
@@ -125,13 +129,24 @@ void launch_direct_wgrad(const Driver& driver, const Function& function, const C
       problem.out_length(),
       problem.pad_left,
       ranges,
-      static_cast<std::int32_t>(problem.groups)};
+      static_cast<std::int32_t>(problem.groups),
+      distance_to_forward_y(tensors.y, tensors.forward_y),
+      static_cast<Slope>(problem.negative_slope)};
   const LayerStep step = direct_wgrad_grid(problem, mode);
   LaunchShape shape;
   shape.blocks =
       std::min(step.blocks(ranges.splits, 1, device.sm_count), std::int64_t{1} << 30);  // they walk the items
   shape.threads = static_cast<int>(step.threads);
   launch(driver, function, shape, stream, p);
+}
+
+void launch_direct_wgrad(const Driver& driver, const Function& function, const ConvProblem& problem,
+                         const Device& device, const ConvTensors& tensors, const WgradRanges& ranges,
+                         const WgradPartials& partials, Mode mode, void* stream) {
+  if (problem.dtype == DType::f64)
+    launch_with<double>(driver, function, problem, device, tensors, ranges, partials, mode, stream);
+  else
+    launch_with<float>(driver, function, problem, device, tensors, ranges, partials, mode, stream);
 }
 
 class DirectWgrad final : public CudaKernel {

@@ -50,7 +50,8 @@ HopperWork hopper_work(const Problem& problem, const Tile& t, const Geometry& g)
   HopperWork w;
   w.element_bytes = size_bytes(problem.dtype);
   const auto bytes = static_cast<double>(w.element_bytes), batch = static_cast<double>(problem.batch);
-  w.x_bytes = batch * static_cast<double>(problem.in_channels) * static_cast<double>(problem.length_samples) * bytes;
+  w.x_bytes = batch * static_cast<double>(problem.in_channels) *
+              static_cast<double>(problem.length_samples * problem.signals()) * bytes;
   w.y_bytes = batch * static_cast<double>(problem.out_channels) * static_cast<double>(problem.out_length()) * bytes;
   w.tiles_per_row = (problem.out_length() + g.step - 1) / g.step;
   w.tiles = batch * static_cast<double>(problem.groups) * static_cast<double>(w.tiles_per_row);

@@ -34,6 +34,7 @@ PolyphaseProblem::PolyphaseProblem(const ConvProblem& p)
       out_length_(p.out_length()) {
   if (!is_dgrad) return;
   // Of the zero-padded convolution; what a padding mode adds is kernels/conv/dgrad_padding.cuh's.
+  std::swap(activation, gradient_of);
   std::swap(in_channels, out_channels);
   std::swap(length_samples, out_length_);
   phases = std::exchange(stride, 1);
@@ -53,6 +54,12 @@ std::int64_t PolyphaseProblem::row_step() const { return dilation / std::gcd(pha
 std::int64_t PolyphaseProblem::offset_span(std::int64_t taps) const {
   if (phases == 1) return (taps - 1) * dilation;
   return std::max<std::int64_t>(0, ((taps - 1) * dilation - phase_shift + phases - 1) / phases);
+}
+
+std::int64_t distance_to_forward_y(const TensorView& grad_y, const TensorView& forward_y) {
+  if (!forward_y.defined()) return 0;
+  return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(forward_y.data) -
+                                   reinterpret_cast<std::uintptr_t>(grad_y.data));
 }
 
 ConvTensors polyphase_tensors(const PolyphaseProblem& problem, const ConvTensors& tensors) {

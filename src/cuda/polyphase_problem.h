@@ -27,7 +27,8 @@ struct PolyphaseProblem {
   bool is_dgrad = false;  ///< weights are transposed: (in, out/groups, tap)
   DType dtype = DType::f32;
   Precision precision = Precision::fp32;
-  Activation activation = Activation::none;
+  Activation activation = Activation::none;   ///< of y
+  Activation gradient_of = Activation::none;  ///< dgrad: forward's; x is then dL/dz, made of dL/dy and forward's result
   bool has_bias = false, has_residual = false;
   double negative_slope = 0;
   std::int64_t batch = 1, groups = 1, in_channels = 1, out_channels = 1;
@@ -41,6 +42,8 @@ struct PolyphaseProblem {
   std::int64_t out_length() const { return out_length_; }
   std::int64_t in_channels_per_group() const { return in_channels / groups; }
   std::int64_t out_channels_per_group() const { return out_channels / groups; }
+  /// Tensors that x is read from: dL/dy and forward's result, or one.
+  std::int64_t signals() const { return gradient_of == Activation::none ? 1 : 2; }
   std::int64_t period() const;
   std::int64_t row_step() const;
   /// The most taps that a phase has.
@@ -51,6 +54,9 @@ struct PolyphaseProblem {
  private:
   std::int64_t out_length_ = 0;
 };
+
+/// Bytes from an element of dL/dy to the same of forward's result; 0 where there is none.
+std::int64_t distance_to_forward_y(const TensorView& grad_y, const TensorView& forward_y);
 
 /// The tensors in the same roles: x is read, y written, w has strides (out, in, tap), its taps in the kernel's order.
 ConvTensors polyphase_tensors(const PolyphaseProblem& problem, const ConvTensors& tensors);

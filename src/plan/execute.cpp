@@ -108,6 +108,16 @@ bool is_same_layout(const TensorView& a, const TensorView& b) {
   return a.data == b.data && strides_and_sizes(a) == strides_and_sizes(b);
 }
 
+void check_forward_y(const ConvProblem& p, const ConvTensors& t, const Sizes& y_sizes) {
+  if (!p.has_forward_y()) return check_absent("forward_y", t.forward_y);
+  check_view("forward_y", t.forward_y, p.dtype, 3, y_sizes);
+  if (element_count(t.y) > 0 && !lies_beside(t.forward_y, t.y)) {
+    reject(
+        "forward_y: expected samples that are consecutive and lie as those of y do, on the same places of 16 bytes, " +
+        ("but got " + layout_text(t.forward_y)) + " beside " + layout_text(t.y));
+  }
+}
+
 void check_output(const char* what, const TensorView& output,
                   std::initializer_list<std::pair<const char*, const TensorView*>> inputs) {
   if (element_count(output) == 0) return;
@@ -147,16 +157,20 @@ void check_tensors(const ConvProblem& p, const ConvTensors& t) {
   } else {
     check_absent("residual", t.residual);
   }
+  check_forward_y(p, t, y_sizes);
   switch (p.pass) {
     case Pass::fprop:
       check_output("y", t.y, {{"x", &t.x}, {"w", &t.w}, {"bias", &t.bias}, {"residual", &t.residual}});
       break;
     case Pass::dgrad:
-      check_output("x", t.x, {{"y", &t.y}, {"w", &t.w}, {"bias", &t.bias}, {"residual", &t.residual}});
+      check_output(
+          "x", t.x,
+          {{"y", &t.y}, {"w", &t.w}, {"bias", &t.bias}, {"residual", &t.residual}, {"forward_y", &t.forward_y}});
       break;
     case Pass::wgrad:
-      check_output("w", t.w, {{"x", &t.x}, {"y", &t.y}});
-      if (p.has_bias) check_output("bias", t.bias, {{"x", &t.x}, {"y", &t.y}, {"w", &t.w}});
+      check_output("w", t.w, {{"x", &t.x}, {"y", &t.y}, {"forward_y", &t.forward_y}});
+      if (p.has_bias)
+        check_output("bias", t.bias, {{"x", &t.x}, {"y", &t.y}, {"w", &t.w}, {"forward_y", &t.forward_y}});
       break;
   }
 }
@@ -208,6 +222,12 @@ TensorView plain(TensorView view) {
 
 }  // namespace
 
+bool lies_beside(const TensorView& forward_y, const TensorView& y) {
+  const TensorView a = plain(forward_y), b = plain(y);
+  const auto place = [](const TensorView& view) { return reinterpret_cast<std::uintptr_t>(view.data) % 16; };
+  return a.strides == b.strides && (b.sizes[2] <= 1 || b.strides[2] == 1) && place(a) == place(b);
+}
+
 void execute(const Plan& plan, const ConvTensors& tensors, const LaunchContext& context) {
   if (plan.chosen.kernel == nullptr) throw Error(ErrorCode::internal, "execute: the plan has no kernel");
   Parallel& parallel = context.parallel != nullptr ? *context.parallel : serial();
@@ -226,9 +246,10 @@ void execute(const Plan& plan, const ConvTensors& tensors, const LaunchContext& 
   }
   LaunchContext launch = context;
   launch.parallel = &parallel;
-  plan.chosen.kernel->launch(
-      plan.problem, plan.chosen.config, plan.device,
-      {plain(tensors.x), plain(tensors.w), plain(tensors.y), plain(tensors.bias), plain(tensors.residual)}, launch);
+  plan.chosen.kernel->launch(plan.problem, plan.chosen.config, plan.device,
+                             {plain(tensors.x), plain(tensors.w), plain(tensors.y), plain(tensors.bias),
+                              plain(tensors.residual), plain(tensors.forward_y)},
+                             launch);
 }
 
 }  // namespace longconv

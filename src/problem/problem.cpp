@@ -51,8 +51,18 @@ void check_pads(const ConvProblem& p) {
 
 void check_options(const ConvProblem& p) {
   const std::string pass(name(p.pass));
-  if (p.activation != Activation::none && p.pass != Pass::fprop) {
-    reject(p, "an activation exists in fprop only, but got " + std::string(name(p.activation)) + " in " + pass);
+  if (p.has_forward_y()) {
+    if (!has_derivative_from_result(p.activation, p.negative_slope)) {
+      reject(p,
+             pass +
+                 " takes activations whose derivative is a function of the result (relu, tanh, sigmoid, leaky_relu " +
+                 "with a negative_slope of at least 0), but got " + std::string(name(p.activation)) +
+                 (p.activation == Activation::leaky_relu ? " with " + std::to_string(p.negative_slope) : ""));
+    }
+    if (p.pass == Pass::dgrad && (p.has_residual || p.has_bias)) {
+      reject(p, "dgrad through an activation adds nothing to its result, but got a " +
+                    std::string(p.has_residual ? "residual" : "bias"));
+    }
   }
   if (p.has_residual && p.pass == Pass::wgrad) {
     reject(p, "a residual exists in fprop and dgrad only, but got one in wgrad");
@@ -80,6 +90,20 @@ std::uint64_t slope_bits(const ConvProblem& p) {
 }
 
 }  // namespace
+
+bool has_derivative_from_result(Activation activation, double negative_slope) {
+  switch (activation) {
+    case Activation::none:
+    case Activation::relu:
+    case Activation::tanh:
+    case Activation::sigmoid: return true;
+    case Activation::leaky_relu: return negative_slope >= 0;  // else the result's sign says nothing
+    case Activation::gelu:
+    case Activation::gelu_tanh:
+    case Activation::silu: return false;
+  }
+  return false;
+}
 
 void ConvProblem::validate() const {
   if (batch < 0) reject(*this, "batch should not be negative, but got " + std::to_string(batch));
@@ -124,7 +148,7 @@ double ConvProblem::compulsory_bytes() const {
   const double y = elements(batch, out_channels, out_length());
   const double bias = has_bias ? static_cast<double>(bias_channels()) : 0.0;
   const double residual = !has_residual ? 0.0 : pass == Pass::dgrad ? x : y;
-  return (x + y + residual) * static_cast<double>(size_bytes(dtype)) +
+  return (x + y * (has_forward_y() ? 2 : 1) + residual) * static_cast<double>(size_bytes(dtype)) +
          (w + bias) * static_cast<double>(size_bytes(result_dtype()));
 }
 

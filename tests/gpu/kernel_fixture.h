@@ -18,7 +18,9 @@ class KernelTest : public ::testing::Test {
   /// `capability`: of the oldest GPU that has the kernel.
   KernelTest(std::string kernel, int capability)
       : kernel_(std::move(kernel)),
-        pass_(kernel_.find("dgrad") != std::string::npos ? "dgrad " : ""),
+        pass_(kernel_.find("dgrad") != std::string::npos   ? "dgrad "
+              : kernel_.find("wgrad") != std::string::npos ? "wgrad "
+                                                           : ""),
         capability_(capability) {}
 
   void SetUp() override {
@@ -90,6 +92,57 @@ class KernelTest : public ::testing::Test {
     TestTensor& signal = signal_of(trial, tensors);
     signal.set(signal.element_count() / 2, 3.3e38L);
     EXPECT_EQ(run_trial(trial, tensors), "");
+  }
+
+  /// dgrad, wgrad: dL/dz is formed where dL/dy is read. Each element is within its bound, and of the same bits as where
+  /// the same config is given dL/dz; rows at every alignment, Inf and NaN in either tensor that it is made of.
+  void expect_right_through_activations(const std::string& problem) {
+    for (const char* activation : {"relu", "leaky_relu(0.2)", "tanh", "sigmoid"}) {
+      Trial trial = make(problem + " " + activation);
+      for (const Layout layout : {Layout::contiguous, Layout::sliced, Layout::expanded_batch}) {
+        trial.layout = layout;
+        expect_right(trial);
+      }
+      trial.layout = Layout::contiguous;
+      expect_bits_of_separate_pass(trial, make_tensors(trial));
+    }
+    for (const auto& [activation, special] : {std::pair("relu", NAN), std::pair("sigmoid", INFINITY)}) {
+      for (const bool in_forward_y : {false, true}) {
+        const Trial trial = make(problem + " " + activation);
+        TestTensors tensors = make_tensors(trial);
+        TestTensor& tensor = in_forward_y ? tensors.forward_y : tensors.y;
+        for (const std::int64_t half : {0, 1, 2}) tensor.set(half * (tensor.element_count() - 1) / 2, special);
+        EXPECT_EQ(run_trial(trial, tensors), "") << special << (in_forward_y ? " in forward's result" : " in dL/dy");
+      }
+    }
+  }
+  void expect_bits_of_separate_pass(const Trial& trial, TestTensors tensors) {
+    const Plan plan = plan_of(trial);
+    EXPECT_EQ(execute_checked(plan, tensors, team(1)), "") << trial.to_string();
+    Trial linear = trial;
+    linear.problem.activation = Activation::none;
+    Plan same = plan_of(linear);
+    same.chosen.config = plan.chosen.config;
+    same.chosen.workspace_bytes = plan.chosen.kernel->workspace_bytes(linear.problem, same.chosen.config, same.device);
+    TestTensors separate = make_tensors(linear);
+    for (std::int64_t i = 0; i < separate.y.element_count(); ++i)
+      separate.y.set(i, gradient_through(trial.problem, tensors.y.get(i), tensors.forward_y.get(i)));
+    EXPECT_EQ(execute_checked(same, separate, team(1)), "") << trial.to_string();
+    const Pass pass = trial.problem.pass;
+    expect_same_elements(tensors.result(pass), separate.result(pass), trial);
+    if (pass == Pass::wgrad && trial.problem.has_bias) expect_same_elements(tensors.bias, separate.bias, trial);
+  }
+  static void expect_same_elements(const TestTensor& a, const TestTensor& b, const Trial& trial) {
+    std::int64_t different = 0, first = -1;
+    for (std::int64_t i = 0; i < a.element_count(); ++i) {
+      const long double of_a = a.get(i), of_b = b.get(i);
+      if (of_a == of_b || (std::isnan(of_a) && std::isnan(of_b))) continue;
+      if (different++ == 0) first = i;
+    }
+    EXPECT_EQ(different, 0) << "the first is element " << first << ": "
+                            << static_cast<double>(a.get(std::max<std::int64_t>(first, 0))) << " and "
+                            << static_cast<double>(b.get(std::max<std::int64_t>(first, 0))) << ", "
+                            << trial.to_string();
   }
 
   /// Bytes of the result.

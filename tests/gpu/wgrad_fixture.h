@@ -12,7 +12,6 @@ class WgradTest : public KernelTest {
  protected:
   using KernelTest::KernelTest;
 
-  Trial make(const std::string& problem) const { return KernelTest::make("wgrad " + problem); }
   void expect_right(const Trial& trial) { KernelTest::expect_right(trial); }
   void expect_right(const std::string& problem) { KernelTest::expect_right(make(problem)); }
   void expect_right(const std::string& problem, std::int64_t length) {

@@ -76,5 +76,13 @@ TEST_F(DenseDgradSm80, SameBitsOnEveryRun) {
   }
 }
 
+TEST_F(DenseDgradSm80, ThroughActivations) {
+  for (const char* format : kFormats) {
+    expect_right_through_activations("n2 c20->33 l301 k3 s2 p1 " + std::string(format));
+    expect_right_through_activations("n1 c70->40 l333 k4 d3 g2 p(2,0) reflect " + std::string(format));
+  }
+  expect_special_values_right("n1 c24->20 l700 k4 s3 p1 f32 leaky_relu(0.25)");
+}
+
 }  // namespace
 }  // namespace longconv::testing

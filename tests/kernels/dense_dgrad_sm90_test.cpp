@@ -75,5 +75,14 @@ TEST_F(DenseDgradSm90, SameBitsOnEveryRun) {
   EXPECT_EQ(result_of(trial), result_of(trial)) << trial.to_string();
 }
 
+TEST_F(DenseDgradSm90, ThroughActivations) {
+  for (const char* format : {"bf16", "f16", "f32 tf32"})
+    expect_right_through_activations("n2 c70->40 l333 k3 s2 p1 " + std::string(format));
+  expect_right_through_activations("n1 c48->66 l1024 k4 d3 g2 p(2,0) reflect bf16");
+  expect_right_through_activations("n1 c20->300 l1280 k1 f32 tf32");
+  expect_every_config_right("n2 c40->70 l704 k3 bf16 tanh");
+  expect_every_config_right("n2 c40->70 l701 k3 s3 d2 p1 f32 tf32 leaky_relu(0.3)");
+}
+
 }  // namespace
 }  // namespace longconv::testing

@@ -61,5 +61,13 @@ TEST_F(DenseDgradSplitSm90, SameBitsOnEveryRun) {
   EXPECT_EQ(result_of(trial), result_of(trial)) << trial.to_string();
 }
 
+TEST_F(DenseDgradSplitSm90, ThroughActivations) {
+  expect_right_through_activations("n2 c70->40 l333 k3 s2 p1 f32");
+  expect_right_through_activations("n1 c48->66 l1024 k4 d3 g2 p(2,0) reflect f32");
+  expect_right_through_activations("n1 c20->300 l1280 k1 f32");
+  expect_every_config_right("n2 c40->70 l701 k3 s3 d2 p1 f32 sigmoid");
+  expect_special_values_right("n1 c24->20 l700 k4 s3 p1 f32 leaky_relu(0.25)");
+}
+
 }  // namespace
 }  // namespace longconv::testing

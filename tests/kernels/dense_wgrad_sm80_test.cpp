@@ -98,5 +98,13 @@ TEST_F(DenseWgradSm80, SameBitsOnEveryRun) {
   for (const char* format : kFormats) expect_same_bits("n2 c33->50 l700 k5 s2 p3 bias " + std::string(format));
 }
 
+TEST_F(DenseWgradSm80, ThroughActivations) {
+  for (const char* format : kFormats) {
+    expect_right_through_activations("n2 c20->33 l301 k3 s2 p1 bias " + std::string(format));
+    expect_right_through_activations("n1 c3->40 l333 k4 d3 g1 p(2,0) reflect " + std::string(format));
+  }
+  expect_special_values_right("n1 c20->24 l300 k3 p1 f32 leaky_relu(0.25)");
+}
+
 }  // namespace
 }  // namespace longconv::testing

@@ -76,6 +76,16 @@ TEST_F(DenseWgradSm90, MagnitudesThatPairsCannotCarry) {
   expect_special_values_right("n1 c20->33 l300 k3 p1 bias f32");
 }
 
+TEST_F(DenseWgradSm90, ThroughActivations) {
+  for (const char* format : kFormats) {
+    expect_right_through_activations("n2 c20->70 l301 k3 s2 p1 bias " + std::string(format));
+  }
+  expect_right_through_activations("n1 c33->140 l600 k4 d3 g1 p(2,0) reflect bf16 bias f32_result");
+  expect_every_config_right("n2 c20->100 l704 k3 p1 bias bf16 sigmoid");  // rows that begin on 16 bytes
+  expect_every_config_right("n1 c34->66 l500 k4 p2 g2 f32 leaky_relu(0.3)");
+  expect_special_values_right("n1 c20->33 l300 k3 p1 bias f32 leaky_relu(0.25)");
+}
+
 TEST_F(DenseWgradSm90, SameBitsOnEveryRun) { expect_same_bits("n2 c33->50 l700 k5 s2 p3 bias bf16"); }
 
 }  // namespace

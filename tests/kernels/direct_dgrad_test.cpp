@@ -93,5 +93,12 @@ TEST_F(DirectDgrad, PositionsBeyond31Bits) {
   expect_right("n1 c2->3 l9 k4 s3 d3000000001 p(3000000004,6000000000) f32");
 }
 
+TEST_F(DirectDgrad, ThroughActivations) {
+  for (const char* rest :
+       {"c9->5 l131 k3 s2 p1 f32", "c3->8 l257 k4 d3 g1 p(2,0) bf16", "c5->3 l90 k3 f16 g1 p3 reflect",
+        "c4->6 l77 k3 s3 g2 circular p2 f64", "c8->12 l100 k3 f32 tf32 replicate p1"})
+    expect_right_through_activations("n2 " + std::string(rest));
+}
+
 }  // namespace
 }  // namespace longconv::testing

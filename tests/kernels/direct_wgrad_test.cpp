@@ -68,5 +68,12 @@ TEST_F(DirectWgrad, AnEmptyBatchGivesZeros) {
 
 TEST_F(DirectWgrad, WeightsTooManyForPartialSums) { expect_right("n1 c4100->4100 l2 k1 bias f32"); }
 
+TEST_F(DirectWgrad, ThroughActivations) {
+  for (const char* rest :
+       {"c3->8 l200 k3 p1 f32 bias", "c3->5 l131 k4 s2 d3 p(2,0) bf16", "c6->4 l90 k3 g2 p3 f16 bias reflect",
+        "c4->6 l77 k3 s3 f64 bias", "c8->12 l100 k3 f32 tf32 p1 bias", "c3->5 l99 k2 bf16 f32_result bias"})
+    expect_right_through_activations("n2 " + std::string(rest));
+}
+
 }  // namespace
 }  // namespace longconv::testing

@@ -15,7 +15,7 @@ import torch
 from cuda_support import ARITHMETICS, DEVICE, FORCED, expect_case, multiplies
 from longconv import functional
 from strategies import Case
-from test_cuda_dgrad import expect_dgrad, run_dgrad
+from test_cuda_dgrad import expect_dgrad, geometry_of, gradient_of, run_dgrad
 
 # Signals are whole 16 bytes: bulk copies read to the end of a row's last 16 bytes, which every allocation has, but memcheck
 # counts what was asked for.
@@ -38,17 +38,26 @@ def worst_of_forward(case: Case, precision: str) -> Worst:
 
 
 def worst_of_dgrad(case: Case, precision: str) -> Worst:
-    return expect_dgrad(case, precision).worst(run_dgrad(case, precision).cpu())
+    """Given dL/dz, and given dL/dy beside a result of relu that lets all of it pass."""
+    plain = expect_dgrad(case, precision).worst(run_dgrad(case, precision).cpu())
+    grad_y, weight = (t.to(DEVICE) for t in gradient_of(case))
+    arguments = (weight, *geometry_of(case), "relu", 0.0, precision)
+    grad_x = torch.ops.longconv.dgrad_through_activation(grad_y, torch.ones_like(grad_y), *arguments)
+    return max(plain, expect_dgrad(case, precision).worst(grad_x.cpu()))
 
 
 def worst_of_wgrad(case: Case, precision: str) -> Worst:
-    """The expectation is made on the host, without the kernels under test."""
+    """As dgrad. The expectation is made on the host, without the kernels under test."""
     from test_cuda_wgrad import expect, geometry, operands
 
     x, grad_y = operands(case)
     arguments = (case.kernel_size, *geometry(case), case.bias, precision)
     grad_w, _ = torch.ops.longconv.wgrad(x.to(DEVICE), grad_y.to(DEVICE), *arguments)
-    return expect(x, grad_y, case, precision)[0].worst(grad_w.cpu())
+    x, grad_y, y = x.to(DEVICE), grad_y.to(DEVICE), torch.ones_like(grad_y).to(DEVICE)
+    arguments = (case.kernel_size, *geometry(case), case.bias, "relu", 0.0, precision)
+    through, _ = torch.ops.longconv.wgrad_through_activation(x, grad_y, y, *arguments)
+    expected = expect(x, grad_y, case, precision)[0]
+    return max(expected.worst(grad_w.cpu()), expected.worst(through.cpu()))
 
 
 def main() -> int:

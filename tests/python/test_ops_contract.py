@@ -96,6 +96,18 @@ REFUSED = {
         RuntimeError,
         r"kernel size .*got 0",
     ),
+    "dgrad through an activation on the CPU": (
+        lambda: ops.dgrad_through_activation(ones(2, 6, 18), ones(2, 6, 18), W, 20, *PLAIN, "relu", 0.0, "follow"),
+        NotImplementedError,
+        r"dgrad_through_activation",
+    ),
+    "derivative of a pass through an activation": (
+        lambda: ops.wgrad_through_activation(
+            X, ones(2, 6, 18).requires_grad_(), ones(2, 6, 18), 3, *PLAIN, False, "relu", 0.0, "follow"
+        ),
+        RuntimeError,
+        r"has no derivative",
+    ),
     "plan word": (lambda: longconv.plan("fprop c3->4 rubbish"), ValueError, r"rubbish"),
     "plan groups": (lambda: longconv.plan("fprop c3->4 g2 l9"), RuntimeError, r"in_channels=3"),
     "plan threads": (lambda: longconv.plan("fprop l9", -1), RuntimeError, r"-1"),

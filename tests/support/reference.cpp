@@ -98,8 +98,9 @@ struct Sums {
     }
   }
 
-  Expected expected(const ConvProblem& problem, Arithmetic arithmetic) const {
+  Expected expected(ConvProblem problem, Arithmetic arithmetic) const {
     Expected result;
+    if (problem.has_forward_y()) problem.activation = Activation::none;  // it made an operand, not the result
     for (std::size_t at = 0; at < value.size(); ++at) {
       result.value.push_back(activate(problem, value[at]));
       result.bound.push_back(element_bound(problem, {value[at], magnitude[at], terms[at]}, arithmetic));
@@ -124,7 +125,11 @@ Reference real_reference(const ConvProblem& p, const TestTensors& tensors, Arith
   const int components = is_complex(p.dtype) ? 2 : 1;
   auto x = p.pass == Pass::dgrad ? std::vector<Real>() : numbers<Real>(tensors.x);
   auto w = p.pass == Pass::wgrad ? std::vector<Real>() : numbers<Real>(tensors.w);
-  const auto y = p.pass == Pass::fprop ? std::vector<Real>() : numbers<Real>(tensors.y);
+  auto y = p.pass == Pass::fprop ? std::vector<Real>() : numbers<Real>(tensors.y);
+  if (p.has_forward_y()) {
+    const auto forward_y = numbers<Real>(tensors.forward_y);
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] = static_cast<Real>(gradient_through(p, y[i], forward_y[i]));
+  }
   auto factor_y = y;  // a bias gradient sums y as it is
   if (arithmetic == Arithmetic::tensor_core && p.precision == Precision::tf32) {
     round_to_tf32(x);
@@ -286,6 +291,27 @@ long double activate(const ConvProblem& p, long double z) {
     case Activation::sigmoid: return 1 / (1 + std::exp(-z));
   }
   return z;
+}
+
+namespace {
+
+template <class Real>
+Real real_gradient_through(const ConvProblem& p, Real grad_y, Real y) {
+  switch (p.activation) {
+    case Activation::relu: return y <= 0 ? Real{0} : grad_y;
+    case Activation::leaky_relu: return y > 0 ? grad_y : grad_y * static_cast<Real>(p.negative_slope);
+    case Activation::tanh: return grad_y * std::fma(-y, y, Real{1});
+    case Activation::sigmoid: return grad_y * (Real{1} - y) * y;
+    default: return grad_y;
+  }
+}
+
+}  // namespace
+
+long double gradient_through(const ConvProblem& p, long double grad_y, long double forward_y) {
+  if (p.dtype == DType::f64)
+    return real_gradient_through(p, static_cast<double>(grad_y), static_cast<double>(forward_y));
+  return rounded(real_gradient_through(p, static_cast<float>(grad_y), static_cast<float>(forward_y)), p.dtype);
 }
 
 long double element_bound(const ConvProblem& p, const ElementSum& sum, Arithmetic arithmetic) {

@@ -14,9 +14,9 @@ namespace longconv::testing {
 
 /// The tensors of one call, owned.
 struct TestTensors {
-  TestTensor x, w, y, bias, residual;
+  TestTensor x, w, y, bias, residual, forward_y;
 
-  ConvTensors views() const { return {x.view(), w.view(), y.view(), bias.view(), residual.view()}; }
+  ConvTensors views() const { return {x.view(), w.view(), y.view(), bias.view(), residual.view(), forward_y.view()}; }
   /// The tensor that the pass writes (with wgrad's bias besides).
   TestTensor& result(Pass pass) { return pass == Pass::fprop ? y : pass == Pass::dgrad ? x : w; }
   const TestTensor& result(Pass pass) const { return const_cast<TestTensors*>(this)->result(pass); }
@@ -42,7 +42,7 @@ enum class Arithmetic : std::uint8_t {
 };
 
 /// All of the pass's results: f64 and c128 in long double, other floating-point dtypes in double, i64 modulo 2^64.
-/// Reads x, w, y, bias, residual as the pass does; call it before an in-place run overwrites the residual.
+/// Reads x, w, y, bias, residual, forward_y as the pass does; call it before an in-place run overwrites the residual.
 /// Terms that zero padding would contribute are absent, not multiplied by zero.
 Reference reference(const ConvProblem& problem, const TestTensors& tensors, Arithmetic arithmetic = Arithmetic::engine);
 
@@ -73,5 +73,9 @@ long double element_bound(const ConvProblem& problem, const ElementSum& sum,
 
 /// act(z) in the precision of long double.
 long double activate(const ConvProblem& problem, long double z);
+
+/// dL/dz of an element from dL/dy and y = act(z) as a pass of its own stores it: in float32 (f64: float64), the
+/// formulas of PyTorch's *_backward in their order, rounded once to the dtype.
+long double gradient_through(const ConvProblem& problem, long double grad_y, long double forward_y);
 
 }  // namespace longconv::testing

@@ -84,8 +84,9 @@ std::string execute_on_gpu(const Plan& plan, const TestTensors& tensors, bool ke
   const cuda::ContextScope scope(driver, compiler.context(plan.device.ordinal));
   const cuda::Stream stream(driver);
   const DeviceTensor x(tensors.x, driver, stream), w(tensors.w, driver, stream), y(tensors.y, driver, stream),
-      bias(tensors.bias, driver, stream), residual(tensors.residual, driver, stream);
-  ConvTensors views{x.view(), w.view(), y.view(), bias.view(), residual.view()};
+      bias(tensors.bias, driver, stream), residual(tensors.residual, driver, stream),
+      forward_y(tensors.forward_y, driver, stream);
+  ConvTensors views{x.view(), w.view(), y.view(), bias.view(), residual.view(), forward_y.view()};
   if (plan.problem.has_residual && !tensors.residual.defined())
     views.residual = plan.problem.pass == Pass::dgrad ? x.view() : y.view();
   constexpr std::size_t kMargin = 256;
@@ -106,7 +107,7 @@ std::string execute_on_gpu(const Plan& plan, const TestTensors& tensors, bool ke
     for (const DeviceTensor* tensor : {&x, &y}) tensor->reset();
   }
   execute(plan, views, context);
-  for (const DeviceTensor* tensor : {&x, &w, &y, &bias, &residual}) tensor->bring_back();
+  for (const DeviceTensor* tensor : {&x, &w, &y, &bias, &residual, &forward_y}) tensor->bring_back();
   std::vector<unsigned char> after(bytes + kMargin);
   workspace.download(after.data(), after.size(), stream);
   stream.synchronize();
@@ -204,9 +205,11 @@ TestTensors make_tensors(const Trial& trial) {
   const ConvProblem& p = trial.problem;
   Random random(trial.seed);
   TestTensors t;
+  std::int64_t tail_elements = 0;
   const auto make = [&](std::vector<std::int64_t> sizes, bool is_input, DType dtype) {
     const Layout layout = is_input || is_output_layout(trial.layout) ? trial.layout : Layout::contiguous;
-    TestTensor tensor(dtype, std::move(sizes), layout, random.integer(0, 8));
+    tail_elements = random.integer(0, 8);
+    TestTensor tensor(dtype, std::move(sizes), layout, tail_elements);
     if (is_input) tensor.fill(random, trial.values);
     return tensor;
   };
@@ -215,9 +218,16 @@ TestTensors make_tensors(const Trial& trial) {
   t.x = make(x_sizes, p.pass != Pass::dgrad, p.dtype);
   t.w = make({p.out_channels, p.in_channels_per_group(), p.kernel_size}, p.pass != Pass::wgrad, p.result_dtype());
   t.y = make(y_sizes, p.pass != Pass::fprop, p.dtype);
+  const std::int64_t y_tail_elements = tail_elements;
   if (p.has_bias) t.bias = make({p.bias_channels()}, p.pass != Pass::wgrad, p.result_dtype());
   if (p.has_residual && trial.in_place) t.result(p.pass).fill(random, trial.values);
   if (p.has_residual && !trial.in_place) t.residual = make(p.pass == Pass::fprop ? y_sizes : x_sizes, true, p.dtype);
+  if (p.has_forward_y()) {  // on the same place of 16 bytes as y
+    t.forward_y = TestTensor(p.dtype, y_sizes, trial.layout, y_tail_elements);
+    t.forward_y.fill(random, Values::uniform);
+    for (std::int64_t i = 0; i < t.forward_y.element_count(); ++i)
+      t.forward_y.set(i, activate(p, 2 * t.forward_y.get(i)));
+  }
   return t;
 }
 
@@ -238,7 +248,8 @@ std::string execute_checked(const Plan& plan, TestTensors& tensors, Parallel& pa
                                                            {"w", &tensors.w},
                                                            {"y", &tensors.y},
                                                            {"bias", &tensors.bias},
-                                                           {"residual", &tensors.residual}};
+                                                           {"residual", &tensors.residual},
+                                                           {"forward_y", &tensors.forward_y}};
   const auto is_written = [&](const TestTensor* tensor) {
     return tensor == &tensors.result(p.pass) || (p.pass == Pass::wgrad && tensor == &tensors.bias);
   };

@@ -169,6 +169,52 @@ TEST(Execute, KernelsNeverComputeWithStridesOfSizeOneDimensions) {
   }
 }
 
+/// A kernel reads forward's result at one distance from dL/dy, with the same copies of 16 bytes.
+TEST(Execute, ForwardResultLiesBesideItsGradient) {
+  std::vector<float> memory(4096);
+  float* const base = reinterpret_cast<float*>((reinterpret_cast<std::uintptr_t>(memory.data()) + 63) / 64 * 64);
+  const TensorView y = TensorView::contiguous(base, DType::f32, {2, 6, 8});
+  TensorView other = y;
+  other.data = base + 1000;
+  EXPECT_TRUE(lies_beside(other, y));
+  other.data = base + 1001;
+  EXPECT_FALSE(lies_beside(other, y)) << "another place of 16 bytes";
+  other.data = base + 1000;
+  other.strides[1] = 9;
+  EXPECT_FALSE(lies_beside(other, y));
+  TensorView stepped = y;
+  stepped.strides = {48 * 2, 16, 2};
+  EXPECT_FALSE(lies_beside(stepped, stepped)) << "samples apart";
+  TensorView one = y;
+  one.sizes = {1, 6, 8};
+  other = one;
+  other.strides[0] = 12345;  // of one item: any number
+  EXPECT_TRUE(lies_beside(other, one));
+}
+
+TEST(Execute, AGradientPassWantsForwardsResultWithAnActivationOnly) {
+  const Device gpu = Device::known("a100");
+  std::vector<float> memory(4096);
+  const auto view = [&](std::int64_t at, std::array<std::int64_t, 3> sizes) {
+    return TensorView::contiguous(memory.data() + at, DType::f32, sizes);
+  };
+  ConvTensors tensors{view(0, {2, 4, 10}), view(200, {6, 4, 3}), view(400, {2, 6, 8}), {}, {}};
+  const auto message_of = [&](const char* text) -> std::string {
+    try {
+      execute(make_plan(ConvProblem::parse(text), gpu), tensors, {});
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(message_of("dgrad n2 c4->6 l10 k3 relu"), "forward_y: expected a 3-D tensor, but got none");
+  tensors.forward_y = view(601, {2, 6, 8});
+  EXPECT_NE(
+      message_of("wgrad n2 c4->6 l10 k3 relu").find("forward_y: expected samples that are consecutive and lie as"),
+      std::string::npos);
+  EXPECT_EQ(message_of("dgrad n2 c4->6 l10 k3"), "forward_y: expected none for this problem, but got a tensor");
+}
+
 TEST(Execute, EmptyBatch) {
   for (const char* text : {"fprop n0 c2->3 l10 k3 i64", "dgrad n0 c2->3 l10 k3 i64"}) {
     const ConvProblem problem = ConvProblem::parse(text);

@@ -69,8 +69,11 @@ INSTANTIATE_TEST_SUITE_P(
                   "Calculated padded input size per channel: (2). Kernel size: (3). Kernel size can't be greater than "
                   "actual input size"},
         Rejection{"l9 k3 d6 p1", ErrorCode::invalid_argument, "channel: (11). Kernel size: (13)."},
-        Rejection{"dgrad relu", ErrorCode::invalid_argument, "fprop only, but got relu in dgrad"},
-        Rejection{"wgrad gelu", ErrorCode::invalid_argument, "fprop only, but got gelu in wgrad"},
+        Rejection{"dgrad silu", ErrorCode::invalid_argument, "a function of the result (relu, tanh, sigmoid"},
+        Rejection{"wgrad gelu", ErrorCode::invalid_argument, "wgrad takes activations whose derivative"},
+        Rejection{"wgrad leaky_relu(-0.5)", ErrorCode::invalid_argument, "but got leaky_relu with -0.5"},
+        Rejection{"dgrad relu bias", ErrorCode::invalid_argument, "adds nothing to its result, but got a bias"},
+        Rejection{"dgrad tanh residual", ErrorCode::invalid_argument, "but got a residual"},
         Rejection{"fprop bf16 f32_result", ErrorCode::invalid_argument,
                   "f32_result exists in wgrad of bf16 and f16 only"},
         Rejection{"wgrad f64 f32_result", ErrorCode::invalid_argument, "but got it in wgrad of f64"},
@@ -97,7 +100,7 @@ TEST(Problem, AcceptsTheEdgesOfTheRules) {
   for (const char* text :
        {"n0", "l1", "l5 p4 k3 reflect", "l5 p5 k3 circular", "l5 p500 k3 replicate", "l1 p1 k3 replicate", "f32 tf32",
         "c1024->1024 g1024", "l1152921504606846976 f16", "l4 k1 s9223372036854775807", "leaky_relu(-0.5)", "wgrad bias",
-        "dgrad bias residual", "fprop bias residual sigmoid"}) {
+        "dgrad bias residual", "fprop bias residual sigmoid", "dgrad tanh", "wgrad leaky_relu(0) bias"}) {
     EXPECT_NO_THROW(ConvProblem::parse(text).validate()) << text;
   }
 }
@@ -113,6 +116,8 @@ TEST(Problem, FlopsAndBytes) {
                    2.0 * (2 * 80 + 72 + 96 + 4));
   EXPECT_DOUBLE_EQ(ConvProblem::parse("wgrad n2 c4->6 l10 k3 f16 bias f32_result").compulsory_bytes(),
                    2.0 * (2 * 4 * 10 + 2 * 6 * 8) + 4.0 * (6 * 4 * 3 + 6));
+  EXPECT_DOUBLE_EQ(ConvProblem::parse("wgrad n2 c4->6 l10 k3 f32 relu").compulsory_bytes(),
+                   4.0 * (80 + 2 * 96 + 72));  // dL/dy and forward's result
   EXPECT_DOUBLE_EQ(ConvProblem::parse("fprop n2 c4->6 l10 k3 f16 residual bias").compulsory_bytes(),
                    2.0 * (80 + 72 + 2 * 96 + 6));
 }

@@ -202,5 +202,33 @@ TEST(Trial, ReportsAReplayLineForWhatFails) {
   EXPECT_EQ(Trial::parse(trial.to_string()).to_string(), trial.to_string());
 }
 
+/// dL/dz as it is stored, against dL/dy * act'(z) in long double: three roundings of f32 and one to the dtype.
+TEST(Reference, GradientsThroughActivationsAreDerivatives) {
+  constexpr long double kUnit = 0x1p-24L;
+  for (const char* activation : {"relu", "leaky_relu(0.25)", "tanh", "sigmoid"}) {
+    for (const char* dtype : {"f32", "bf16", "f16", "f64"}) {
+      const ConvProblem p = ConvProblem::parse("dgrad " + std::string(activation) + " " + dtype);
+      for (const long double z : {-3.0L, -0.75L, -0.01L, 0.01L, 0.5L, 2.5L}) {
+        for (const long double dy : {-1.75L, 0.375L}) {
+          const long double y = rounded(activate(p, z), p.dtype);
+          // act' by central differences at the z that y is the result of.
+          const long double at = p.activation == Activation::tanh      ? std::atanh(y)
+                                 : p.activation == Activation::sigmoid ? std::log(y / (1 - y))
+                                                                       : z;
+          constexpr long double kStep = 0x1p-16L;
+          const long double slope = (activate(p, at + kStep) - activate(p, at - kStep)) / (2 * kStep);
+          const long double unit = p.dtype == DType::bf16 ? 0x1p-8L : p.dtype == DType::f16 ? 0x1p-11L : 0;
+          const long double bound = std::fabs(dy * slope) * (3 * kUnit + unit) + 1e-9L;
+          EXPECT_LE(std::fabs(gradient_through(p, dy, y) - dy * slope), bound) << p.to_string() << " at " << double(z);
+        }
+      }
+    }
+  }
+  const ConvProblem relu = ConvProblem::parse("dgrad relu f32");
+  EXPECT_EQ(gradient_through(relu, INFINITY, 0), 0);
+  EXPECT_EQ(gradient_through(relu, 3, NAN), 3);
+  EXPECT_EQ(gradient_through(ConvProblem::parse("dgrad leaky_relu(0.25) f32"), 4, 0), 1);
+}
+
 }  // namespace
 }  // namespace longconv::testing
