@@ -549,9 +549,10 @@ __device__ __forceinline__ void schedule_border(bool never) {
   if (never) asm volatile("exit;");
 }
 
-/// Orders this thread's generic writes to shared memory before asynchronous reads of it (wgmma, bulk_store) that are
-/// issued after a later arrive or barrier. Order: stores, this fence by every writing thread, then the arrive. The other
-/// way round (asynchronous reads have ended, generic writes follow) needs no fence.
+/// Orders generic writes to shared memory before asynchronous reads of it (wgmma, bulk_store). Either: stores, this fence by
+/// every writing thread, then the arrive or barrier. Or (PTX: a proxy fence anywhere along the path of causality): stores,
+/// arrive, the reader's wait, then this fence by every reading thread; for writers with loads under way, which the fence waits
+/// for. The other way round (asynchronous reads have ended, generic writes follow) needs no fence.
 __device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
 /// True for one lane of the warp, whose lanes all call this. Ptxas knows what it is, and does not make bulk copies behind it
@@ -676,6 +677,16 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) 
 }  // namespace ptx
 }  // namespace longconv
 
+// ---- tile/warp_arrival.cuh -------------------------------------------------------------------------------------------
+// A warp's arrival at an mbarrier: one lane's. What the other lanes did before is ordered by the __syncwarp in front of it (wgmma's
+// reads by the wait for its group), as arrivals and waits are cumulative.
+//
+// The race detector of compute-sanitizer does not follow that __syncwarp: it takes all accesses of lanes 1 to 31 for unordered. With
+// -DLONGCONV_EVERY_LANE_ARRIVES each lane arrives by itself, which it follows. The code is the same otherwise.
+
+constexpr int kWarpArrivals = 1;
+LC_DEVICE bool arrives(int lane) { return lane == 0; }
+
 // ---- tile/block_barriers.cuh -----------------------------------------------------------------------------------------
 // The barriers of a Hopper block: slots of packed rows (packers <-> MMA warps), raw stages (copy engine -> packer),
 // weight stages (weight warp <-> MMA warps).
@@ -699,16 +710,16 @@ template <class C> struct BlockBarriers {
   LC_DEVICE void init() const {
     if (threadIdx.x == 0) {
       for (int i = 0; i < C::kSlots; ++i) {
-        barrier_init(slot_full + 8 * i, C::kPackersPerSlot);
-        barrier_init(slot_empty + 8 * i, 8);
+        barrier_init(slot_full + 8 * i, C::kPackersPerSlot * kWarpArrivals);
+        barrier_init(slot_empty + 8 * i, 8 * kWarpArrivals);
       }
       for (int i = 0; i < C::kRawBuffers; ++i) {
         barrier_init(raw_full + 8 * i, 1);
-        if (C::kTeam > 1) barrier_init(raw_empty + 8 * i, C::kTeam);
+        if (C::kTeam > 1) barrier_init(raw_empty + 8 * i, C::kTeam * kWarpArrivals);
       }
       for (int i = 0; i < C::kRings * C::kWStages; ++i) {
         barrier_init(w_full + 8 * i, 1);
-        barrier_init(w_empty + 8 * i, 8 / C::kRings * C::kCluster);
+        barrier_init(w_empty + 8 * i, 8 / C::kRings * C::kCluster * kWarpArrivals);
       }
       fence_barrier_init();
     }
@@ -722,7 +733,7 @@ template <class C> struct BlockBarriers {
       cluster_sync();
     }
   }
-  // By one lane of each MMA warp.
+  // By the lanes of each MMA warp that arrive.
   LC_DEVICE void release_weights(int ring, int stage) const {
     const uint32_t barrier = w_empty + 8 * (ring * C::kWStages + stage);
     barrier_arrive(barrier);
@@ -894,7 +905,8 @@ template <Activation kActivation> LC_DEVICE double activate(double v, double neg
 // With several phases (tile/phases.cuh) there is an accumulator tile for each, and column x of phase p is column
 // x * kPhases + p of the rows: a lane's two columns of all phases are 2 * kPhases neighbours.
 //
-// Each warp stages a few rows in its own shared memory and lets the copy engine write them; no other warp waits.
+// Each warp stages a few rows in its own shared memory and lets the copy engine write them; no other warp waits. One lane, the
+// elected one, starts the copies and waits for them: behind another condition ptxas makes them a loop over lanes.
 // Store modes:
 //   windows  memory-bound problems. Each row writes the part of its N columns that begins on its own 32-byte sector:
 //            columns [s, s + N - sector). Tiles advance by N - sector; no partial sectors between tiles.
@@ -934,7 +946,13 @@ template <class P> struct RowStore {
   static constexpr int kStep = kPhaseStep * kPhases;
   static constexpr bool kWholeSectors = kStep % kSector == 0;  // every window begins as far from a sector as the others
   static constexpr int kRows = P::kStageRows;
-  static constexpr int kPitchBytes = kWidth * kBytes + (kBytes == 2 ? 16 : 32);  // one phase: conflict-free for the fragment's stores
+  // Room for a row's place in its first sector; and the fragment's stores, of 8 bytes (16-bit: 4) of four lanes of a row, 2 * kPhases
+  // elements apart, meet in few banks: rows begin an odd number of sectors apart, of f32 and an even number of phases 64 bytes more
+  // than a multiple of 128, of 16 bits an odd number of 16 bytes.
+  static constexpr int kRoom = kWidth * kBytes + (kBytes == 2 ? 16 : 32);
+  static constexpr int kPitchBytes = kBytes == 2       ? kRoom + (kRoom % 32 == 16 ? 0 : 16)
+                                     : kPhases % 2 == 1 ? kRoom + (kRoom % 64 == 32 ? 0 : 32)
+                                                        : kRoom + (192 - kRoom % 128) % 128;
   static_assert(kPhases == 1 || kStaged, "phases meet in shared memory");
   using Accumulators = const float (&)[kPhases][kN / 2];
   static constexpr int kStageBytes = kStaged ? kRows * kPitchBytes : 0;  // of one warp
@@ -950,7 +968,10 @@ template <class P> struct RowStore {
   }
   // Before the kernel ends: shared memory must outlive the copies that read it.
   static LC_DEVICE void finish() {
-    if constexpr (kStaged) bulk_wait<0>();
+    if constexpr (kStaged) {
+      if (elect_one()) bulk_wait<0>();
+      __syncwarp();
+    }
   }
 
  private:
@@ -984,7 +1005,7 @@ template <class P> struct RowStore {
 #pragma unroll
       for (int q = 0; q < 8 / kRows; ++q) {
         const int row0 = h * 8 + q * kRows;
-        if (lane < kRows) bulk_wait_read<0>();
+        if (elect_one()) bulk_wait_read<0>();
         __syncwarp();
         if (kRows == 8 || g / kRows == q) {
           const uint32_t pad = misalignment(out.y + (h * 8 + g) * out.pitch);
@@ -993,14 +1014,19 @@ template <class P> struct RowStore {
         fence_proxy_async();
         __syncwarp();
         if (!edge) {
-          if (lane < kRows && row0 + lane < out.rows) {
-            E* row = out.y + (row0 + lane) * out.pitch;
-            const int s = P::kStore == Store::whole ? 0 : to_sector(row);
-            const int columns = P::kStore == Store::whole  ? kWidth
-                                : P::kStore == Store::ends ? kWidth - kSector
-                                : kWholeSectors            ? kStep
-                                                           : window_end(row) - s;
-            bulk_store(row + s, stage + lane * kPitchBytes + (misalignment(row) + s) * kBytes, columns * kBytes);
+          if (elect_one()) {
+#pragma unroll
+            for (int r = 0; r < kRows; ++r) {
+              if (row0 + r >= out.rows) continue;
+              E* row = out.y + (row0 + r) * out.pitch;
+              const int s = P::kStore == Store::whole ? 0 : to_sector(row);
+              const int columns = P::kStore == Store::whole  ? kWidth
+                                  : P::kStore == Store::ends ? kWidth - kSector
+                                  : kWholeSectors            ? kStep
+                                                             : window_end(row) - s;
+              bulk_store(row + s, stage + r * kPitchBytes + (misalignment(row) + s) * kBytes, columns * kBytes);
+            }
+            bulk_commit();
           }
           if constexpr (P::kStore == Store::ends) {
 #pragma unroll
@@ -1022,7 +1048,6 @@ template <class P> struct RowStore {
               store_element(row + column, staged(stage, r, row, column));
           }
         }
-        if (lane < kRows) bulk_commit();
       }
     }
   }
@@ -1495,10 +1520,84 @@ LC_DEVICE void pack_gather(const typename G::Element* x, int64_t channel_stride,
   }
 }
 
+// ---- tile/activation_gradient.cuh ------------------------------------------------------------------------------------
+// Through an activation whose derivative is a function of its result: dL/dz = dy * act'(z), where dy = dL/dy and y = act(z).
+//
+//   relu  y <= 0 ? 0 : dy       leaky_relu  y > 0 ? dy : dy * slope       tanh  dy * (1 - y*y)       sigmoid  dy * (1 - y) * y
+//
+// In f32 (f64 for f64), rounded once to the element type: a kernel that forms it where it reads dy has the operand that a sweep of
+// its own over memory would have stored. Where both are zeros, standing for what does not exist, so is the result.
+
+LC_DEVICE float one_minus_square(float v) { return fmaf(-v, v, 1.f); }
+LC_DEVICE double one_minus_square(double v) { return fma(-v, v, 1.); }
+
+template <Activation kOf, class T> LC_DEVICE T real_gradient(T dy, T y, T slope) {
+  switch (kOf) {
+    case Activation::relu: return y <= T(0) ? T(0) : dy;
+    case Activation::leaky_relu: return y > T(0) ? dy : dy * slope;
+    case Activation::tanh: return dy * one_minus_square(y);
+    case Activation::sigmoid: return dy * (T(1) - y) * y;
+    default: return dy;
+  }
+}
+template <Activation kOf> LC_DEVICE double activation_gradient(double dy, double y, double slope) { return real_gradient<kOf>(dy, y, slope); }
+template <Activation kOf> LC_DEVICE float activation_gradient(float dy, float y, float slope) { return real_gradient<kOf>(dy, y, slope); }
+template <Activation kOf, class E> LC_DEVICE E activation_gradient(E dy, E y, float slope) {
+  if (kOf == Activation::relu) return to_float(y) <= 0.f ? E{0} : dy;
+  E rounded;
+  from_float(real_gradient<kOf>(to_float(dy), to_float(y), slope), rounded);
+  return rounded;
+}
+
+// The same with elements as their bits.
+template <Activation kOf> LC_DEVICE uint32_t gradient_bits(uint32_t dy, uint32_t y, float slope, float) {
+  return __float_as_uint(activation_gradient<kOf>(__uint_as_float(dy), __uint_as_float(y), slope));
+}
+template <Activation kOf, class E> LC_DEVICE uint32_t gradient_bits(uint32_t dy, uint32_t y, float slope, E) {
+  return activation_gradient<kOf>(E{static_cast<uint16_t>(dy)}, E{static_cast<uint16_t>(y)}, slope).bits;
+}
+// And of all elements of a word.
+template <Activation kOf, class E> LC_DEVICE uint32_t gradient_word(uint32_t dy, uint32_t y, float slope) {
+  if constexpr (sizeof(E) == 4) return gradient_bits<kOf>(dy, y, slope, E{});
+  else return gradient_bits<kOf>(dy & 0xffff, y & 0xffff, slope, E{}) | gradient_bits<kOf>(dy >> 16, y >> 16, slope, E{}) << 16;
+}
+
+// Forward's result, waiting in registers beside dy. No units: there is none.
+template <class Bits, int kUnits, int kElements> struct ForwardBits { Bits forward_y[kUnits][kElements]; };
+template <class Bits, int kElements> struct ForwardBits<Bits, 0, kElements> {};
+
+// Forward's result beside an element of dy.
+template <class E> LC_DEVICE const E* beside(const E* dy, int64_t distance_bytes) {
+  return reinterpret_cast<const E*>(reinterpret_cast<uint64_t>(dy) + distance_bytes);
+}
+
+// In shared memory: `bytes` (whole 16) of dy become the gradient, each 16 by one of `threads` that are numbered from 0. kTogether: loads
+// of so many are under way before the first is used; 8 registers each.
+template <Activation kOf, class E, int kTogether>
+LC_DEVICE void form_gradient(uint32_t dy, uint32_t y, int bytes, float slope, int thread, int threads) {
+#pragma unroll 1
+  for (int i = thread * 16; i < bytes; i += kTogether * threads * 16) {
+    uint4 a[kTogether], b[kTogether];
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) {
+      const int at = i + j * threads * 16;
+      if (at < bytes) a[j] = load_shared_v4(dy + at), b[j] = load_shared_v4(y + at);
+    }
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) {
+      const int at = i + j * threads * 16;
+      if (at < bytes)
+        store_shared_v4(dy + at, gradient_word<kOf, E>(a[j].x, b[j].x, slope), gradient_word<kOf, E>(a[j].y, b[j].y, slope),
+                        gradient_word<kOf, E>(a[j].z, b[j].z, slope), gradient_word<kOf, E>(a[j].w, b[j].w, slope));
+    }
+  }
+}
+
 // ---- tile/raw_ring.cuh -----------------------------------------------------------------------------------------------
 // Loads of raw rows: for each unit (slot, channel group of the slot) the rows of one window, by bulk copy from the
 // aligned-down address, so rows may begin on any element. A packer that works alone reissues a stage of its own after it has
 // packed it, so no barrier leads back to the loader; a team's stages are filled by the weight warp when they are empty.
+// Where x is the gradient of an activation's result (kGradientOf), a stage's second half is the same window of that result.
 
 // Where a unit's raw window lies.
 template <class Element> struct Window {
@@ -1508,10 +1607,13 @@ template <class Element> struct Window {
 };
 
 // C: Element, kUnitChannels, kUnitsPerSlot, kSlotChannels, kTapGroups, kGroupStep, kUnits, kInChannels, kInputStep (samples between
-// tiles), kPad, kRawNeeded, kRawPitch, kRawBytes, kRawStages, kTeam, kUnitStep, kGather, kWholeSlots.
+// tiles), kPad, kRawNeeded, kRawPitch, kRawBytes, kRawStages, kTeam, kUnitStep, kGather, kWholeSlots, kGradientOf.
 template <class C, class P> struct RawRing {
   using Element = typename C::Element;
   static constexpr int kBytes = sizeof(Element);
+  static constexpr bool kGradient = C::kGradientOf != Activation::none;
+  static constexpr int kSignals = kGradient ? 2 : 1;
+  static_assert(!(kGradient && C::kGather), "what is gathered is the gradient itself");
   const P& p;
   const Schedule<C>& schedule;
   uint32_t memory, full, empty;  // this loader's stages and their barriers
@@ -1588,6 +1690,11 @@ template <class C, class P> struct RawRing {
     }
   }
 
+  LC_DEVICE void load_row(uint32_t dst, uint64_t source, uint32_t bytes, uint32_t bar) const {
+    bulk_load(dst, reinterpret_cast<const void*>(source), bytes, bar);
+    if constexpr (kGradient) bulk_load(dst + C::kRawBytes / 2, reinterpret_cast<const void*>(source + p.to_forward_y), bytes, bar);
+  }
+
   // One lane, which ptxas knows to be one (elect_one), from uniform values, unrolled: else each bulk copy becomes a loop over lanes. `a`: address of raw element 0.
   LC_DEVICE void load(uint64_t a, int64_t from, int channels, uint32_t dst, uint32_t bar) const {
     int begin = 0, end = C::kRawNeeded;
@@ -1604,21 +1711,21 @@ template <class C, class P> struct RawRing {
     if ((pitch & 15) == 0) {  // every row begins on the same place of its 16 bytes
       const uint32_t low = static_cast<uint32_t>(a) & 15, skip = (low + head) & ~15u, bytes = ((low + tail) & ~15u) - skip;
       const uint64_t source = (a & ~15ul) + skip;
-      barrier_arrive_expect(bar, max(rows, 0) * bytes);
+      barrier_arrive_expect(bar, kSignals * max(rows, 0) * bytes);
 #pragma unroll
       for (int j = 0; j < C::kUnitChannels; ++j)
-        if (C::kWholeSlots || j < rows) bulk_load(dst + skip + j * C::kRawPitch, reinterpret_cast<const void*>(source + j * pitch), bytes, bar);
+        if (C::kWholeSlots || j < rows) load_row(dst + skip + j * C::kRawPitch, source + j * pitch, bytes, bar);
     } else {
       uint32_t total = 0, low = static_cast<uint32_t>(a);
 #pragma unroll
       for (int j = 0; j < C::kUnitChannels; ++j, low += static_cast<uint32_t>(pitch))
         if (C::kWholeSlots || j < rows) total += (((low & 15) + tail) & ~15u) - (((low & 15) + head) & ~15u);
-      barrier_arrive_expect(bar, total);
+      barrier_arrive_expect(bar, kSignals * total);
 #pragma unroll 4
       for (int j = 0; j < C::kUnitChannels; ++j, a += pitch) {
         if (C::kWholeSlots || j < rows) {
           const uint32_t shift = static_cast<uint32_t>(a) & 15, skip = (shift + head) & ~15u;
-          bulk_load(dst + skip + j * C::kRawPitch, reinterpret_cast<const void*>((a & ~15ul) + skip), ((shift + tail) & ~15u) - skip, bar);
+          load_row(dst + skip + j * C::kRawPitch, (a & ~15ul) + skip, ((shift + tail) & ~15u) - skip, bar);
         }
       }
     }
@@ -1789,6 +1896,11 @@ template <class E, int kElements> struct RowWindow {
   static constexpr int kCopyBytes = round_up(kElements * kBytes + 15, 16);
   static constexpr int kPitch = (kCopyBytes / 16 | 1) * 16;  // odd: 8 rows at one offset lie in different banks
 
+  // A row's parts of 16 bytes, and rows that a warp's instruction copies.
+  template <bool kAligned> struct Lanes {
+    static constexpr int kParts = (kAligned ? kElements * kBytes : kCopyBytes) / 16, kRows = kParts < 32 ? 32 / kParts : 1;
+  };
+
   // Elements [begin, end) of the window exist.
   int begin, end;
   LC_DEVICE RowWindow(int64_t first, int64_t length)
@@ -1802,7 +1914,7 @@ template <class E, int kElements> struct RowWindow {
   // hold something of the window. Part i of row r goes to r*kRowBytes + i*kPartBytes. kAligned: rows begin on 16 bytes.
   template <int kRowBytes = kPitch, int kPartBytes = 16, bool kAligned = false>
   LC_DEVICE void load(uint64_t a, uint64_t pitch, int rows, uint32_t dst, int lane) const {
-    constexpr int kParts = (kAligned ? kElements * kBytes : kCopyBytes) / 16, kRows = kParts < 32 ? 32 / kParts : 1;  // at a time
+    constexpr int kParts = Lanes<kAligned>::kParts, kRows = Lanes<kAligned>::kRows;
     int row = kRows > 1 ? lane / kParts : 0;
     const int part = lane - row * kParts;
     const uint32_t first = begin * kBytes, last = end * kBytes;
@@ -1817,6 +1929,28 @@ template <class E, int kElements> struct RowWindow {
         const uint32_t at = (part + more) * 16;
         if (low + last > at && low + first < at + 16) async_copy<16>(dst + more * kPartBytes, from + more * 16);
       }
+    }
+  }
+  // What this lane adds to a window's address for load_inner().
+  template <bool kAligned = false> static LC_DEVICE int64_t inner_offset(int64_t pitch, int lane) {
+    const int row = lane / Lanes<kAligned>::kParts;
+    return (Lanes<kAligned>::kRows > 1 ? row * pitch : 0) + (lane - (Lanes<kAligned>::kRows > 1 ? row : 0) * Lanes<kAligned>::kParts) * 16;
+  }
+  // load() of a window that lies within its rows with the 16 bytes behind it, which may be read: an instruction for an
+  // address. from: of the window, with inner_offset(). kMost: rows at most, kAll: `rows` is that.
+  template <int kMost, bool kAll, int kRowBytes = kPitch, int kPartBytes = 16, bool kAligned = false>
+  static LC_DEVICE void load_inner(uint64_t from, uint64_t pitch, int rows, uint32_t dst, int lane) {
+    using L = Lanes<kAligned>;
+    const int row = L::kRows > 1 ? lane / L::kParts : 0, part = lane - row * L::kParts;
+    const int mine = row < L::kRows && part < L::kParts ? (kAll ? kMost : rows) - row : 0;
+    dst += row * kRowBytes + part * kPartBytes;
+#pragma unroll(kMost / L::kRows > 16 ? 8 : kMost)
+    for (int r = 0; r < kMost; r += L::kRows, from += L::kRows * pitch) {
+      if (r >= mine) continue;
+#pragma unroll
+      for (int more = 0; more < L::kParts; more += 32)
+        if (more + 32 <= L::kParts || part + more < L::kParts)
+          async_copy<16>(dst + r * kRowBytes + more * kPartBytes, reinterpret_cast<const char*>(from & ~15ul) + more * 16);
     }
   }
   // After the copies have arrived, by a warp: zeros for what does not exist. True if `look` and a value that does is Inf or NaN.
@@ -2159,14 +2293,16 @@ template <class Element> struct ChunkWindow {
 };
 
 // Geometry G: as PackOrder's, and Element, kWarps, kStageChunks, kChunk, kChunkRows, kPrefetch, kSplit, kSplitBytes (from the
-// hi plane to the lo plane), kPad, kWholeStages (no channel is missing).
-template <class G> struct StageRegisters {
+// hi plane to the lo plane), kPad, kWholeStages (no channel is missing), kGradientOf: an activation of which x is the result's gradient.
+template <class G>
+struct StageRegisters : ForwardBits<typename BitsOf<typename G::Element>::Type, G::kGradientOf != Activation::none ? G::kPrefetch : 0, G::kChunk> {
   using Element = typename G::Element;
   using Order = PackOrder<G>;
   static constexpr int kWays = G::kWarps / G::kStageChunks, kUnits = ceil_div(Order::kSteps, kWays);
   static constexpr int kPieces = ceil_div(kUnits, G::kPrefetch);
   static_assert(G::kWarps % G::kStageChunks == 0, "a warp stays with one chunk");
   using Bits = typename BitsOf<Element>::Type;
+  static constexpr bool kGradient = G::kGradientOf != Activation::none;
   Bits v[G::kPrefetch][G::kChunk];
 
   static LC_DEVICE int step_of(int piece, int i, int warp) { return (piece * G::kPrefetch + i) * kWays + warp / G::kStageChunks; }
@@ -2189,8 +2325,21 @@ template <class G> struct StageRegisters {
       }
       exists = exists && step < Order::kSteps;
 #pragma unroll
-      for (int j = 0; j < G::kChunk; ++j)
-        v[i][j] = static_cast<Bits>(load_streamed_or_zero(sample + j * p.x_channel, exists && (G::kWholeStages || j < from.channels)));
+      for (int j = 0; j < G::kChunk; ++j) {
+        const bool wanted = exists && (G::kWholeStages || j < from.channels);
+        v[i][j] = static_cast<Bits>(load_streamed_or_zero(sample + j * p.x_channel, wanted));
+        if constexpr (kGradient) this->forward_y[i][j] = static_cast<Bits>(load_streamed_or_zero(beside(sample + j * p.x_channel, p.to_forward_y), wanted));
+      }
+    }
+  }
+  // Waits for what was loaded, and makes of it what is packed.
+  template <class P> LC_DEVICE void finish(const P& p) {
+    if constexpr (kGradient) {
+#pragma unroll
+      for (int i = 0; i < G::kPrefetch; ++i)
+#pragma unroll
+        for (int j = 0; j < G::kChunk; ++j)
+          v[i][j] = static_cast<Bits>(gradient_bits<G::kGradientOf>(v[i][j], this->forward_y[i][j], p.negative_slope, Element{}));
     }
   }
 
@@ -2263,13 +2412,19 @@ template <class Element> struct WgradWindow {
 
 // Geometry G: as PackOrder's, and Element, kThreads, kStep, kOutTile, kChunks, kChunk, kChunkRows, kDyPitch, kSplit,
 // kTf32, kXPlaneBytes and kDyPlaneBytes (from the hi to the lo plane), kPad, kFlat, kKernel, kUnitTime
-// (both time strides are 1), kWholeIn and kWholeOut (no channel of a tile is missing).
-template <class G> struct WgradStage {
+// (both time strides are 1), kWholeIn and kWholeOut (no channel of a tile is missing), kGradientOf: an activation of whose result dy is
+// the gradient.
+template <class G> struct WgradRows {
+  static constexpr int kRowsOfUnit = G::kThreads * 2 / G::kStep, kDyUnits = ceil_div(G::kOutTile, kRowsOfUnit);
+};
+template <class G>
+struct WgradStage : ForwardBits<typename BitsOf<typename G::Element>::Type, G::kGradientOf != Activation::none ? WgradRows<G>::kDyUnits : 0, 2> {
   using Element = typename G::Element;
   using Order = PackOrder<G>;
   static constexpr int kWarps = G::kThreads / 32, kXUnits = ceil_div(G::kChunks * Order::kSteps, kWarps);
-  static constexpr int kRowsOfUnit = G::kThreads * 2 / G::kStep, kDyUnits = ceil_div(G::kOutTile, kRowsOfUnit);
+  static constexpr int kRowsOfUnit = WgradRows<G>::kRowsOfUnit, kDyUnits = WgradRows<G>::kDyUnits;
   using Bits = typename BitsOf<Element>::Type;
+  static constexpr bool kGradient = G::kGradientOf != Activation::none;
   Bits x[kXUnits][G::kChunk], dy[kDyUnits][2];
 
   struct XUnit {
@@ -2318,7 +2473,19 @@ template <class G> struct WgradStage {
     const Element* at = from.dy + (row - unit * kRowsOfUnit) * p.dy_channel + (from.t0 + step) * dy_time + unit * (kRowsOfUnit * p.dy_channel);
     const bool exists = G::kWholeOut && G::kOutTile % kRowsOfUnit == 0 ? true : row < min_of(from.outputs, G::kOutTile);
 #pragma unroll
-    for (int j = 0; j < 2; ++j) dy[unit][j] = (Bits)load_streamed_or_zero(at + j * dy_time, exists && step + j < from.steps);
+    for (int j = 0; j < 2; ++j) {
+      dy[unit][j] = (Bits)load_streamed_or_zero(at + j * dy_time, exists && step + j < from.steps);
+      if constexpr (kGradient) this->forward_y[unit][j] = (Bits)load_streamed_or_zero(beside(at + j * dy_time, p.to_forward_y), exists && step + j < from.steps);
+    }
+  }
+  // Waits for dy, and makes of it the operand.
+  template <class P> LC_DEVICE void finish(const P& p) {
+    if constexpr (kGradient) {
+#pragma unroll
+      for (int u = 0; u < kDyUnits; ++u)
+#pragma unroll
+        for (int j = 0; j < 2; ++j) dy[u][j] = (Bits)gradient_bits<G::kGradientOf>(dy[u][j], this->forward_y[u][j], p.negative_slope, Element{});
+    }
   }
   template <class P> LC_DEVICE void load(const P& p, const WgradWindow<Element>& from, int warp, int lane) {
 #pragma unroll
@@ -2502,6 +2669,8 @@ namespace dense_fprop_sm90_tf32 {
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
 // And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have accumulators of their own (tile/phases.cuh).
+// LC_ACTIVATION_GRADIENT, an activation of the forward sweep: dy is dL/dz, which packers form in their raw stages, where forward's result
+// arrives beside dL/dy (tile/activation_gradient.cuh).
 //
 // As matrices, for one tile of time: D[o, t] += W_k[o, i] * X_k[t, i]^T, where X_k is the tile's packed signal read
 // from row offset (k*dilation)/stride of polyphase plane (k*dilation) mod stride. A tap is only an address.
@@ -2553,6 +2722,7 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kInChannels = dense_fprop_sm90_tf32::kInChannels, kOutChannels = dense_fprop_sm90_tf32::kOutChannels;
   static constexpr Pad kPad = dense_fprop_sm90_tf32::kPad;
   static constexpr Activation kActivation = static_cast<Activation>(0);
+  static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr bool kBias = 0, kResidual = 0;
   static constexpr bool kResident = 0, kStationary = 1, kGather = kPack == Pack::gather;
   static constexpr int kPackers = 4, kCluster = 1, kRawStages = 2, kWStages = 12, kSlots = 3;
@@ -2567,7 +2737,7 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kRawNeeded = kStride == 1 ? kPlaneRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   // + kChunk - 1: a row may begin anywhere in its first 16 bytes. Odd multiple of 16 bytes: ldmatrix without conflicts.
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + kChunk - 1) * kBytes, 16) | 1) * 16;
-  static constexpr int kRawBytes = kGather ? 0 : kChunk * kRawPitch;
+  static constexpr int kRawBytes = kGather ? 0 : kChunk * kRawPitch * (0 ? 2 : 1);
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * kChunks;
 
   static constexpr int kSlotChannels = kChunks * kChunk, kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
@@ -2626,9 +2796,14 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         pack_gather<C, kPad>(w.row, p.x_channel, p.x_time, w.channels, w.first, p.length, dst, lane);
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
+        if constexpr (Raw::kGradient) {
+          form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kChunk) * C::kRawPitch, p.negative_slope, lane, 32);
+          __syncwarp();
+        }
         if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros
           for (int j = w.channels; j < C::kChunk; ++j)
             for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+          fence_proxy_async();  // before the copy that comes there next
           __syncwarp();
         }
         const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
@@ -2646,9 +2821,9 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         else
           pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
       }
-      fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
-      __syncwarp();
-      if (lane == 0) barrier_arrive(barriers.slot_full + 8 * s);
+      if constexpr (Raw::kGradient) fence_proxy_async();  // bulk copies write next where ordinary stores have formed the gradient
+      __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
+      if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * s);
       ring.issue();
       if (++stage == C::kRawStages) { stage = 0; phase ^= 1; }
     }
@@ -2674,7 +2849,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
       auto release = [&] {
-        if (lane == 0) {
+        if (arrives(lane)) {
           if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
           if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
         }
@@ -2684,7 +2859,10 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
         for (int group = 0; group < C::kTapGroups; ++group) {
-          if (sweep == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+          if (sweep == 0) {
+            barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+            fence_proxy_async();  // here, and not where packers store, which wait for it longer
+          }
           const int taps = C::kTapGroups == 1 ? kKernel : min(C::kTaps, kKernel - group * C::kTaps);
 #pragma unroll 1
           for (int k0 = 0; k0 < taps; k0 += C::kPeriod) {
@@ -2872,6 +3050,8 @@ namespace dense_dgrad_sm90_tf32 {
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
 // And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have accumulators of their own (tile/phases.cuh).
+// LC_ACTIVATION_GRADIENT, an activation of the forward sweep: dy is dL/dz, which packers form in their raw stages, where forward's result
+// arrives beside dL/dy (tile/activation_gradient.cuh).
 //
 // As matrices, for one tile of time: D[o, t] += W_k[o, i] * X_k[t, i]^T, where X_k is the tile's packed signal read
 // from row offset (k*dilation)/stride of polyphase plane (k*dilation) mod stride. A tap is only an address.
@@ -2923,6 +3103,7 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kInChannels = dense_dgrad_sm90_tf32::kInChannels, kOutChannels = dense_dgrad_sm90_tf32::kOutChannels;
   static constexpr Pad kPad = dense_dgrad_sm90_tf32::kPad;
   static constexpr Activation kActivation = static_cast<Activation>(0);
+  static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr bool kBias = 0, kResidual = 0;
   static constexpr bool kResident = 0, kStationary = 1, kGather = kPack == Pack::gather;
   static constexpr int kPackers = 7, kCluster = 1, kRawStages = 2, kWStages = 24, kSlots = 4;
@@ -2937,7 +3118,7 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kRawNeeded = kStride == 1 ? kPlaneRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   // + kChunk - 1: a row may begin anywhere in its first 16 bytes. Odd multiple of 16 bytes: ldmatrix without conflicts.
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + kChunk - 1) * kBytes, 16) | 1) * 16;
-  static constexpr int kRawBytes = kGather ? 0 : kChunk * kRawPitch;
+  static constexpr int kRawBytes = kGather ? 0 : kChunk * kRawPitch * (0 ? 2 : 1);
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * kChunks;
 
   static constexpr int kSlotChannels = kChunks * kChunk, kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
@@ -2996,9 +3177,14 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         pack_gather<C, kPad>(w.row, p.x_channel, p.x_time, w.channels, w.first, p.length, dst, lane);
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
+        if constexpr (Raw::kGradient) {
+          form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kChunk) * C::kRawPitch, p.negative_slope, lane, 32);
+          __syncwarp();
+        }
         if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros
           for (int j = w.channels; j < C::kChunk; ++j)
             for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+          fence_proxy_async();  // before the copy that comes there next
           __syncwarp();
         }
         const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
@@ -3016,9 +3202,9 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         else
           pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
       }
-      fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
-      __syncwarp();
-      if (lane == 0) barrier_arrive(barriers.slot_full + 8 * s);
+      if constexpr (Raw::kGradient) fence_proxy_async();  // bulk copies write next where ordinary stores have formed the gradient
+      __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
+      if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * s);
       ring.issue();
       if (++stage == C::kRawStages) { stage = 0; phase ^= 1; }
     }
@@ -3044,7 +3230,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
       auto release = [&] {
-        if (lane == 0) {
+        if (arrives(lane)) {
           if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
           if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
         }
@@ -3054,7 +3240,10 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
       for (int block = 0; block < C::kChannelBlocks; ++block) {
 #pragma unroll 1
         for (int group = 0; group < C::kTapGroups; ++group) {
-          if (sweep == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+          if (sweep == 0) {
+            barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+            fence_proxy_async();  // here, and not where packers store, which wait for it longer
+          }
           const int taps = C::kTapGroups == 1 ? kKernel : min(C::kTaps, kKernel - group * C::kTaps);
 #pragma unroll 1
           for (int k0 = 0; k0 < taps; k0 += C::kPeriod) {
@@ -3135,7 +3324,8 @@ namespace direct_dgrad_edges_tf32 {
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
 // And the data gradient (LC_TRANSPOSED): then x is dy, y is dx, and y comes in LC_PHASES interleaved phases (tile/phases.cuh), each a
-// convolution of its own with stride 1. A block does a tile of one phase.
+// convolution of its own with stride 1. A block does a tile of one phase. LC_ACTIVATION_GRADIENT, an activation of the forward sweep: x
+// is then dL/dz, formed from dy and forward's result as both are read (tile/activation_gradient.cuh).
 //
 // It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
 // cannot do exactly:
@@ -3194,6 +3384,10 @@ struct Params {
   Sum negative_slope;
 };
 
+LC_DEVICE Element sample_at(const Params& p, const Element* x, int64_t offset) {
+  return x[offset];
+}
+
 LC_DEVICE Sum widen(double v) { return static_cast<Sum>(v); }
 // LC_TF32: operands as the TF32 kernels take them, so that a result does not depend on which kernel was chosen.
 LC_DEVICE float widen(float v) { return 1 ? __uint_as_float(round_tf32(v) & 0xffffe000u) : v; }
@@ -3250,7 +3444,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
         const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
         const int64_t position = padded_index<kPad>(first + k0 * kDilation + offset, p.length);
         shared.x[channel][e] = channel < channels && position >= 0
-                                   ? widen(x[(i0 + channel) * p.x_channel + position * p.x_time]) : Sum(0);
+                                   ? widen(sample_at(p, x, (i0 + channel) * p.x_channel + position * p.x_time)) : Sum(0);
       }
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
@@ -3353,13 +3547,15 @@ namespace dense_wgrad_sm90_tf32 {
 //
 // A block computes a tile of dW (kTaps x kTileChannels rows of D, kColumns * kColumnWays output channels) over one split, a
 // fixed range of (batch, time); the tile stays in registers throughout. Roles (384 or 512 threads):
-//   warps 0-7   two MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2) or columns (kColumnWays 2)
-//   warps 8-    4 or 8 packers: each loads its part of the rows of x and of dy, a lane packs a row of dy or a part of one
-// Barriers: slot full (packers) -> slot empty (8 MMA warps). A packer waits for its own copies (groups of cp.async).
+//   the first 8 or 12 warps   two or three MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2 or 3) or
+//                             columns (kColumnWays 2)
+//   the others                4 or 8 packers: each loads its part of the rows of x and of dy, a lane packs a row of dy or a
+//                             part of one
+// Barriers: slot full (packers) -> slot empty (MMA warps). A packer waits for its own copies (groups of cp.async).
 //
-// Accumulation: tensor cores truncate. fp32: hi*lo + lo*hi of one chunk, then its hi*hi, then added to f32 registers; every
-// kCarryChunks chunks the sums go to memory of the block's own and begin again at zero. Others: one chain of kCarryChunks
-// chunks (at most 128 k-steps), then the same. The splits' sums are added by reduce_wgrad.cuh.
+// Accumulation: tensor cores truncate. A chain, in fp32 hi*lo + lo*hi of one chunk and then its hi*hi, else at most 128 k-steps
+// (192 where no registers are left), is added to f32 registers; every kRun chains those go to memory of the block's own and
+// begin again at zero. The splits' sums are added by reduce_wgrad.cuh.
 // Where zeros stand for what does not exist (padding, steps behind a signal's end) and an operand there is Inf or NaN, and
 // where f32 values leave the range of TF32, the split's flag is set: it is computed again without zeros.
 //
@@ -3374,16 +3570,18 @@ using MmaType = tf32;
 constexpr int kConvGroups = 1, kInChannels = 64, kOutChannels = 128, kKernel = 3;
 constexpr int kStride = 1, kDilation = 1;
 constexpr Pad kPad = static_cast<Pad>(0);
+constexpr Activation kGradientOf = static_cast<Activation>(0);
+constexpr bool kGradient = kGradientOf != Activation::none;  // dy is dL/dz, formed where forward's result arrives beside dL/dy
 constexpr bool kBias = 0, kGatherX = 0, kGatherY = 0;
 constexpr bool kPlacedY = 0;  // 16-bit, every row of dy begins on 16 bytes
 constexpr bool kPairs = 0;  // 16-bit, stride 1: every (channel, tap) row of x begins on 4 bytes
 
 // --- the configuration
-constexpr int kTileChannels = 64, kTaps = 3, kM = 3, kN = 64;
-constexpr int kColumnWays = 2, kRowWays = 2 / kColumnWays, kSteps = 64, kWindows = 1;
-constexpr int kSlots = 3, kYStages = 2, kPackers = 8;
+constexpr int kTileChannels = 64, kTaps = 3, kM = 1, kN = 128;
+constexpr int kColumnWays = 1, kRowWays = 3 / kColumnWays, kSteps = 64, kWindows = 1;
+constexpr int kSlots = 3, kYStages = 2, kPackers = 4;
 
-constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kThreads = 256 + 32 * kPackers;
+constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kMmaWarps = 4 * 3, kMmaThreads = 32 * kMmaWarps, kThreads = kMmaThreads + 32 * kPackers;
 constexpr bool kSplit = 0 == 3;
 constexpr int kPlanes = kSplit ? 2 : 1, kTileOut = kN * kColumnWays;
 constexpr int kRowTiles = ceil_div(kInChannels, kTileChannels), kTapTiles = ceil_div(kKernel, kTaps), kOutTiles = ceil_div(kOutChannels, kTileOut);
@@ -3397,7 +3595,7 @@ constexpr int kPackerChannels = ceil_div(kTileChannels, kPackers);
 constexpr int kGroups = kTileOut / 32, kParts = max_of(1, kPackers / kGroups), kRounds = ceil_div(kGroups, kPackers);
 constexpr int kPartSteps = kSteps / kParts;
 using YRows = RowWindow<Element, kPartSteps>;
-constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kPlacedY ? 0 : kRounds * 32 * YRows::kPitch;
+constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kPlacedY ? 0 : kRounds * 32 * YRows::kPitch * (kGradient ? 2 : 1);
 using Packer = StepPacker<Element, kPartSteps, kTileOut, kPlanes, kYPlaneBytes>;
 
 constexpr int kSharedXBytes = kTileChannels * kWindows * XRows::kPitch;
@@ -3406,13 +3604,19 @@ constexpr int kSharedSums = kSharedRaw + kPackers * kYStages * kYStageBytes;  //
 constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 8 : 0);
 constexpr int kSharedBytes = kSharedBarriers + 8 * 2 * kSlots;
 
-constexpr int kCarryChunks = kSplit ? 128 : 128 * kStepK / kSteps;
-constexpr bool kManyRegisters = kM * (kN / 2) * kPlanes > 128;
-constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters || kPackers == 8 ? 40 : 72;
+constexpr bool kThree = kMmaWarps == 12;  // warpgroups that multiply
+constexpr int kAccumulators = kM * kN / 2;
+// Chains of kChainChunks chunks in the tensor core; where registers are left, kRun chains are added there; then in memory.
+constexpr bool kSums = kSplit || kAccumulators <= (kThree ? 64 : 96);
+constexpr int kChainChunks = kSplit ? 1 : (kSums ? 128 : 192) * kStepK / kSteps, kRun = kSplit ? 128 : kSums ? 64 : 1;
+constexpr bool kManyRegisters = kAccumulators * kPlanes > 128;
+constexpr int kMmaRegisters = kThree ? 152 : kManyRegisters ? (kSplit ? 224 : 232) : kPackers == 8 ? 208 : 216;
+constexpr int kPackerRegisters = kThree ? 56 : kManyRegisters ? (kSplit ? 56 : 40) : kPackers == 8 ? 48 : 72;
 
-static_assert(kSharedBytes <= 230448 && 230448 <= 232448, "the launcher reckons as this file does");
-static_assert(kPackers == 4 || (kPackers == 8 && !kManyRegisters), "warpgroups of packers, and registers for them");
-static_assert(256 * kMmaRegisters + 32 * kPackers * kPackerRegisters <= kThreads * (kPackers == 8 ? 128 : 168), "setmaxnreg moves what the launch took");
+static_assert(kSharedBytes <= 226352 && 226352 <= 232448, "the launcher reckons as this file does");
+static_assert(kColumnWays * kRowWays == 3 && (3 == 2 || (kThree && kColumnWays == 1)), "the warpgroups");
+static_assert(kPackers == 4 || (kPackers == 8 && !kManyRegisters && !kThree), "warpgroups of packers, and registers for them");
+static_assert(register_pool_suffices(kMmaThreads, kMmaRegisters, 32 * kPackers, kPackerRegisters), "setmaxnreg moves what the launch took");
 static_assert(kParts == 1 || kPackers % kGroups == 0, "every part of the steps has a packer");
 static_assert(kM * 64 * kRowWays >= kTileChannels * kTaps && kTileOut % 32 == 0 && kTileOut <= 256, "the tile");
 static_assert(kPartSteps * kBytes % 16 == 0 && kSteps % (2 * kStepK) == 0, "rows of dy are packed 16 bytes at a time");
@@ -3420,6 +3624,7 @@ static_assert(kSlots > kYStages, "a packer loads kYStages chunks ahead");
 static_assert(kWindows == 1 || kWindows == kTaps, "one window, or one for each tap");
 static_assert(kSharedXBytes / kBytes <= 1 << 16 && kM <= 4, "a row's place is 16 bits, its misalignment 4 of 32");
 static_assert(!kPlacedY || (kBytes == 2 && !kGatherY), "as they are, of a known alignment");
+static_assert(!kGradient || !(kPlacedY || kGatherY), "the gradient is formed in raw rows");
 static_assert(!kPairs || (kBytes == 2 && kStride == 1), "pairs of neighbours");
 
 struct Params {
@@ -3461,12 +3666,21 @@ struct Cursor {
   LC_DEVICE void advance(const Params& p) {
     if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) { chunk = 0; ++signal; }
   }
-  LC_DEVICE Cursor before(const Params& p, int chunks) const {
-    Cursor at = *this;
-    for (at.chunk -= chunks; at.chunk < 0; --at.signal) at.chunk += static_cast<int>(p.ranges.chunks_per_signal);
-    return at;
-  }
   LC_DEVICE int64_t step() const { return static_cast<int64_t>(chunk) * kSteps; }
+};
+
+// The chunks of a signal all of whose steps and windows exist, with this many elements behind the windows.
+struct ChunkRange {
+  int begin, end;
+  LC_DEVICE ChunkRange(const Params& p, const Tile& tile, int behind_x, int behind_y) {
+    constexpr int64_t kHop = static_cast<int64_t>(kSteps) * kStride;
+    const int64_t first = static_cast<int64_t>(tile.tap) * kDilation - p.pad_left;  // of the first chunk's window
+    const int64_t last = first + static_cast<int64_t>(kTaps - 1) * kDilation + (kSteps - 1) * kStride + behind_x;
+    begin = first >= 0 ? 0 : static_cast<int>(min(p.ranges.chunks_per_signal, (kHop - 1 - first) / kHop));
+    const int64_t of_x = last < p.length ? (p.length - 1 - last) / kHop + 1 : 0;
+    end = static_cast<int>(min(of_x, max(int64_t(0), p.out_length - behind_y) / kSteps));
+  }
+  LC_DEVICE bool has(int chunk) const { return chunk >= begin && chunk < end; }
 };
 
 struct Barriers {
@@ -3476,8 +3690,8 @@ struct Barriers {
   LC_DEVICE void init() const {
     if (threadIdx.x == 0) {
       for (int i = 0; i < kSlots; ++i) {
-        barrier_init(slot_full + 8 * i, kPackers);
-        barrier_init(slot_empty + 8 * i, 8);
+        barrier_init(slot_full + 8 * i, kPackers * kWarpArrivals);
+        barrier_init(slot_empty + 8 * i, kMmaWarps * kWarpArrivals);
       }
       fence_barrier_init();
     }
@@ -3491,11 +3705,13 @@ struct PackRole {
   const uint32_t shared;
   const Barriers barriers;
   const int packer, lane;
+  const ChunkRange loads_inner, whole;  // in which loads have room around them; in which nothing is missing
   Packer to;
   bool flagged = false;
 
   LC_DEVICE PackRole(const Params& params, uint32_t shared_memory, const Barriers& b, int index, int lane_index)
-      : p(params), shared(shared_memory), barriers(b), packer(index), lane(lane_index) {}
+      : p(params), shared(shared_memory), barriers(b), packer(index), lane(lane_index),
+        loads_inner(params, Tile(), 16 / kBytes, kPlacedY ? 0 : 16 / kBytes), whole(params, Tile(), 0, 0) {}
 
   // This packer's rows of x, within the tile; bytes between channels.
   LC_DEVICE int first_channel() const { return packer * kPackerChannels; }
@@ -3510,8 +3726,8 @@ struct PackRole {
   LC_DEVICE const Element* x_row(const Tile& tile, const Cursor& at) const {
     return p.x + at.signal * p.x_batch + (static_cast<int64_t>(tile.group) * kInChannels + tile.channel + first_channel()) * p.x_channel;
   }
-  LC_DEVICE uint32_t x_shared(int index, int window) const {
-    return shared + index % kSlots * kSlotBytes + (window * kTileChannels + first_channel()) * XRows::kPitch;
+  LC_DEVICE uint32_t x_shared(int slot, int window) const {
+    return shared + slot * kSlotBytes + (window * kTileChannels + first_channel()) * XRows::kPitch;
   }
   // Which group of 32 rows of dy in a round, and which part of the steps.
   LC_DEVICE int group_of(int round) const { return kParts > 1 ? packer % kGroups : packer + round * kPackers; }
@@ -3519,38 +3735,74 @@ struct PackRole {
   LC_DEVICE const Element* y_row(const Tile& tile, const Cursor& at, int round) const {
     return p.dy + at.signal * p.dy_batch + (static_cast<int64_t>(tile.group) * kOutChannels + tile.out + group_of(round) * 32) * p.dy_channel + (at.step() + first_step()) * p.dy_time;
   }
-  LC_DEVICE uint32_t y_shared(int index, int round) const {
-    return shared + kSharedRaw + (packer * kYStages + index % kYStages) * kYStageBytes + round * (32 * YRows::kPitch);
+  LC_DEVICE uint32_t y_shared(int stage, int round) const {
+    return shared + kSharedRaw + (packer * kYStages + stage) * kYStageBytes + round * (32 * YRows::kPitch);
   }
   // Where a group's first row belongs in the operand.
-  LC_DEVICE uint32_t y_slot(int index, int round) const {
-    return shared + index % kSlots * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes) + group_of(round) * (32 * 16);
+  LC_DEVICE uint32_t y_slot(int slot, int round) const {
+    return shared + slot * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes) + group_of(round) * (32 * 16);
   }
   LC_DEVICE int rows_of(const Tile& tile, int round) const { return max(0, min(32, tile.outs - group_of(round) * 32)); }
   LC_DEVICE bool x_copied(const XRows& rows) const { return !kGatherX && (kPad < Pad::reflect || rows.whole()); }
 
-  // Starts the loads of chunk `index`, when its slot is empty.
-  LC_DEVICE void issue(int index, const Cursor& at) {
+  // A chunk on its way: its cursor and its places in the rings.
+  struct Stage {
+    Cursor at;
+    int slot = 0, y_stage = 0;
+    uint32_t parity = 1;  // that slot_empty has ended
+    LC_DEVICE Stage(const Params& p, int split) : at(p, split) {}
+    // True at the beginning of another signal.
+    LC_DEVICE bool advance(const Params& p) {
+      if (++slot == kSlots) slot = 0, parity ^= 1;
+      if (++y_stage == kYStages) y_stage = 0;
+      at.advance(p);
+      return at.chunk == 0;
+    }
+  };
+  // Of the chunk to be loaded: what this lane loads first of x and of dy.
+  uint64_t x_from, y_from;
+  LC_DEVICE void point_at(const Cursor& at) {
     const Tile tile;
-    const int s = index % kSlots;
-    barrier_wait(barriers.slot_empty + 8 * s, (index / kSlots & 1) ^ 1);
+    x_from = reinterpret_cast<uint64_t>(x_row(tile, at) + x_first(tile, at, 0)) + XRows::inner_offset(x_pitch(), lane);
+    y_from = reinterpret_cast<uint64_t>(y_row(tile, at, 0)) + YRows::inner_offset<kPlacedY>(y_pitch(), lane);
+  }
+
+  // Starts the loads of a chunk when its slot is empty.
+  LC_DEVICE void issue(const Stage& stage) {
+    barrier_wait(barriers.slot_empty + 8 * stage.slot, stage.parity);
+    const Tile tile;
+    if (!kGatherX && !kGatherY && loads_inner.has(stage.at.chunk)) {
+      constexpr bool kAllChannels = kInChannels % kTileChannels == 0 && kTileChannels % kPackers == 0;
+#pragma unroll 1
+      for (int window = 0; window < (kKernel % kTaps == 0 ? kWindows : min(kWindows, tile.taps)); ++window)
+        XRows::load_inner<kPackerChannels, kAllChannels>(x_from + window * (kDilation * kBytes), x_pitch(), channels(tile), x_shared(stage.slot, window), lane);
+#pragma unroll 1
+      for (int round = 0; round < kRounds; ++round) {
+        if (group_of(round) >= kGroups) break;
+        const uint64_t from = y_from + round * (32 * kPackers * y_pitch());
+        if (kPlacedY) YRows::load_inner<32, kWholeOut, 16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(stage.slot, round), lane);
+        else YRows::load_inner<32, kWholeOut>(from, y_pitch(), rows_of(tile, round), y_shared(stage.y_stage, round), lane);
+      }
+      return;
+    }
 #pragma unroll 1
     for (int window = 0; window < min(kWindows, tile.taps); ++window) {
-      const int64_t first = x_first(tile, at, window);
+      const int64_t first = x_first(tile, stage.at, window);
       const XRows rows(first, p.length);
-      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, at) + first), x_pitch(), channels(tile), x_shared(index, window), lane);
+      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, stage.at) + first), x_pitch(), channels(tile), x_shared(stage.slot, window), lane);
     }
 #pragma unroll 1
     for (int round = 0; round < kRounds && !kGatherY; ++round) {
-      const YRows rows(at.step() + first_step(), p.out_length);
-      const uint64_t from = reinterpret_cast<uint64_t>(y_row(tile, at, round));
-      if (kPlacedY) rows.load<16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(index, round), lane);
-      else rows.load(from, y_pitch(), rows_of(tile, round), y_shared(index, round), lane);
+      const YRows rows(stage.at.step() + first_step(), p.out_length);
+      const uint64_t from = reinterpret_cast<uint64_t>(y_row(tile, stage.at, round));
+      if (kPlacedY) rows.load<16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(stage.slot, round), lane);
+      else rows.load(from, y_pitch(), rows_of(tile, round), y_shared(stage.y_stage, round), lane);
     }
   }
 
   // Zeros for what x does not have; gathers what was not copied. True if a 16-bit value of an edge is Inf or NaN.
-  LC_DEVICE bool complete_x(const Tile& tile, int index, const Cursor& at, bool edge) {
+  LC_DEVICE bool complete_x(const Tile& tile, const Stage& stage, bool edge) {
+    const Cursor& at = stage.at;
     bool special = false;
 #pragma unroll 1
     for (int window = 0; window < min(kWindows, tile.taps); ++window) {
@@ -3558,36 +3810,35 @@ struct PackRole {
       XRows rows(first, p.length);
       const uint32_t a = static_cast<uint32_t>(reinterpret_cast<uint64_t>(x_row(tile, at) + first)), pitch = static_cast<uint32_t>(x_pitch());
       if (!x_copied(rows)) {
-        XRows::gather<kPad>(x_row(tile, at), p.x_channel, p.x_time, channels(tile), first, p.length, a, pitch, x_shared(index, window), lane);
+        XRows::gather<kPad>(x_row(tile, at), p.x_channel, p.x_time, channels(tile), first, p.length, a, pitch, x_shared(stage.slot, window), lane);
         __syncwarp();
         rows.begin = 0, rows.end = kWindow;
       }
-      special |= rows.complete(a, pitch, channels(tile), x_shared(index, window), kBytes == 2 && edge, lane);
+      special |= rows.complete(a, pitch, channels(tile), x_shared(stage.slot, window), kBytes == 2 && edge, lane);
     }
     return special;
   }
 
-  LC_DEVICE void pack(int index, const Cursor& at) {
+  // shift: of this lane's row of dy, in elements from a 16-byte boundary; aligned: 0 of all lanes.
+  LC_DEVICE void pack(const Stage& stage, uint32_t shift, bool aligned) {
     const Tile tile;
-    const int64_t from = x_first(tile, at, 0);
+    const Cursor& at = stage.at;
     // All windows of the chunk, or some steps: zeros stand for what does not exist.
-    const bool edge = at.step() + kSteps > p.out_length || from < 0 ||
-                      from + (kSteps - 1) * kStride + (kTaps - 1) * static_cast<int64_t>(kDilation) >= p.length;
-    to.special = (kGatherX || edge) && complete_x(tile, index, at, edge);
-    const int valid = static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kPartSteps), p.out_length - at.step() - first_step())));
+    const bool edge = !whole.has(at.chunk);
+    to.special = (kGatherX || edge) && complete_x(tile, stage, edge);
+    const int valid = edge ? static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kPartSteps), p.out_length - at.step() - first_step()))) : kPartSteps;
     const bool add = sums(tile);
 #pragma unroll 1
     for (int round = 0; round < kRounds; ++round) {
       if (group_of(round) >= kGroups) break;
-      const uint32_t dst = y_slot(index, round) + lane * 16;
+      const uint32_t dst = y_slot(stage.slot, round) + lane * 16;
       const int steps = lane < rows_of(tile, round) ? valid : 0;
-      const Element* row = y_row(tile, at, round) + lane * p.dy_channel;
-      const uint32_t raw = y_shared(index, round) + lane * YRows::kPitch, shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
+      const uint32_t raw = y_shared(stage.y_stage, round) + lane * YRows::kPitch;
       float chain;
-      if (kGatherY) chain = to.gather(row, p.dy_time, steps, dst, add);
+      if (kGatherY) chain = to.gather(y_row(tile, at, round) + lane * p.dy_channel, p.dy_time, steps, dst, add);
       else if (kPlacedY) chain = edge || !kWholeOut ? to.template finish<true>(steps, dst, add) : to.template finish<false>(steps, dst, add);
       else if (edge || !kWholeOut) chain = to.template pack<false, true>(raw, shift, steps, dst, add);
-      else if (__all_sync(~0u, shift == 0)) chain = to.template pack<true, false>(raw, 0, steps, dst, add);
+      else if (aligned) chain = to.template pack<true, false>(raw, 0, steps, dst, add);
       else chain = to.template pack<false, false>(raw, shift, steps, dst, add);
       if (add) {
         RowSum sum = load_row_sum(row_sum(round));
@@ -3596,28 +3847,35 @@ struct PackRole {
       }
     }
     flagged |= edge && to.special;
-    fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
-    __syncwarp();
-    if (lane == 0) barrier_arrive(barriers.slot_full + 8 * (index % kSlots));
+    __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
+    if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * stage.slot);
   }
 
   LC_DEVICE void run() {
     for (int round = 0; sums(Tile()) && round < kRounds && group_of(round) < kGroups; ++round) store_row_sum(row_sum(round), RowSum());
-    Cursor loading(p, Tile().split);
-    const int chunks = Tile().chunks(p);
-    int issued = 0;
+    Stage loading(p, Tile().split), packing = loading;
+    point_at(loading.at);
+    int left = Tile().chunks(p), to_load = left, shift = 0;
+    bool aligned = false, turned = true;
 #pragma unroll 1
-    for (int index = 0; index < chunks; ++index) {
-      for (; issued < index + kYStages; ++issued) {
-        if (issued < chunks) {
-          issue(issued, loading);
-          loading.advance(p);
+    for (; left > 0; --left) {
+      for (; to_load > left - kYStages; --to_load) {
+        if (to_load > 0) {
+          issue(loading);
+          x_from += kSteps * kStride * kBytes, y_from += kSteps * kBytes;
+          if (loading.advance(p)) point_at(loading.at);
         }
         async_commit();  // a group for each chunk, even where there is none: the wait below counts them
       }
+      if (turned) {
+        const Element* const row = y_row(Tile(), packing.at, 0) + lane * p.dy_channel;
+        shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
+        aligned = __all_sync(~0u, shift == 0);
+      }
       async_wait<kYStages - 1>();
       __syncwarp();  // a lane packs what others have copied
-      pack(index, loading.before(p, min(issued, chunks) - index));
+      pack(packing, shift, aligned);
+      turned = packing.advance(p);
     }
     if (flagged || (kBytes == 4 && to.range.left())) p.partials.flags[Tile().split] = 1;
     if (sums(Tile())) store_sums(Tile());
@@ -3645,9 +3903,9 @@ struct MultiplyRole {
   const Params& p;
   const int warpgroup, warp, lane;
   float acc[kM][kN / 2];
-  float sum[kSplit ? kM : 1][kN / 2];
+  float sum[kSums ? kM : 1][kN / 2];
 
-  LC_DEVICE int row_of(int m, int h) const { return ((kRowWays == 2 ? warpgroup : 0) * kM + m) * 64 + warp * 16 + h * 8 + (lane >> 2); }
+  LC_DEVICE int row_of(int m, int h) const { return ((kRowWays > 1 ? warpgroup : 0) * kM + m) * 64 + warp * 16 + h * 8 + (lane >> 2); }
   static LC_DEVICE bool exists(const Tile& tile, int row) { return row / kTileChannels < tile.taps && row % kTileChannels < tile.channels; }
 
   // Rows of A: a row's place in a slot, in elements, and how far its address in memory is from that of the chunk, mod 16.
@@ -3731,21 +3989,43 @@ struct MultiplyRole {
   }
 
   LC_DEVICE float4* carry_at(int m, int j) const {
-    return p.carry + (static_cast<int64_t>(blockIdx.x) * (kM * kN / 8) + m * (kN / 8) + j) * 256 + threadIdx.x;
+    return p.carry + (static_cast<int64_t>(blockIdx.x) * (kM * kN / 8) + m * (kN / 8) + j) * kMmaThreads + threadIdx.x;
   }
-  // `sums` += what was carried, or the other way round.
+  // `sums` += what was carried, or the other way round. Several loads at once, as registers are left: one takes a microsecond.
   template <int kRows> LC_DEVICE void add_carried(float (&sums)[kRows][kN / 2], bool store, bool first) {
+    constexpr int kSpare = kAccumulators <= 64 ? 8 : kAccumulators <= 128 ? 8 : 4, kTogether = kN / 8 % kSpare == 0 ? kSpare : kN / 8 % 4 == 0 ? 4 : 2;
+    static_assert(kN / 8 % kTogether == 0, "columns come in eights");
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
+      float(&s)[kN / 2] = sums[m];
 #pragma unroll
-      for (int j = 0; j < kN / 8; ++j) {
-        float(&s)[kN / 2] = sums[m];
-        float4 v = first ? make_float4(0.f, 0.f, 0.f, 0.f) : *carry_at(m, j);
-        v = make_float4(v.x + s[4 * j], v.y + s[4 * j + 1], v.z + s[4 * j + 2], v.w + s[4 * j + 3]);
-        if (store) *carry_at(m, j) = v;
-        else s[4 * j] = v.x, s[4 * j + 1] = v.y, s[4 * j + 2] = v.z, s[4 * j + 3] = v.w;
+      for (int from = 0; from < kN / 8; from += kTogether) {
+        float4 carried[kTogether];
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) carried[i] = first ? make_float4(0.f, 0.f, 0.f, 0.f) : *carry_at(m, from + i);
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) {
+          const int j = from + i;
+          float4& v = carried[i];
+          v = make_float4(v.x + s[4 * j], v.y + s[4 * j + 1], v.z + s[4 * j + 2], v.w + s[4 * j + 3]);
+          if (store) *carry_at(m, j) = v;
+          else s[4 * j] = v.x, s[4 * j + 1] = v.y, s[4 * j + 2] = v.z, s[4 * j + 3] = v.w;
+        }
       }
     }
+  }
+  LC_DEVICE void clear_sums() {
+    if constexpr (kSums) {
+#pragma unroll
+      for (int m = 0; m < kM; ++m)
+#pragma unroll
+        for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
+    }
+  }
+  // Where the sums of finished chains are.
+  LC_DEVICE auto& finished() {
+    if constexpr (kSums) return sum;
+    else return acc;
   }
   template <int kRows> LC_DEVICE void store_partial(const float (&sums)[kRows][kN / 2]) {
     constexpr int64_t kRow = static_cast<int64_t>(kInChannels) * kKernel;
@@ -3794,53 +4074,43 @@ struct MultiplyRole {
     }
     const uint64_t b0 = wgmma_descriptor(shared + kSharedXBytes + (kColumnWays == 2 ? warpgroup * kN * 16 : 0), kTileOut * 16, 128);
     Tf32Range range;
-    if constexpr (kSplit) {
-#pragma unroll
-      for (int m = 0; m < kM; ++m)
-#pragma unroll
-        for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
-    }
+    clear_sums();
+    int chained = 0, runs = 0;  // chunks of the chain, finished chains of the run
+    bool carried = false;
 #pragma unroll 1
     for (int index = 0; index < chunks; ++index) {
       const int slot = index % kSlots;
       barrier_wait(barriers.slot_full + 8 * slot, index / kSlots & 1);
+      fence_proxy_async();  // here, and not where packers store: there it would wait for the copies that they have started
       const uint32_t rows = shared + slot * kSlotBytes;
       const uint64_t b = b0 + ((slot * kSlotBytes) >> 4);
       if constexpr (kSplit) multiply_pairs(rows, begins, b, range);
-      else multiply_slot(rows, begins, b, index % kCarryChunks > 0, range);
+      else multiply_slot(rows, begins, b, chained, range);
       __syncwarp();  // every lane has read its samples
-      if (lane == 0) barrier_arrive(barriers.slot_empty + 8 * slot);
+      if (arrives(lane)) barrier_arrive(barriers.slot_empty + 8 * slot);
       begins = (begins & 0xffff0000u) | ((begins + kSteps * kStride * kBytes) & 0xffffu);
       if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) {
         chunk = 0;
         begins = (((begins >> 16) + static_cast<uint32_t>(p.x_batch * kBytes)) & 0xffffu) * 0x10001u;
       }
-      if constexpr (kSplit) {
+      const bool last = index + 1 == chunks;
+      if (++chained < kChainChunks && !last) continue;
+      chained = 0;
+      if constexpr (kSums) {
 #pragma unroll
         for (int m = 0; m < kM; ++m)
 #pragma unroll
           for (int i = 0; i < kN / 2; ++i) sum[m][i] += acc[m][i];
       }
-      if ((index + 1) % kCarryChunks == 0 && index + 1 < chunks) {
-        if constexpr (kSplit) {
-          add_carried(sum, true, index < kCarryChunks);
-#pragma unroll
-          for (int m = 0; m < kM; ++m)
-#pragma unroll
-            for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
-        } else {
-          add_carried(acc, true, index < kCarryChunks);
-        }
-      }
+      if (++runs < kRun || last) continue;
+      runs = 0;
+      add_carried(finished(), true, !carried);
+      clear_sums();
+      carried = true;
     }
     if (kBytes == 4 && range.left()) p.partials.flags[Tile().split] = 1;
-    if constexpr (kSplit) {
-      if (chunks > kCarryChunks) add_carried(sum, false, false);
-      store_partial(sum);
-    } else {
-      if (chunks > kCarryChunks) add_carried(acc, false, false);
-      store_partial(acc);
-    }
+    if (carried) add_carried(finished(), false, false);
+    store_partial(finished());
   }
 };
 
@@ -3851,9 +4121,9 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_sm90(const _
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const Barriers barriers(shared);
   barriers.init();
-  if (warp >= 8) {
+  if (warp >= kMmaWarps) {
     decrease_registers<kPackerRegisters>();
-    PackRole(p, shared, barriers, warp - 8, lane).run();
+    PackRole(p, shared, barriers, warp - kMmaWarps, lane).run();
   } else {
     increase_registers<kMmaRegisters>();
     MultiplyRole{p, warp >> 2, warp & 3, lane}.run(shared, barriers);
@@ -3881,6 +4151,7 @@ namespace direct_wgrad_repair_tf32 {
 //
 // Sums: chains of at most kChainTerms products in each thread, then compensated additions (numerics.md). Nothing outside
 // the signal is multiplied: where a stage touches zero padding and holds an Inf or NaN of dy, products are asked one by one.
+// LC_ACTIVATION_GRADIENT, an activation of the forward sweep: dy is then dL/dz, formed from dL/dy and forward's result as both are read.
 // f32 for bf16/f16/f32 (subnormals kept), f64 for f64. LC_TF32: f32 operands are rounded to TF32 first, but for db.
 
 // --- problem: LC_ELEMENT 0 f32, 1 bf16, 2 f16, 3 f64; channels are per group; LC_RESULT: of dw and db, likewise
@@ -3914,6 +4185,10 @@ struct Params {
   WgradRanges ranges;
   int groups;
 };
+
+LC_DEVICE Element gradient_at(const Params& p, const Element* dy, int64_t offset) {
+  return dy[offset];
+}
 
 LC_DEVICE Sum widen(double v) { return static_cast<Sum>(v); }
 template <class E> LC_DEVICE float widen(E v) { return to_float(v); }
@@ -3954,7 +4229,7 @@ LC_DEVICE bool load_stage(const Params& p, const Tile& tile, int64_t signal, int
   for (int i = threadIdx.x; i < kOutTile * kSteps; i += kThreads) {
     const int row = i / kSteps, step = i % kSteps;
     Sum v = Sum(0);
-    if (tile.out0 + row < kOutChannels && t0 + step < end) v = widen(dy[row * p.dy_channel + (t0 + step) * p.dy_time]);
+    if (tile.out0 + row < kOutChannels && t0 + step < end) v = widen(gradient_at(p, dy, row * p.dy_channel + (t0 + step) * p.dy_time));
     finite = finite && v - v == Sum(0);
     shared.dy[step][row] = v;
   }
@@ -4285,6 +4560,7 @@ namespace dense_fprop_split_sm90_fp32 {
 //   max|w| in [2^13, 2^14) by pack_weights.cuh, whose inverse the epilogue multiplies.
 //
 // A tile with a slot that f16 cannot carry sets its bit in `redo`; the direct kernel then computes those tiles in f32.
+// LC_ACTIVATION_GRADIENT as in dense_fprop_sm90.cuh.
 // Roles as in dense_fprop_sm90.cuh, 64 x 128 accumulators (of all phases together): acc + cross + sum = 192 registers.
 
 constexpr int kN = 128, kOutChannels = 128, kKernel = 3;
@@ -4301,6 +4577,7 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   using Element = float;
   static constexpr int kInChannels = 64, kOutChannels = 128;
   static constexpr Activation kActivation = static_cast<Activation>(0);
+  static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr bool kBias = 0, kResidual = 0;
   static constexpr Pad kPad = static_cast<Pad>(0);
   static constexpr bool kResident = 0, kStationary = 1, kGather = 0 == 2;
@@ -4316,7 +4593,7 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr int kPlaneRows = plane_rows(kSpan + kTapRows, kStride);
   static constexpr int kRawNeeded = kPhases > 1 ? kSpan + kTapRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + 3) * kBytes, 16) | 1) * 16;
-  static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch;
+  static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch * (0 ? 2 : 1);
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * 4;
 
   static constexpr int kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
@@ -4477,14 +4754,18 @@ LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, float e
   return scale;
 }
 
-// Rows of channels that do not exist: zeros. In a team each packer clears its share of every row's positions; the barrier
-// keeps them from reading what another has yet to clear.
+// What a packer, or all of a team, has written into the raw stage is there for it.
+LC_DEVICE void sync_packers() {
+  if (C::kTeam == 1) __syncwarp();
+  else named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
+}
+
+// Rows of channels that do not exist: zeros. In a team each packer clears its share of every row's positions.
 LC_DEVICE void clear_missing(uint32_t raw, int channels, int packer, int lane) {
   for (int j = max(channels, 0); j < 16; ++j)
     for (int i = C::kTeam == 1 ? lane : packer * 32 + lane; i < C::kRawPitch / 16; i += 32 * C::kTeam)
       store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-  if (C::kTeam == 1) __syncwarp();
-  else named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
+  sync_packers();
 }
 
 LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
@@ -4514,6 +4795,11 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         scale = pack_split<false>(reader, share, expected_scale, dst, exchange, packer, lane);
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
+        if constexpr (Raw::kGradient) {
+          form_gradient<C::kGradientOf, float, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, 16) * C::kRawPitch, p.negative_slope,
+                                               C::kTeam == 1 ? lane : packer * 32 + lane, 32 * C::kTeam);
+          sync_packers();
+        }
         if (!C::kWholeSlots && w.channels < 16) clear_missing(raw, w.channels, packer, lane);
         const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
         const bool uniform = (ring.pitch & 15) == 0;
@@ -4539,7 +4825,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       }
       fence_proxy_async();
       __syncwarp();
-      if (lane == 0) {
+      if (arrives(lane)) {
         barrier_arrive(barriers.slot_full + 8 * s);
         if (C::kTeam > 1 && !C::kGather) barrier_arrive(barriers.raw_empty + 8 * stage);
       }
@@ -4619,7 +4905,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
         int chain = 0, taps, old_w = -1, old_slot = -1;  // to release once the interval that read them has finished
         auto release = [&] {
           __syncwarp();  // every lane has read the slot's scale
-          if (lane == 0) {
+          if (arrives(lane)) {
             if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
             if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
           }
@@ -4709,7 +4995,8 @@ namespace direct_fprop_repair_fp32 {
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
 // And the data gradient (LC_TRANSPOSED): then x is dy, y is dx, and y comes in LC_PHASES interleaved phases (tile/phases.cuh), each a
-// convolution of its own with stride 1. A block does a tile of one phase.
+// convolution of its own with stride 1. A block does a tile of one phase. LC_ACTIVATION_GRADIENT, an activation of the forward sweep: x
+// is then dL/dz, formed from dy and forward's result as both are read (tile/activation_gradient.cuh).
 //
 // It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
 // cannot do exactly:
@@ -4768,6 +5055,10 @@ struct Params {
   Sum negative_slope;
 };
 
+LC_DEVICE Element sample_at(const Params& p, const Element* x, int64_t offset) {
+  return x[offset];
+}
+
 LC_DEVICE Sum widen(double v) { return static_cast<Sum>(v); }
 // LC_TF32: operands as the TF32 kernels take them, so that a result does not depend on which kernel was chosen.
 LC_DEVICE float widen(float v) { return 0 ? __uint_as_float(round_tf32(v) & 0xffffe000u) : v; }
@@ -4824,7 +5115,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
         const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
         const int64_t position = padded_index<kPad>(first + k0 * kDilation + offset, p.length);
         shared.x[channel][e] = channel < channels && position >= 0
-                                   ? widen(x[(i0 + channel) * p.x_channel + position * p.x_time]) : Sum(0);
+                                   ? widen(sample_at(p, x, (i0 + channel) * p.x_channel + position * p.x_time)) : Sum(0);
       }
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
@@ -5034,6 +5325,7 @@ namespace dense_dgrad_split_sm90_fp32 {
 //   max|w| in [2^13, 2^14) by pack_weights.cuh, whose inverse the epilogue multiplies.
 //
 // A tile with a slot that f16 cannot carry sets its bit in `redo`; the direct kernel then computes those tiles in f32.
+// LC_ACTIVATION_GRADIENT as in dense_fprop_sm90.cuh.
 // Roles as in dense_fprop_sm90.cuh, 64 x 128 accumulators (of all phases together): acc + cross + sum = 192 registers.
 
 constexpr int kN = 128, kOutChannels = 64, kKernel = 3;
@@ -5050,6 +5342,7 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   using Element = float;
   static constexpr int kInChannels = 128, kOutChannels = 64;
   static constexpr Activation kActivation = static_cast<Activation>(0);
+  static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr bool kBias = 0, kResidual = 0;
   static constexpr Pad kPad = static_cast<Pad>(1);
   static constexpr bool kResident = 0, kStationary = 1, kGather = 0 == 2;
@@ -5065,7 +5358,7 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr int kPlaneRows = plane_rows(kSpan + kTapRows, kStride);
   static constexpr int kRawNeeded = kPhases > 1 ? kSpan + kTapRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + 3) * kBytes, 16) | 1) * 16;
-  static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch;
+  static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch * (0 ? 2 : 1);
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * 4;
 
   static constexpr int kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
@@ -5226,14 +5519,18 @@ LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, float e
   return scale;
 }
 
-// Rows of channels that do not exist: zeros. In a team each packer clears its share of every row's positions; the barrier
-// keeps them from reading what another has yet to clear.
+// What a packer, or all of a team, has written into the raw stage is there for it.
+LC_DEVICE void sync_packers() {
+  if (C::kTeam == 1) __syncwarp();
+  else named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
+}
+
+// Rows of channels that do not exist: zeros. In a team each packer clears its share of every row's positions.
 LC_DEVICE void clear_missing(uint32_t raw, int channels, int packer, int lane) {
   for (int j = max(channels, 0); j < 16; ++j)
     for (int i = C::kTeam == 1 ? lane : packer * 32 + lane; i < C::kRawPitch / 16; i += 32 * C::kTeam)
       store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-  if (C::kTeam == 1) __syncwarp();
-  else named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
+  sync_packers();
 }
 
 LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
@@ -5263,6 +5560,11 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         scale = pack_split<false>(reader, share, expected_scale, dst, exchange, packer, lane);
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
+        if constexpr (Raw::kGradient) {
+          form_gradient<C::kGradientOf, float, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, 16) * C::kRawPitch, p.negative_slope,
+                                               C::kTeam == 1 ? lane : packer * 32 + lane, 32 * C::kTeam);
+          sync_packers();
+        }
         if (!C::kWholeSlots && w.channels < 16) clear_missing(raw, w.channels, packer, lane);
         const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
         const bool uniform = (ring.pitch & 15) == 0;
@@ -5288,7 +5590,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       }
       fence_proxy_async();
       __syncwarp();
-      if (lane == 0) {
+      if (arrives(lane)) {
         barrier_arrive(barriers.slot_full + 8 * s);
         if (C::kTeam > 1 && !C::kGather) barrier_arrive(barriers.raw_empty + 8 * stage);
       }
@@ -5368,7 +5670,7 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
         int chain = 0, taps, old_w = -1, old_slot = -1;  // to release once the interval that read them has finished
         auto release = [&] {
           __syncwarp();  // every lane has read the slot's scale
-          if (lane == 0) {
+          if (arrives(lane)) {
             if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
             if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
           }
@@ -5458,7 +5760,8 @@ namespace direct_dgrad_repair_fp32 {
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
 // And the data gradient (LC_TRANSPOSED): then x is dy, y is dx, and y comes in LC_PHASES interleaved phases (tile/phases.cuh), each a
-// convolution of its own with stride 1. A block does a tile of one phase.
+// convolution of its own with stride 1. A block does a tile of one phase. LC_ACTIVATION_GRADIENT, an activation of the forward sweep: x
+// is then dL/dz, formed from dy and forward's result as both are read (tile/activation_gradient.cuh).
 //
 // It is the engine for what the tensor-core kernels do not take (f64, few channels, depthwise), and it repairs what they
 // cannot do exactly:
@@ -5517,6 +5820,10 @@ struct Params {
   Sum negative_slope;
 };
 
+LC_DEVICE Element sample_at(const Params& p, const Element* x, int64_t offset) {
+  return x[offset];
+}
+
 LC_DEVICE Sum widen(double v) { return static_cast<Sum>(v); }
 // LC_TF32: operands as the TF32 kernels take them, so that a result does not depend on which kernel was chosen.
 LC_DEVICE float widen(float v) { return 0 ? __uint_as_float(round_tf32(v) & 0xffffe000u) : v; }
@@ -5573,7 +5880,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
         const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
         const int64_t position = padded_index<kPad>(first + k0 * kDilation + offset, p.length);
         shared.x[channel][e] = channel < channels && position >= 0
-                                   ? widen(x[(i0 + channel) * p.x_channel + position * p.x_time]) : Sum(0);
+                                   ? widen(sample_at(p, x, (i0 + channel) * p.x_channel + position * p.x_time)) : Sum(0);
       }
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
@@ -5674,13 +5981,15 @@ namespace dense_wgrad_sm90_fp32 {
 //
 // A block computes a tile of dW (kTaps x kTileChannels rows of D, kColumns * kColumnWays output channels) over one split, a
 // fixed range of (batch, time); the tile stays in registers throughout. Roles (384 or 512 threads):
-//   warps 0-7   two MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2) or columns (kColumnWays 2)
-//   warps 8-    4 or 8 packers: each loads its part of the rows of x and of dy, a lane packs a row of dy or a part of one
-// Barriers: slot full (packers) -> slot empty (8 MMA warps). A packer waits for its own copies (groups of cp.async).
+//   the first 8 or 12 warps   two or three MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2 or 3) or
+//                             columns (kColumnWays 2)
+//   the others                4 or 8 packers: each loads its part of the rows of x and of dy, a lane packs a row of dy or a
+//                             part of one
+// Barriers: slot full (packers) -> slot empty (MMA warps). A packer waits for its own copies (groups of cp.async).
 //
-// Accumulation: tensor cores truncate. fp32: hi*lo + lo*hi of one chunk, then its hi*hi, then added to f32 registers; every
-// kCarryChunks chunks the sums go to memory of the block's own and begin again at zero. Others: one chain of kCarryChunks
-// chunks (at most 128 k-steps), then the same. The splits' sums are added by reduce_wgrad.cuh.
+// Accumulation: tensor cores truncate. A chain, in fp32 hi*lo + lo*hi of one chunk and then its hi*hi, else at most 128 k-steps
+// (192 where no registers are left), is added to f32 registers; every kRun chains those go to memory of the block's own and
+// begin again at zero. The splits' sums are added by reduce_wgrad.cuh.
 // Where zeros stand for what does not exist (padding, steps behind a signal's end) and an operand there is Inf or NaN, and
 // where f32 values leave the range of TF32, the split's flag is set: it is computed again without zeros.
 //
@@ -5695,16 +6004,18 @@ using MmaType = tf32;
 constexpr int kConvGroups = 1, kInChannels = 64, kOutChannels = 128, kKernel = 3;
 constexpr int kStride = 1, kDilation = 1;
 constexpr Pad kPad = static_cast<Pad>(0);
+constexpr Activation kGradientOf = static_cast<Activation>(0);
+constexpr bool kGradient = kGradientOf != Activation::none;  // dy is dL/dz, formed where forward's result arrives beside dL/dy
 constexpr bool kBias = 0, kGatherX = 0, kGatherY = 0;
 constexpr bool kPlacedY = 0;  // 16-bit, every row of dy begins on 16 bytes
 constexpr bool kPairs = 0;  // 16-bit, stride 1: every (channel, tap) row of x begins on 4 bytes
 
 // --- the configuration
-constexpr int kTileChannels = 64, kTaps = 3, kM = 3, kN = 64;
-constexpr int kColumnWays = 2, kRowWays = 2 / kColumnWays, kSteps = 32, kWindows = 1;
-constexpr int kSlots = 4, kYStages = 3, kPackers = 4;
+constexpr int kTileChannels = 64, kTaps = 3, kM = 1, kN = 128;
+constexpr int kColumnWays = 1, kRowWays = 3 / kColumnWays, kSteps = 64, kWindows = 1;
+constexpr int kSlots = 2, kYStages = 1, kPackers = 4;
 
-constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kThreads = 256 + 32 * kPackers;
+constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kMmaWarps = 4 * 3, kMmaThreads = 32 * kMmaWarps, kThreads = kMmaThreads + 32 * kPackers;
 constexpr bool kSplit = 3 == 3;
 constexpr int kPlanes = kSplit ? 2 : 1, kTileOut = kN * kColumnWays;
 constexpr int kRowTiles = ceil_div(kInChannels, kTileChannels), kTapTiles = ceil_div(kKernel, kTaps), kOutTiles = ceil_div(kOutChannels, kTileOut);
@@ -5718,7 +6029,7 @@ constexpr int kPackerChannels = ceil_div(kTileChannels, kPackers);
 constexpr int kGroups = kTileOut / 32, kParts = max_of(1, kPackers / kGroups), kRounds = ceil_div(kGroups, kPackers);
 constexpr int kPartSteps = kSteps / kParts;
 using YRows = RowWindow<Element, kPartSteps>;
-constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kPlacedY ? 0 : kRounds * 32 * YRows::kPitch;
+constexpr int kYPlaneBytes = kTileOut * kSteps * kBytes, kYStageBytes = kPlacedY ? 0 : kRounds * 32 * YRows::kPitch * (kGradient ? 2 : 1);
 using Packer = StepPacker<Element, kPartSteps, kTileOut, kPlanes, kYPlaneBytes>;
 
 constexpr int kSharedXBytes = kTileChannels * kWindows * XRows::kPitch;
@@ -5727,13 +6038,19 @@ constexpr int kSharedSums = kSharedRaw + kPackers * kYStages * kYStageBytes;  //
 constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 8 : 0);
 constexpr int kSharedBytes = kSharedBarriers + 8 * 2 * kSlots;
 
-constexpr int kCarryChunks = kSplit ? 128 : 128 * kStepK / kSteps;
-constexpr bool kManyRegisters = kM * (kN / 2) * kPlanes > 128;
-constexpr int kMmaRegisters = kManyRegisters ? 232 : 216, kPackerRegisters = kManyRegisters || kPackers == 8 ? 40 : 72;
+constexpr bool kThree = kMmaWarps == 12;  // warpgroups that multiply
+constexpr int kAccumulators = kM * kN / 2;
+// Chains of kChainChunks chunks in the tensor core; where registers are left, kRun chains are added there; then in memory.
+constexpr bool kSums = kSplit || kAccumulators <= (kThree ? 64 : 96);
+constexpr int kChainChunks = kSplit ? 1 : (kSums ? 128 : 192) * kStepK / kSteps, kRun = kSplit ? 128 : kSums ? 64 : 1;
+constexpr bool kManyRegisters = kAccumulators * kPlanes > 128;
+constexpr int kMmaRegisters = kThree ? 152 : kManyRegisters ? (kSplit ? 224 : 232) : kPackers == 8 ? 208 : 216;
+constexpr int kPackerRegisters = kThree ? 56 : kManyRegisters ? (kSplit ? 56 : 40) : kPackers == 8 ? 48 : 72;
 
-static_assert(kSharedBytes <= 231488 && 231488 <= 232448, "the launcher reckons as this file does");
-static_assert(kPackers == 4 || (kPackers == 8 && !kManyRegisters), "warpgroups of packers, and registers for them");
-static_assert(256 * kMmaRegisters + 32 * kPackers * kPackerRegisters <= kThreads * (kPackers == 8 ? 128 : 168), "setmaxnreg moves what the launch took");
+static_assert(kSharedBytes <= 204832 && 204832 <= 232448, "the launcher reckons as this file does");
+static_assert(kColumnWays * kRowWays == 3 && (3 == 2 || (kThree && kColumnWays == 1)), "the warpgroups");
+static_assert(kPackers == 4 || (kPackers == 8 && !kManyRegisters && !kThree), "warpgroups of packers, and registers for them");
+static_assert(register_pool_suffices(kMmaThreads, kMmaRegisters, 32 * kPackers, kPackerRegisters), "setmaxnreg moves what the launch took");
 static_assert(kParts == 1 || kPackers % kGroups == 0, "every part of the steps has a packer");
 static_assert(kM * 64 * kRowWays >= kTileChannels * kTaps && kTileOut % 32 == 0 && kTileOut <= 256, "the tile");
 static_assert(kPartSteps * kBytes % 16 == 0 && kSteps % (2 * kStepK) == 0, "rows of dy are packed 16 bytes at a time");
@@ -5741,6 +6058,7 @@ static_assert(kSlots > kYStages, "a packer loads kYStages chunks ahead");
 static_assert(kWindows == 1 || kWindows == kTaps, "one window, or one for each tap");
 static_assert(kSharedXBytes / kBytes <= 1 << 16 && kM <= 4, "a row's place is 16 bits, its misalignment 4 of 32");
 static_assert(!kPlacedY || (kBytes == 2 && !kGatherY), "as they are, of a known alignment");
+static_assert(!kGradient || !(kPlacedY || kGatherY), "the gradient is formed in raw rows");
 static_assert(!kPairs || (kBytes == 2 && kStride == 1), "pairs of neighbours");
 
 struct Params {
@@ -5782,12 +6100,21 @@ struct Cursor {
   LC_DEVICE void advance(const Params& p) {
     if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) { chunk = 0; ++signal; }
   }
-  LC_DEVICE Cursor before(const Params& p, int chunks) const {
-    Cursor at = *this;
-    for (at.chunk -= chunks; at.chunk < 0; --at.signal) at.chunk += static_cast<int>(p.ranges.chunks_per_signal);
-    return at;
-  }
   LC_DEVICE int64_t step() const { return static_cast<int64_t>(chunk) * kSteps; }
+};
+
+// The chunks of a signal all of whose steps and windows exist, with this many elements behind the windows.
+struct ChunkRange {
+  int begin, end;
+  LC_DEVICE ChunkRange(const Params& p, const Tile& tile, int behind_x, int behind_y) {
+    constexpr int64_t kHop = static_cast<int64_t>(kSteps) * kStride;
+    const int64_t first = static_cast<int64_t>(tile.tap) * kDilation - p.pad_left;  // of the first chunk's window
+    const int64_t last = first + static_cast<int64_t>(kTaps - 1) * kDilation + (kSteps - 1) * kStride + behind_x;
+    begin = first >= 0 ? 0 : static_cast<int>(min(p.ranges.chunks_per_signal, (kHop - 1 - first) / kHop));
+    const int64_t of_x = last < p.length ? (p.length - 1 - last) / kHop + 1 : 0;
+    end = static_cast<int>(min(of_x, max(int64_t(0), p.out_length - behind_y) / kSteps));
+  }
+  LC_DEVICE bool has(int chunk) const { return chunk >= begin && chunk < end; }
 };
 
 struct Barriers {
@@ -5797,8 +6124,8 @@ struct Barriers {
   LC_DEVICE void init() const {
     if (threadIdx.x == 0) {
       for (int i = 0; i < kSlots; ++i) {
-        barrier_init(slot_full + 8 * i, kPackers);
-        barrier_init(slot_empty + 8 * i, 8);
+        barrier_init(slot_full + 8 * i, kPackers * kWarpArrivals);
+        barrier_init(slot_empty + 8 * i, kMmaWarps * kWarpArrivals);
       }
       fence_barrier_init();
     }
@@ -5812,11 +6139,13 @@ struct PackRole {
   const uint32_t shared;
   const Barriers barriers;
   const int packer, lane;
+  const ChunkRange loads_inner, whole;  // in which loads have room around them; in which nothing is missing
   Packer to;
   bool flagged = false;
 
   LC_DEVICE PackRole(const Params& params, uint32_t shared_memory, const Barriers& b, int index, int lane_index)
-      : p(params), shared(shared_memory), barriers(b), packer(index), lane(lane_index) {}
+      : p(params), shared(shared_memory), barriers(b), packer(index), lane(lane_index),
+        loads_inner(params, Tile(), 16 / kBytes, kPlacedY ? 0 : 16 / kBytes), whole(params, Tile(), 0, 0) {}
 
   // This packer's rows of x, within the tile; bytes between channels.
   LC_DEVICE int first_channel() const { return packer * kPackerChannels; }
@@ -5831,8 +6160,8 @@ struct PackRole {
   LC_DEVICE const Element* x_row(const Tile& tile, const Cursor& at) const {
     return p.x + at.signal * p.x_batch + (static_cast<int64_t>(tile.group) * kInChannels + tile.channel + first_channel()) * p.x_channel;
   }
-  LC_DEVICE uint32_t x_shared(int index, int window) const {
-    return shared + index % kSlots * kSlotBytes + (window * kTileChannels + first_channel()) * XRows::kPitch;
+  LC_DEVICE uint32_t x_shared(int slot, int window) const {
+    return shared + slot * kSlotBytes + (window * kTileChannels + first_channel()) * XRows::kPitch;
   }
   // Which group of 32 rows of dy in a round, and which part of the steps.
   LC_DEVICE int group_of(int round) const { return kParts > 1 ? packer % kGroups : packer + round * kPackers; }
@@ -5840,38 +6169,74 @@ struct PackRole {
   LC_DEVICE const Element* y_row(const Tile& tile, const Cursor& at, int round) const {
     return p.dy + at.signal * p.dy_batch + (static_cast<int64_t>(tile.group) * kOutChannels + tile.out + group_of(round) * 32) * p.dy_channel + (at.step() + first_step()) * p.dy_time;
   }
-  LC_DEVICE uint32_t y_shared(int index, int round) const {
-    return shared + kSharedRaw + (packer * kYStages + index % kYStages) * kYStageBytes + round * (32 * YRows::kPitch);
+  LC_DEVICE uint32_t y_shared(int stage, int round) const {
+    return shared + kSharedRaw + (packer * kYStages + stage) * kYStageBytes + round * (32 * YRows::kPitch);
   }
   // Where a group's first row belongs in the operand.
-  LC_DEVICE uint32_t y_slot(int index, int round) const {
-    return shared + index % kSlots * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes) + group_of(round) * (32 * 16);
+  LC_DEVICE uint32_t y_slot(int slot, int round) const {
+    return shared + slot * kSlotBytes + kSharedXBytes + first_step() * (kTileOut * kBytes) + group_of(round) * (32 * 16);
   }
   LC_DEVICE int rows_of(const Tile& tile, int round) const { return max(0, min(32, tile.outs - group_of(round) * 32)); }
   LC_DEVICE bool x_copied(const XRows& rows) const { return !kGatherX && (kPad < Pad::reflect || rows.whole()); }
 
-  // Starts the loads of chunk `index`, when its slot is empty.
-  LC_DEVICE void issue(int index, const Cursor& at) {
+  // A chunk on its way: its cursor and its places in the rings.
+  struct Stage {
+    Cursor at;
+    int slot = 0, y_stage = 0;
+    uint32_t parity = 1;  // that slot_empty has ended
+    LC_DEVICE Stage(const Params& p, int split) : at(p, split) {}
+    // True at the beginning of another signal.
+    LC_DEVICE bool advance(const Params& p) {
+      if (++slot == kSlots) slot = 0, parity ^= 1;
+      if (++y_stage == kYStages) y_stage = 0;
+      at.advance(p);
+      return at.chunk == 0;
+    }
+  };
+  // Of the chunk to be loaded: what this lane loads first of x and of dy.
+  uint64_t x_from, y_from;
+  LC_DEVICE void point_at(const Cursor& at) {
     const Tile tile;
-    const int s = index % kSlots;
-    barrier_wait(barriers.slot_empty + 8 * s, (index / kSlots & 1) ^ 1);
+    x_from = reinterpret_cast<uint64_t>(x_row(tile, at) + x_first(tile, at, 0)) + XRows::inner_offset(x_pitch(), lane);
+    y_from = reinterpret_cast<uint64_t>(y_row(tile, at, 0)) + YRows::inner_offset<kPlacedY>(y_pitch(), lane);
+  }
+
+  // Starts the loads of a chunk when its slot is empty.
+  LC_DEVICE void issue(const Stage& stage) {
+    barrier_wait(barriers.slot_empty + 8 * stage.slot, stage.parity);
+    const Tile tile;
+    if (!kGatherX && !kGatherY && loads_inner.has(stage.at.chunk)) {
+      constexpr bool kAllChannels = kInChannels % kTileChannels == 0 && kTileChannels % kPackers == 0;
+#pragma unroll 1
+      for (int window = 0; window < (kKernel % kTaps == 0 ? kWindows : min(kWindows, tile.taps)); ++window)
+        XRows::load_inner<kPackerChannels, kAllChannels>(x_from + window * (kDilation * kBytes), x_pitch(), channels(tile), x_shared(stage.slot, window), lane);
+#pragma unroll 1
+      for (int round = 0; round < kRounds; ++round) {
+        if (group_of(round) >= kGroups) break;
+        const uint64_t from = y_from + round * (32 * kPackers * y_pitch());
+        if (kPlacedY) YRows::load_inner<32, kWholeOut, 16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(stage.slot, round), lane);
+        else YRows::load_inner<32, kWholeOut>(from, y_pitch(), rows_of(tile, round), y_shared(stage.y_stage, round), lane);
+      }
+      return;
+    }
 #pragma unroll 1
     for (int window = 0; window < min(kWindows, tile.taps); ++window) {
-      const int64_t first = x_first(tile, at, window);
+      const int64_t first = x_first(tile, stage.at, window);
       const XRows rows(first, p.length);
-      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, at) + first), x_pitch(), channels(tile), x_shared(index, window), lane);
+      if (x_copied(rows)) rows.load(reinterpret_cast<uint64_t>(x_row(tile, stage.at) + first), x_pitch(), channels(tile), x_shared(stage.slot, window), lane);
     }
 #pragma unroll 1
     for (int round = 0; round < kRounds && !kGatherY; ++round) {
-      const YRows rows(at.step() + first_step(), p.out_length);
-      const uint64_t from = reinterpret_cast<uint64_t>(y_row(tile, at, round));
-      if (kPlacedY) rows.load<16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(index, round), lane);
-      else rows.load(from, y_pitch(), rows_of(tile, round), y_shared(index, round), lane);
+      const YRows rows(stage.at.step() + first_step(), p.out_length);
+      const uint64_t from = reinterpret_cast<uint64_t>(y_row(tile, stage.at, round));
+      if (kPlacedY) rows.load<16, kTileOut * 16, true>(from, y_pitch(), rows_of(tile, round), y_slot(stage.slot, round), lane);
+      else rows.load(from, y_pitch(), rows_of(tile, round), y_shared(stage.y_stage, round), lane);
     }
   }
 
   // Zeros for what x does not have; gathers what was not copied. True if a 16-bit value of an edge is Inf or NaN.
-  LC_DEVICE bool complete_x(const Tile& tile, int index, const Cursor& at, bool edge) {
+  LC_DEVICE bool complete_x(const Tile& tile, const Stage& stage, bool edge) {
+    const Cursor& at = stage.at;
     bool special = false;
 #pragma unroll 1
     for (int window = 0; window < min(kWindows, tile.taps); ++window) {
@@ -5879,36 +6244,35 @@ struct PackRole {
       XRows rows(first, p.length);
       const uint32_t a = static_cast<uint32_t>(reinterpret_cast<uint64_t>(x_row(tile, at) + first)), pitch = static_cast<uint32_t>(x_pitch());
       if (!x_copied(rows)) {
-        XRows::gather<kPad>(x_row(tile, at), p.x_channel, p.x_time, channels(tile), first, p.length, a, pitch, x_shared(index, window), lane);
+        XRows::gather<kPad>(x_row(tile, at), p.x_channel, p.x_time, channels(tile), first, p.length, a, pitch, x_shared(stage.slot, window), lane);
         __syncwarp();
         rows.begin = 0, rows.end = kWindow;
       }
-      special |= rows.complete(a, pitch, channels(tile), x_shared(index, window), kBytes == 2 && edge, lane);
+      special |= rows.complete(a, pitch, channels(tile), x_shared(stage.slot, window), kBytes == 2 && edge, lane);
     }
     return special;
   }
 
-  LC_DEVICE void pack(int index, const Cursor& at) {
+  // shift: of this lane's row of dy, in elements from a 16-byte boundary; aligned: 0 of all lanes.
+  LC_DEVICE void pack(const Stage& stage, uint32_t shift, bool aligned) {
     const Tile tile;
-    const int64_t from = x_first(tile, at, 0);
+    const Cursor& at = stage.at;
     // All windows of the chunk, or some steps: zeros stand for what does not exist.
-    const bool edge = at.step() + kSteps > p.out_length || from < 0 ||
-                      from + (kSteps - 1) * kStride + (kTaps - 1) * static_cast<int64_t>(kDilation) >= p.length;
-    to.special = (kGatherX || edge) && complete_x(tile, index, at, edge);
-    const int valid = static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kPartSteps), p.out_length - at.step() - first_step())));
+    const bool edge = !whole.has(at.chunk);
+    to.special = (kGatherX || edge) && complete_x(tile, stage, edge);
+    const int valid = edge ? static_cast<int>(max(int64_t(0), min(static_cast<int64_t>(kPartSteps), p.out_length - at.step() - first_step()))) : kPartSteps;
     const bool add = sums(tile);
 #pragma unroll 1
     for (int round = 0; round < kRounds; ++round) {
       if (group_of(round) >= kGroups) break;
-      const uint32_t dst = y_slot(index, round) + lane * 16;
+      const uint32_t dst = y_slot(stage.slot, round) + lane * 16;
       const int steps = lane < rows_of(tile, round) ? valid : 0;
-      const Element* row = y_row(tile, at, round) + lane * p.dy_channel;
-      const uint32_t raw = y_shared(index, round) + lane * YRows::kPitch, shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
+      const uint32_t raw = y_shared(stage.y_stage, round) + lane * YRows::kPitch;
       float chain;
-      if (kGatherY) chain = to.gather(row, p.dy_time, steps, dst, add);
+      if (kGatherY) chain = to.gather(y_row(tile, at, round) + lane * p.dy_channel, p.dy_time, steps, dst, add);
       else if (kPlacedY) chain = edge || !kWholeOut ? to.template finish<true>(steps, dst, add) : to.template finish<false>(steps, dst, add);
       else if (edge || !kWholeOut) chain = to.template pack<false, true>(raw, shift, steps, dst, add);
-      else if (__all_sync(~0u, shift == 0)) chain = to.template pack<true, false>(raw, 0, steps, dst, add);
+      else if (aligned) chain = to.template pack<true, false>(raw, 0, steps, dst, add);
       else chain = to.template pack<false, false>(raw, shift, steps, dst, add);
       if (add) {
         RowSum sum = load_row_sum(row_sum(round));
@@ -5917,28 +6281,35 @@ struct PackRole {
       }
     }
     flagged |= edge && to.special;
-    fence_proxy_async();  // every lane, then one arrival: wgmma reads what ordinary stores wrote
-    __syncwarp();
-    if (lane == 0) barrier_arrive(barriers.slot_full + 8 * (index % kSlots));
+    __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
+    if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * stage.slot);
   }
 
   LC_DEVICE void run() {
     for (int round = 0; sums(Tile()) && round < kRounds && group_of(round) < kGroups; ++round) store_row_sum(row_sum(round), RowSum());
-    Cursor loading(p, Tile().split);
-    const int chunks = Tile().chunks(p);
-    int issued = 0;
+    Stage loading(p, Tile().split), packing = loading;
+    point_at(loading.at);
+    int left = Tile().chunks(p), to_load = left, shift = 0;
+    bool aligned = false, turned = true;
 #pragma unroll 1
-    for (int index = 0; index < chunks; ++index) {
-      for (; issued < index + kYStages; ++issued) {
-        if (issued < chunks) {
-          issue(issued, loading);
-          loading.advance(p);
+    for (; left > 0; --left) {
+      for (; to_load > left - kYStages; --to_load) {
+        if (to_load > 0) {
+          issue(loading);
+          x_from += kSteps * kStride * kBytes, y_from += kSteps * kBytes;
+          if (loading.advance(p)) point_at(loading.at);
         }
         async_commit();  // a group for each chunk, even where there is none: the wait below counts them
       }
+      if (turned) {
+        const Element* const row = y_row(Tile(), packing.at, 0) + lane * p.dy_channel;
+        shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
+        aligned = __all_sync(~0u, shift == 0);
+      }
       async_wait<kYStages - 1>();
       __syncwarp();  // a lane packs what others have copied
-      pack(index, loading.before(p, min(issued, chunks) - index));
+      pack(packing, shift, aligned);
+      turned = packing.advance(p);
     }
     if (flagged || (kBytes == 4 && to.range.left())) p.partials.flags[Tile().split] = 1;
     if (sums(Tile())) store_sums(Tile());
@@ -5966,9 +6337,9 @@ struct MultiplyRole {
   const Params& p;
   const int warpgroup, warp, lane;
   float acc[kM][kN / 2];
-  float sum[kSplit ? kM : 1][kN / 2];
+  float sum[kSums ? kM : 1][kN / 2];
 
-  LC_DEVICE int row_of(int m, int h) const { return ((kRowWays == 2 ? warpgroup : 0) * kM + m) * 64 + warp * 16 + h * 8 + (lane >> 2); }
+  LC_DEVICE int row_of(int m, int h) const { return ((kRowWays > 1 ? warpgroup : 0) * kM + m) * 64 + warp * 16 + h * 8 + (lane >> 2); }
   static LC_DEVICE bool exists(const Tile& tile, int row) { return row / kTileChannels < tile.taps && row % kTileChannels < tile.channels; }
 
   // Rows of A: a row's place in a slot, in elements, and how far its address in memory is from that of the chunk, mod 16.
@@ -6052,21 +6423,43 @@ struct MultiplyRole {
   }
 
   LC_DEVICE float4* carry_at(int m, int j) const {
-    return p.carry + (static_cast<int64_t>(blockIdx.x) * (kM * kN / 8) + m * (kN / 8) + j) * 256 + threadIdx.x;
+    return p.carry + (static_cast<int64_t>(blockIdx.x) * (kM * kN / 8) + m * (kN / 8) + j) * kMmaThreads + threadIdx.x;
   }
-  // `sums` += what was carried, or the other way round.
+  // `sums` += what was carried, or the other way round. Several loads at once, as registers are left: one takes a microsecond.
   template <int kRows> LC_DEVICE void add_carried(float (&sums)[kRows][kN / 2], bool store, bool first) {
+    constexpr int kSpare = kAccumulators <= 64 ? 8 : kAccumulators <= 128 ? 8 : 4, kTogether = kN / 8 % kSpare == 0 ? kSpare : kN / 8 % 4 == 0 ? 4 : 2;
+    static_assert(kN / 8 % kTogether == 0, "columns come in eights");
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
+      float(&s)[kN / 2] = sums[m];
 #pragma unroll
-      for (int j = 0; j < kN / 8; ++j) {
-        float(&s)[kN / 2] = sums[m];
-        float4 v = first ? make_float4(0.f, 0.f, 0.f, 0.f) : *carry_at(m, j);
-        v = make_float4(v.x + s[4 * j], v.y + s[4 * j + 1], v.z + s[4 * j + 2], v.w + s[4 * j + 3]);
-        if (store) *carry_at(m, j) = v;
-        else s[4 * j] = v.x, s[4 * j + 1] = v.y, s[4 * j + 2] = v.z, s[4 * j + 3] = v.w;
+      for (int from = 0; from < kN / 8; from += kTogether) {
+        float4 carried[kTogether];
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) carried[i] = first ? make_float4(0.f, 0.f, 0.f, 0.f) : *carry_at(m, from + i);
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) {
+          const int j = from + i;
+          float4& v = carried[i];
+          v = make_float4(v.x + s[4 * j], v.y + s[4 * j + 1], v.z + s[4 * j + 2], v.w + s[4 * j + 3]);
+          if (store) *carry_at(m, j) = v;
+          else s[4 * j] = v.x, s[4 * j + 1] = v.y, s[4 * j + 2] = v.z, s[4 * j + 3] = v.w;
+        }
       }
     }
+  }
+  LC_DEVICE void clear_sums() {
+    if constexpr (kSums) {
+#pragma unroll
+      for (int m = 0; m < kM; ++m)
+#pragma unroll
+        for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
+    }
+  }
+  // Where the sums of finished chains are.
+  LC_DEVICE auto& finished() {
+    if constexpr (kSums) return sum;
+    else return acc;
   }
   template <int kRows> LC_DEVICE void store_partial(const float (&sums)[kRows][kN / 2]) {
     constexpr int64_t kRow = static_cast<int64_t>(kInChannels) * kKernel;
@@ -6115,53 +6508,43 @@ struct MultiplyRole {
     }
     const uint64_t b0 = wgmma_descriptor(shared + kSharedXBytes + (kColumnWays == 2 ? warpgroup * kN * 16 : 0), kTileOut * 16, 128);
     Tf32Range range;
-    if constexpr (kSplit) {
-#pragma unroll
-      for (int m = 0; m < kM; ++m)
-#pragma unroll
-        for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
-    }
+    clear_sums();
+    int chained = 0, runs = 0;  // chunks of the chain, finished chains of the run
+    bool carried = false;
 #pragma unroll 1
     for (int index = 0; index < chunks; ++index) {
       const int slot = index % kSlots;
       barrier_wait(barriers.slot_full + 8 * slot, index / kSlots & 1);
+      fence_proxy_async();  // here, and not where packers store: there it would wait for the copies that they have started
       const uint32_t rows = shared + slot * kSlotBytes;
       const uint64_t b = b0 + ((slot * kSlotBytes) >> 4);
       if constexpr (kSplit) multiply_pairs(rows, begins, b, range);
-      else multiply_slot(rows, begins, b, index % kCarryChunks > 0, range);
+      else multiply_slot(rows, begins, b, chained, range);
       __syncwarp();  // every lane has read its samples
-      if (lane == 0) barrier_arrive(barriers.slot_empty + 8 * slot);
+      if (arrives(lane)) barrier_arrive(barriers.slot_empty + 8 * slot);
       begins = (begins & 0xffff0000u) | ((begins + kSteps * kStride * kBytes) & 0xffffu);
       if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) {
         chunk = 0;
         begins = (((begins >> 16) + static_cast<uint32_t>(p.x_batch * kBytes)) & 0xffffu) * 0x10001u;
       }
-      if constexpr (kSplit) {
+      const bool last = index + 1 == chunks;
+      if (++chained < kChainChunks && !last) continue;
+      chained = 0;
+      if constexpr (kSums) {
 #pragma unroll
         for (int m = 0; m < kM; ++m)
 #pragma unroll
           for (int i = 0; i < kN / 2; ++i) sum[m][i] += acc[m][i];
       }
-      if ((index + 1) % kCarryChunks == 0 && index + 1 < chunks) {
-        if constexpr (kSplit) {
-          add_carried(sum, true, index < kCarryChunks);
-#pragma unroll
-          for (int m = 0; m < kM; ++m)
-#pragma unroll
-            for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
-        } else {
-          add_carried(acc, true, index < kCarryChunks);
-        }
-      }
+      if (++runs < kRun || last) continue;
+      runs = 0;
+      add_carried(finished(), true, !carried);
+      clear_sums();
+      carried = true;
     }
     if (kBytes == 4 && range.left()) p.partials.flags[Tile().split] = 1;
-    if constexpr (kSplit) {
-      if (chunks > kCarryChunks) add_carried(sum, false, false);
-      store_partial(sum);
-    } else {
-      if (chunks > kCarryChunks) add_carried(acc, false, false);
-      store_partial(acc);
-    }
+    if (carried) add_carried(finished(), false, false);
+    store_partial(finished());
   }
 };
 
@@ -6172,9 +6555,9 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_sm90(const _
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const Barriers barriers(shared);
   barriers.init();
-  if (warp >= 8) {
+  if (warp >= kMmaWarps) {
     decrease_registers<kPackerRegisters>();
-    PackRole(p, shared, barriers, warp - 8, lane).run();
+    PackRole(p, shared, barriers, warp - kMmaWarps, lane).run();
   } else {
     increase_registers<kMmaRegisters>();
     MultiplyRole{p, warp >> 2, warp & 3, lane}.run(shared, barriers);
@@ -6202,6 +6585,7 @@ namespace direct_wgrad_repair_fp32 {
 //
 // Sums: chains of at most kChainTerms products in each thread, then compensated additions (numerics.md). Nothing outside
 // the signal is multiplied: where a stage touches zero padding and holds an Inf or NaN of dy, products are asked one by one.
+// LC_ACTIVATION_GRADIENT, an activation of the forward sweep: dy is then dL/dz, formed from dL/dy and forward's result as both are read.
 // f32 for bf16/f16/f32 (subnormals kept), f64 for f64. LC_TF32: f32 operands are rounded to TF32 first, but for db.
 
 // --- problem: LC_ELEMENT 0 f32, 1 bf16, 2 f16, 3 f64; channels are per group; LC_RESULT: of dw and db, likewise
@@ -6235,6 +6619,10 @@ struct Params {
   WgradRanges ranges;
   int groups;
 };
+
+LC_DEVICE Element gradient_at(const Params& p, const Element* dy, int64_t offset) {
+  return dy[offset];
+}
 
 LC_DEVICE Sum widen(double v) { return static_cast<Sum>(v); }
 template <class E> LC_DEVICE float widen(E v) { return to_float(v); }
@@ -6275,7 +6663,7 @@ LC_DEVICE bool load_stage(const Params& p, const Tile& tile, int64_t signal, int
   for (int i = threadIdx.x; i < kOutTile * kSteps; i += kThreads) {
     const int row = i / kSteps, step = i % kSteps;
     Sum v = Sum(0);
-    if (tile.out0 + row < kOutChannels && t0 + step < end) v = widen(dy[row * p.dy_channel + (t0 + step) * p.dy_time]);
+    if (tile.out0 + row < kOutChannels && t0 + step < end) v = widen(gradient_at(p, dy, row * p.dy_channel + (t0 + step) * p.dy_time));
     finite = finite && v - v == Sum(0);
     shared.dy[step][row] = v;
   }
@@ -6513,6 +6901,7 @@ namespace dense_fprop_sm80_tf32 {
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
 // And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have sums of their own (tile/phases.cuh).
+// LC_ACTIVATION_GRADIENT, an activation of the forward sweep: dy is dL/dz, formed in registers (tile/activation_gradient.cuh).
 //
 // Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of channels, one tap group)
 // into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset and
@@ -6549,6 +6938,7 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr bool kSplit = 0 == 4, kResident = false;
   static constexpr int kInChannels = 64, kCluster = 1;
   static constexpr Pad kPad = static_cast<Pad>(0);
+  static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr int kWarps = 4, kWarpsOut = 4, kWarpsTime = kWarps / kWarpsOut;
   static constexpr int kStageChunks = 4, kPrefetch = 3;
   static constexpr int kBytes = sizeof(Element), kChunk = 0 == 0 ? 4 : 8, kStageChannels = kStageChunks * kChunk;
@@ -6734,6 +7124,7 @@ LC_DEVICE void multiply_stage(Sums& sum, Fragment (&a)[kInterval], uint32_t rows
 // Packs `stage`, of which piece 0 is in registers, for everyone; returns 1 / its scale.
 LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& stage, const Position& at, uint32_t shared, uint32_t buffer, int warp, int lane) {
   const ChunkWindow<Element> window = at.window(p, warp);
+  stage.finish(p);
   float scale = 1.f, inverse = 1.f;
   if constexpr (C::kSplit) {
     Extremes extremes;
@@ -6742,6 +7133,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
     for (int piece = 1; piece < Stage::kPieces; ++piece) {
       Stage more;
       more.load(p, window, piece, warp, lane);
+      more.finish(p);
       more.add_to(extremes);
     }
     extremes.reduce_warp();
@@ -6769,6 +7161,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
 #pragma unroll 1
   for (int piece = 1; piece < Stage::kPieces; ++piece) {
     stage.load(p, window, piece, warp, lane);
+    stage.finish(p);
     stage.pack(chunk, scale, piece, warp, lane);
   }
   __syncthreads();
@@ -6976,6 +7369,7 @@ namespace dense_dgrad_sm80_tf32 {
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
 // And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have sums of their own (tile/phases.cuh).
+// LC_ACTIVATION_GRADIENT, an activation of the forward sweep: dy is dL/dz, formed in registers (tile/activation_gradient.cuh).
 //
 // Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of channels, one tap group)
 // into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset and
@@ -7012,6 +7406,7 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr bool kSplit = 0 == 4, kResident = false;
   static constexpr int kInChannels = 128, kCluster = 1;
   static constexpr Pad kPad = static_cast<Pad>(1);
+  static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr int kWarps = 4, kWarpsOut = 2, kWarpsTime = kWarps / kWarpsOut;
   static constexpr int kStageChunks = 4, kPrefetch = 5;
   static constexpr int kBytes = sizeof(Element), kChunk = 0 == 0 ? 4 : 8, kStageChannels = kStageChunks * kChunk;
@@ -7197,6 +7592,7 @@ LC_DEVICE void multiply_stage(Sums& sum, Fragment (&a)[kInterval], uint32_t rows
 // Packs `stage`, of which piece 0 is in registers, for everyone; returns 1 / its scale.
 LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& stage, const Position& at, uint32_t shared, uint32_t buffer, int warp, int lane) {
   const ChunkWindow<Element> window = at.window(p, warp);
+  stage.finish(p);
   float scale = 1.f, inverse = 1.f;
   if constexpr (C::kSplit) {
     Extremes extremes;
@@ -7205,6 +7601,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
     for (int piece = 1; piece < Stage::kPieces; ++piece) {
       Stage more;
       more.load(p, window, piece, warp, lane);
+      more.finish(p);
       more.add_to(extremes);
     }
     extremes.reduce_warp();
@@ -7232,6 +7629,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
 #pragma unroll 1
   for (int piece = 1; piece < Stage::kPieces; ++piece) {
     stage.load(p, window, piece, warp, lane);
+    stage.finish(p);
     stage.pack(chunk, scale, piece, warp, lane);
   }
   __syncthreads();
@@ -7365,6 +7763,7 @@ namespace dense_wgrad_sm80_tf32 {
 // fp32 (LC_ELEMENT 4): v * 2^e = hi + lo * 2^-11 (split_f16.cuh), e per stage and operand; dy x = hi hi + 2^-11 (hi lo + lo hi).
 // A stage that f16 cannot carry is multiplied in f32 as it is. The others set flags[split] where zeros that stand for padding
 // or for steps behind the signal's end meet a stage with an Inf or NaN. db is summed from the registers, unrounded.
+// LC_ACTIVATION_GRADIENT, an activation of the forward sweep: dy is dL/dz, formed in registers (tile/activation_gradient.cuh).
 
 // --- problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes; channels are per group
 constexpr int kOutChannels = 128;
@@ -7377,6 +7776,7 @@ struct C : Polyphase<1, 1, 3> {
   static constexpr bool kUnitTime = 1;
   static constexpr int kKernel = 3;
   static constexpr Pad kPad = static_cast<Pad>(0);
+  static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr int kWarpM = 4, kWarpI = 1, kWarpsOut = 2, kWarpsIn = 2;
   static constexpr int kThreads = 32 * kWarpsOut * kWarpsIn, kStep = 32, kBuffers = kSplit ? 1 : 2;
   static constexpr int kOutTile = 16 * kWarpM * kWarpsOut, kInTile = 16 * kWarpI * kWarpsIn, kSlices = kWarpI * kTaps;
@@ -7585,6 +7985,7 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
   bool begins = true;
 #pragma unroll 1
   for (int left = static_cast<int>(end - begin); left > 0; --left) {
+    stage.finish(p);
     float x_scale = 1.f, dy_scale = 1.f, inverse = 1.f;
     bool exact = false;
     if constexpr (C::kSplit) {
@@ -7778,6 +8179,7 @@ namespace dense_fprop_sm80_fp32 {
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
 // And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have sums of their own (tile/phases.cuh).
+// LC_ACTIVATION_GRADIENT, an activation of the forward sweep: dy is dL/dz, formed in registers (tile/activation_gradient.cuh).
 //
 // Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of channels, one tap group)
 // into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset and
@@ -7814,6 +8216,7 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr bool kSplit = 4 == 4, kResident = false;
   static constexpr int kInChannels = 64, kCluster = 1;
   static constexpr Pad kPad = static_cast<Pad>(0);
+  static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr int kWarps = 4, kWarpsOut = 4, kWarpsTime = kWarps / kWarpsOut;
   static constexpr int kStageChunks = 2, kPrefetch = 2;
   static constexpr int kBytes = sizeof(Element), kChunk = 4 == 0 ? 4 : 8, kStageChannels = kStageChunks * kChunk;
@@ -7999,6 +8402,7 @@ LC_DEVICE void multiply_stage(Sums& sum, Fragment (&a)[kInterval], uint32_t rows
 // Packs `stage`, of which piece 0 is in registers, for everyone; returns 1 / its scale.
 LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& stage, const Position& at, uint32_t shared, uint32_t buffer, int warp, int lane) {
   const ChunkWindow<Element> window = at.window(p, warp);
+  stage.finish(p);
   float scale = 1.f, inverse = 1.f;
   if constexpr (C::kSplit) {
     Extremes extremes;
@@ -8007,6 +8411,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
     for (int piece = 1; piece < Stage::kPieces; ++piece) {
       Stage more;
       more.load(p, window, piece, warp, lane);
+      more.finish(p);
       more.add_to(extremes);
     }
     extremes.reduce_warp();
@@ -8034,6 +8439,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
 #pragma unroll 1
   for (int piece = 1; piece < Stage::kPieces; ++piece) {
     stage.load(p, window, piece, warp, lane);
+    stage.finish(p);
     stage.pack(chunk, scale, piece, warp, lane);
   }
   __syncthreads();
@@ -8241,6 +8647,7 @@ namespace dense_dgrad_sm80_fp32 {
 //   y[n, o, t] = act( sum_{i,k} w[o,i,k] * x[n, i, t*stride + k*dilation - pad_left] + bias[o] + residual[n,o,t] )
 //
 // And the data gradient: x is then dy, y is dx, whose LC_PHASES interleaved phases have sums of their own (tile/phases.cuh).
+// LC_ACTIVATION_GRADIENT, an activation of the forward sweep: dy is dL/dz, formed in registers (tile/activation_gradient.cuh).
 //
 // Pack once, as on Hopper: the block transposes a stage of raw NCW rows (kStageChunks chunks of channels, one tap group)
 // into shared memory as [plane of the split][chunk][residue plane][row] x 16 B, so that a tap is a row offset and
@@ -8277,6 +8684,7 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr bool kSplit = 4 == 4, kResident = false;
   static constexpr int kInChannels = 128, kCluster = 1;
   static constexpr Pad kPad = static_cast<Pad>(1);
+  static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr int kWarps = 4, kWarpsOut = 2, kWarpsTime = kWarps / kWarpsOut;
   static constexpr int kStageChunks = 2, kPrefetch = 3;
   static constexpr int kBytes = sizeof(Element), kChunk = 4 == 0 ? 4 : 8, kStageChannels = kStageChunks * kChunk;
@@ -8462,6 +8870,7 @@ LC_DEVICE void multiply_stage(Sums& sum, Fragment (&a)[kInterval], uint32_t rows
 // Packs `stage`, of which piece 0 is in registers, for everyone; returns 1 / its scale.
 LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& stage, const Position& at, uint32_t shared, uint32_t buffer, int warp, int lane) {
   const ChunkWindow<Element> window = at.window(p, warp);
+  stage.finish(p);
   float scale = 1.f, inverse = 1.f;
   if constexpr (C::kSplit) {
     Extremes extremes;
@@ -8470,6 +8879,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
     for (int piece = 1; piece < Stage::kPieces; ++piece) {
       Stage more;
       more.load(p, window, piece, warp, lane);
+      more.finish(p);
       more.add_to(extremes);
     }
     extremes.reduce_warp();
@@ -8497,6 +8907,7 @@ LC_DEVICE float pack_stage(const Params& p, const Schedule<C>& schedule, Stage& 
 #pragma unroll 1
   for (int piece = 1; piece < Stage::kPieces; ++piece) {
     stage.load(p, window, piece, warp, lane);
+    stage.finish(p);
     stage.pack(chunk, scale, piece, warp, lane);
   }
   __syncthreads();
@@ -8630,6 +9041,7 @@ namespace dense_wgrad_sm80_fp32 {
 // fp32 (LC_ELEMENT 4): v * 2^e = hi + lo * 2^-11 (split_f16.cuh), e per stage and operand; dy x = hi hi + 2^-11 (hi lo + lo hi).
 // A stage that f16 cannot carry is multiplied in f32 as it is. The others set flags[split] where zeros that stand for padding
 // or for steps behind the signal's end meet a stage with an Inf or NaN. db is summed from the registers, unrounded.
+// LC_ACTIVATION_GRADIENT, an activation of the forward sweep: dy is dL/dz, formed in registers (tile/activation_gradient.cuh).
 
 // --- problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes; channels are per group
 constexpr int kOutChannels = 128;
@@ -8642,6 +9054,7 @@ struct C : Polyphase<1, 1, 3> {
   static constexpr bool kUnitTime = 1;
   static constexpr int kKernel = 3;
   static constexpr Pad kPad = static_cast<Pad>(0);
+  static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr int kWarpM = 2, kWarpI = 2, kWarpsOut = 4, kWarpsIn = 1;
   static constexpr int kThreads = 32 * kWarpsOut * kWarpsIn, kStep = 32, kBuffers = kSplit ? 1 : 2;
   static constexpr int kOutTile = 16 * kWarpM * kWarpsOut, kInTile = 16 * kWarpI * kWarpsIn, kSlices = kWarpI * kTaps;
@@ -8850,6 +9263,7 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
   bool begins = true;
 #pragma unroll 1
   for (int left = static_cast<int>(end - begin); left > 0; --left) {
+    stage.finish(p);
     float x_scale = 1.f, dy_scale = 1.f, inverse = 1.f;
     bool exact = false;
     if constexpr (C::kSplit) {
@@ -9146,17 +9560,17 @@ void backward_input_tf32_sm90a(const Call& call) {
 
 #if CUDART_VERSION >= 12000
 // float32 in TF32 on Hopper: dense_wgrad_sm90.
-// Its configuration: channels64 taps3 m3 n64 ways2 steps64 windows1 slots3 y2 packers8 splits132.
+// Its configuration: channels64 taps3 m1 n128 wg3 ways1 steps64 windows1 slots3 y2 packers4 splits132.
 void backward_weight_tf32_sm90a(const Call& call) {
   namespace conv = conv1d::dense_wgrad_sm90_tf32;
   namespace repair = conv1d::direct_wgrad_repair_tf32;
   namespace reduce = conv1d::reduce_wgrad;
-  const Splits splits(call, /*chunk_steps=*/64, /*splits=*/132, /*most_chunks=*/3200);
+  const Splits splits(call, /*chunk_steps=*/64, /*splits=*/132, /*most_chunks=*/184320);
   // Workspace: flags, partial sums, sums that blocks of many chunks carry.
   const int64_t weight_offset = align(splits.count * 4);
   const int64_t end_offset = weight_offset + align(splits.count * kWeights * 4);
   const int64_t carry_offset = end_offset;
-  const int64_t carry_bytes = splits.longest() > 16 ? splits.count * 98304 : 0;
+  const int64_t carry_bytes = splits.longest() > 1024 ? splits.count * 98304 : 0;
   const torch::Tensor workspace = torch::empty({carry_offset + carry_bytes}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
   C10_CUDA_CHECK(cudaMemsetAsync(memory, 0, splits.count * 4, call.stream));
@@ -9171,7 +9585,7 @@ void backward_weight_tf32_sm90a(const Call& call) {
   point(p.partials.weight, memory + weight_offset);
   point(p.carry, memory + carry_offset);
   constexpr Shape kConvShape = {0, /*tile_steps=*/1, /*items_per_tile=*/1, /*blocks_per_sm=*/0,
-                                /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/230448};
+                                /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/226352};
   launch(conv::longconv_dense_wgrad_sm90, p, kConvShape, splits.count, 1, call);
   // Splits whose flag is set hold what the tensor cores cannot sum exactly: again, in plain f32.
   repair::Params r{};
@@ -9322,12 +9736,12 @@ void backward_input_fp32_sm90a(const Call& call) {
 
 #if CUDART_VERSION >= 12000
 // fp32 on Hopper: dense_wgrad_sm90.
-// Its configuration: channels64 taps3 m3 n64 ways2 steps32 windows1 slots4 y3 packers4 splits132.
+// Its configuration: channels64 taps3 m1 n128 wg3 ways1 steps64 windows1 slots2 y1 packers4 splits132.
 void backward_weight_fp32_sm90a(const Call& call) {
   namespace conv = conv1d::dense_wgrad_sm90_fp32;
   namespace repair = conv1d::direct_wgrad_repair_fp32;
   namespace reduce = conv1d::reduce_wgrad;
-  const Splits splits(call, /*chunk_steps=*/32, /*splits=*/132, /*most_chunks=*/25600);
+  const Splits splits(call, /*chunk_steps=*/64, /*splits=*/132, /*most_chunks=*/25600);
   // Workspace: flags, partial sums, sums that blocks of many chunks carry.
   const int64_t weight_offset = align(splits.count * 4);
   const int64_t end_offset = weight_offset + align(splits.count * kWeights * 4);
@@ -9349,7 +9763,7 @@ void backward_weight_fp32_sm90a(const Call& call) {
   point(p.partials.weight, memory + weight_offset);
   point(p.carry, memory + carry_offset);
   constexpr Shape kConvShape = {0, /*tile_steps=*/1, /*items_per_tile=*/1, /*blocks_per_sm=*/0,
-                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/231488};
+                                /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/204832};
   launch(conv::longconv_dense_wgrad_sm90, p, kConvShape, splits.count, 1, call);
   // Splits whose flag is set hold what the tensor cores cannot sum exactly: again, in plain f32.
   repair::Params r{};
@@ -9752,7 +10166,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_c343cce8fbeb",
+        name="longconv_conv1d_a6184579d5e5",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],
