@@ -284,7 +284,7 @@ class DenseWgradSm90 final : public CudaKernel {
     const double shared = blocks_n * (a_loads * 4 + real(t.columns) / 4 * products) +
                           (row_bytes + y_bytes * (how.placed_y ? 1 : 2 + real(g.planes))) / 128;
     const double a_instructions = split ? 40 : g.bytes == 4 ? 12 : how.pairs ? 6 : 14;
-    const double forms = p.has_forward_y() ? 1 : 0;  // dL/dz; its costs were not measured
+    const double forms = p.has_forward_y() ? 1 : 0;  // dL/dz
     const double pack_instructions =
         how.placed_y ? 0 : (split ? 60 : 30) + (p.has_bias ? 10 : 0) + 30 * forms;  // of 16 bytes
     const double issue = 1.45 * (blocks_n * a_instructions + real(t.out()) * 2 / 32 * pack_instructions / 4);
@@ -298,7 +298,7 @@ class DenseWgradSm90 final : public CudaKernel {
     const double packer = (725 +
                            20 * (real(t.windows) * copies_of(ceil_div(t.channels, t.packers), g.window * g.bytes) +
                                  rounds * (1 + forms) * copies_of(32, part_steps * g.bytes)) +
-                           60 * forms * rounds * real(part_steps * g.bytes / 16) +
+                           170 * forms * rounds * real(part_steps * g.bytes / 16) +
                            (split ? 153 * rounds * real(part_steps * g.bytes / 16) : 0) +
                            (p.has_bias ? 20 * rounds * real(part_steps * g.bytes / 16) : 0)) *
                           (t.packers == 8 ? 1.54 : 1);

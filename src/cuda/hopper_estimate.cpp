@@ -11,8 +11,10 @@ namespace longconv::cuda {
 namespace {
 
 // Cycles.
-constexpr double kBlock = 1710;        // to finish 16 rows by N columns: waits, addresses, weights' scales
-constexpr double kStagePiece = 690;    // until the copy engine has read a piece of a block and the next may be staged
+constexpr double kBlock = 1710;  // to finish 16 rows by N columns: waits, addresses, weights' scales
+constexpr double kStagePiece =
+    690;  // until the copy engine has read a piece of a block and the next may be staged: of one
+          // phase; of several it hides (measured later, with an elected lane that stores)
 constexpr double kStageByte = 0.45;    // of a row of the block
 constexpr double kExchange = 6;        // of a column, where lanes exchange them into sectors
 constexpr double kEnds = 480;          // the ragged ends of a block's rows
@@ -54,7 +56,7 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   double store = kBlock + kEdgeColumn * columns * edge_share(w, blocks);
   if (w.store == HopperStore::sectors) store += kExchange * columns;
   if (w.store != HopperStore::direct && w.store != HopperStore::sectors)
-    store += 16 / static_cast<double>(w.stage_rows) * kStagePiece +
+    store += 16 / static_cast<double>(w.stage_rows) * (w.phases > 1 ? 0.1 : 1) * kStagePiece +
              kStageByte * columns * static_cast<double>(w.element_bytes);
   if (w.store == HopperStore::ends) store += kEnds;
   const double group = std::max(w.product_cycles, w.product_cycles / 2 + w.group_latency) + w.promote_cycles;

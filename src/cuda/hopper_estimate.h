@@ -29,7 +29,7 @@ struct HopperWork {
 
   // Storing, for one pass over one tile: blocks of 16 rows by `columns` that each warp finishes.
   HopperStore store = HopperStore::windows;
-  std::int64_t blocks = 1, columns = 0, element_bytes = 4, stage_rows = 4;
+  std::int64_t blocks = 1, columns = 0, element_bytes = 4, stage_rows = 4, phases = 1;
 
   // Packing, for one pass over one tile's x.
   double units = 0;             ///< what is packed at a time
@@ -62,6 +62,7 @@ HopperWork hopper_work(const Problem& problem, const Tile& t, const Geometry& g)
             : aligned ? problem.phases > 1 ? HopperStore::whole : HopperStore::direct
                       : HopperStore::ends;
   w.stage_rows = t.stage_rows > 0 ? t.stage_rows : 4;
+  w.phases = problem.phases;
   w.raw_stages = t.raw_stages;
   w.slots = t.slots;
   return w;
