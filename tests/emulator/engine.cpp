@@ -93,8 +93,8 @@ void Engine::begin_cluster(unsigned first_block) {
       const unsigned index = rank * launch_.threads + i;
       Fiber& fiber = *fibers_[index];
       static_cast<Thread&>(fiber) =
-          Thread{{i, 0, 0}, {first_block + rank, 0, 0}, {launch_.threads, 1, 1},      {launch_.blocks, 1, 1},
-                 rank,      block.shared->data(),       launch_.dynamic_shared_bytes, block.writers.data(),
+          Thread{{i, 0, 0},   {first_block + rank, 0, 0}, {launch_.threads, 1, 1},      {launch_.blocks, 1, 1},
+                 rank,        block.shared->data(),       launch_.dynamic_shared_bytes, block.writers.data(),
                  &block.clock};
       fiber.rank = rank;
       fiber.state = State::ready;

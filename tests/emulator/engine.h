@@ -183,8 +183,8 @@ class Engine final : public Services {
   unsigned char* dynamic_shared(Block& block, unsigned address, unsigned bytes, const char* what);
   MBarrier& mbarrier(Block& block, unsigned address, const char* what);
   void end_phase_if_complete(MBarrier& barrier);
-  /// Fails if ordinary stores to these bytes were not made visible to the asynchronous proxy: neither the writer nor the
-  /// reader, who was last `fenced`, has had a fence since.
+  /// Fails if ordinary stores to these bytes were not made visible to the asynchronous proxy: neither the writer nor
+  /// the reader, who was last `fenced`, has had a fence since.
   void check_fenced(Block& block, unsigned address, unsigned bytes, const char* reader, unsigned long fenced);
   unsigned random(unsigned below);
 
