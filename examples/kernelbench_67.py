@@ -3993,7 +3993,7 @@ struct MultiplyRole {
   }
   // `sums` += what was carried, or the other way round. Several loads at once, as registers are left: one takes a microsecond.
   template <int kRows> LC_DEVICE void add_carried(float (&sums)[kRows][kN / 2], bool store, bool first) {
-    constexpr int kSpare = kAccumulators <= 64 ? 8 : kAccumulators <= 128 ? 8 : 4, kTogether = kN / 8 % kSpare == 0 ? kSpare : kN / 8 % 4 == 0 ? 4 : 2;
+    constexpr int kSpare = kAccumulators <= 128 ? 8 : 4, kTogether = kN / 8 % kSpare == 0 ? kSpare : kN / 8 % 4 == 0 ? 4 : 2;
     static_assert(kN / 8 % kTogether == 0, "columns come in eights");
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
@@ -6427,7 +6427,7 @@ struct MultiplyRole {
   }
   // `sums` += what was carried, or the other way round. Several loads at once, as registers are left: one takes a microsecond.
   template <int kRows> LC_DEVICE void add_carried(float (&sums)[kRows][kN / 2], bool store, bool first) {
-    constexpr int kSpare = kAccumulators <= 64 ? 8 : kAccumulators <= 128 ? 8 : 4, kTogether = kN / 8 % kSpare == 0 ? kSpare : kN / 8 % 4 == 0 ? 4 : 2;
+    constexpr int kSpare = kAccumulators <= 128 ? 8 : 4, kTogether = kN / 8 % kSpare == 0 ? kSpare : kN / 8 % 4 == 0 ? 4 : 2;
     static_assert(kN / 8 % kTogether == 0, "columns come in eights");
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
@@ -10166,7 +10166,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_a6184579d5e5",
+        name="longconv_conv1d_20a4ed9be77d",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

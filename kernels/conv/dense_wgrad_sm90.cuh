@@ -334,7 +334,7 @@ struct MultiplyRole {
   }
   // `sums` += what was carried, or the other way round. Several loads at once, as registers are left: one takes a microsecond.
   template <int kRows> LC_DEVICE void add_carried(float (&sums)[kRows][kN / 2], bool store, bool first) {
-    constexpr int kSpare = kAccumulators <= 64 ? 8 : kAccumulators <= 128 ? 8 : 4, kTogether = kN / 8 % kSpare == 0 ? kSpare : kN / 8 % 4 == 0 ? 4 : 2;
+    constexpr int kSpare = kAccumulators <= 128 ? 8 : 4, kTogether = kN / 8 % kSpare == 0 ? kSpare : kN / 8 % 4 == 0 ? 4 : 2;
     static_assert(kN / 8 % kTogether == 0, "columns come in eights");
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
