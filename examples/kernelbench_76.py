@@ -137,6 +137,88 @@ __device__ __forceinline__ uint32_t round_tf32(float value) { return round_tf32(
 }  // namespace ptx
 }  // namespace longconv
 
+// ---- ptx/control.cuh -------------------------------------------------------------------------------------------------
+/// Fences, named barriers, register redistribution, clusters, dependent launches.
+
+namespace longconv {
+namespace ptx {
+
+/// Barrier `id` (1 to 15; 0 is __syncthreads) among `threads` threads, a multiple of 32.
+__device__ __forceinline__ void named_barrier_sync(uint32_t id, uint32_t threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+/// Counts for the barrier without waiting.
+__device__ __forceinline__ void named_barrier_arrive(uint32_t id, uint32_t threads) {
+  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+/// Ptxas moves no instruction of weight (loads, mma) across this: it bounds how many values are live. `never`: false, as the
+/// caller knows and the compilers cannot.
+__device__ __forceinline__ void schedule_border(bool never) {
+  if (never) asm volatile("exit;");
+}
+
+/// Orders generic writes to shared memory before asynchronous reads of it (wgmma, bulk_store). Either: stores, this fence by
+/// every writing thread, then the arrive or barrier. Or (PTX: a proxy fence anywhere along the path of causality): stores,
+/// arrive, the reader's wait, then this fence by every reading thread; for writers with loads under way, which the fence waits
+/// for. The other way round (asynchronous reads have ended, generic writes follow) needs no fence.
+__device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+/// True for one lane of the warp, whose lanes all call this. Ptxas knows what it is, and does not make bulk copies behind it
+/// loops over lanes, as it does behind a comparison.
+__device__ __forceinline__ bool elect_one() {
+  uint32_t elected;
+  asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(elected));
+  return elected != 0;
+}
+
+/// Rank of the block in its cluster.
+__device__ __forceinline__ uint32_t cluster_block_rank() {
+  uint32_t rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+}
+/// Barrier of all threads of the cluster; also keeps a block's shared memory alive while others use it.
+__device__ __forceinline__ void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// In launches that may overlap the kernel ahead of them in the stream (LaunchShape::overlap_previous): wait_for_previous_kernel()
+// waits until that kernel has ended and what it wrote can be read. Every block of such a launch calls it, so that when one kernel
+// has ended, those before it have. allow_next_kernel(), by any thread: the next kernel may start once every block has called this
+// or ended; a matter of speed only. Without such launches, and before Hopper, both do nothing.
+#if __CUDA_ARCH__ >= 900
+__device__ __forceinline__ void wait_for_previous_kernel() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+__device__ __forceinline__ void allow_next_kernel() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+#else
+__device__ __forceinline__ void wait_for_previous_kernel() {}
+__device__ __forceinline__ void allow_next_kernel() {}
+#endif
+
+/// Registers of every thread of this warpgroup from here on: a multiple of 8, 24 to 256. All four warps execute it. The
+/// pool is what the launch took (threads times its registers, not 65536): an increase that it cannot give waits forever.
+/// register_pool_suffices() checks that at compile time.
+template <int Count>
+__device__ __forceinline__ void increase_registers() {
+  static_assert(Count % 8 == 0 && Count >= 24 && Count <= 256, "setmaxnreg takes multiples of 8 from 24 to 256");
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Count));
+}
+template <int Count>
+__device__ __forceinline__ void decrease_registers() {
+  static_assert(Count % 8 == 0 && Count >= 24 && Count <= 256, "setmaxnreg takes multiples of 8 from 24 to 256");
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Count));
+}
+
+/// Whether `consumers` threads of `consumer_registers` and `producers` of `producer_registers` fit into what a launch of
+/// one block per multiprocessor takes (__launch_bounds__(consumers + producers, 1)).
+__host__ __device__ constexpr bool register_pool_suffices(int consumers, int consumer_registers, int producers, int producer_registers) {
+  return consumers * consumer_registers + producers * producer_registers <=
+         (consumers + producers) * (65536 / (consumers + producers) / 8 * 8);
+}
+
+}  // namespace ptx
+}  // namespace longconv
+
 // ---- ptx/shared_memory.cuh -------------------------------------------------------------------------------------------
 /// Addresses in shared memory, and loads and stores through them. The accesses are volatile: the compiler keeps their
 /// order, so a batch of loads stays ahead of the stores that use it.
@@ -523,81 +605,6 @@ __device__ __forceinline__ void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b,
 template <typename Type, int N, int TransposedB = 0>
 __device__ __forceinline__ void wgmma(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b, int accumulate) {
   WgmmaInstruction<Type, N>::template registers<TransposedB>(d, a, b, accumulate);
-}
-
-}  // namespace ptx
-}  // namespace longconv
-
-// ---- ptx/control.cuh -------------------------------------------------------------------------------------------------
-/// Fences, named barriers, register redistribution, clusters, dependent launches.
-
-namespace longconv {
-namespace ptx {
-
-/// Barrier `id` (1 to 15; 0 is __syncthreads) among `threads` threads, a multiple of 32.
-__device__ __forceinline__ void named_barrier_sync(uint32_t id, uint32_t threads) {
-  asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-/// Counts for the barrier without waiting.
-__device__ __forceinline__ void named_barrier_arrive(uint32_t id, uint32_t threads) {
-  asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
-}
-
-/// Ptxas moves no instruction of weight (loads, mma) across this: it bounds how many values are live. `never`: false, as the
-/// caller knows and the compilers cannot.
-__device__ __forceinline__ void schedule_border(bool never) {
-  if (never) asm volatile("exit;");
-}
-
-/// Orders generic writes to shared memory before asynchronous reads of it (wgmma, bulk_store). Either: stores, this fence by
-/// every writing thread, then the arrive or barrier. Or (PTX: a proxy fence anywhere along the path of causality): stores,
-/// arrive, the reader's wait, then this fence by every reading thread; for writers with loads under way, which the fence waits
-/// for. The other way round (asynchronous reads have ended, generic writes follow) needs no fence.
-__device__ __forceinline__ void fence_proxy_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
-/// True for one lane of the warp, whose lanes all call this. Ptxas knows what it is, and does not make bulk copies behind it
-/// loops over lanes, as it does behind a comparison.
-__device__ __forceinline__ bool elect_one() {
-  uint32_t elected;
-  asm volatile("{\n.reg .pred p;\nelect.sync _|p, 0xffffffff;\nselp.u32 %0, 1, 0, p;\n}" : "=r"(elected));
-  return elected != 0;
-}
-
-/// Rank of the block in its cluster.
-__device__ __forceinline__ uint32_t cluster_block_rank() {
-  uint32_t rank;
-  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-/// Barrier of all threads of the cluster; also keeps a block's shared memory alive while others use it.
-__device__ __forceinline__ void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-
-/// Waits for the kernels ahead in the stream, when the launch overlaps them (LaunchShape::overlap_previous).
-__device__ __forceinline__ void wait_for_previous_kernel() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-/// Lets the next kernel of the stream start once every block has called this or ended.
-__device__ __forceinline__ void allow_next_kernel() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
-
-/// Registers of every thread of this warpgroup from here on: a multiple of 8, 24 to 256. All four warps execute it. The
-/// pool is what the launch took (threads times its registers, not 65536): an increase that it cannot give waits forever.
-/// register_pool_suffices() checks that at compile time.
-template <int Count>
-__device__ __forceinline__ void increase_registers() {
-  static_assert(Count % 8 == 0 && Count >= 24 && Count <= 256, "setmaxnreg takes multiples of 8 from 24 to 256");
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(Count));
-}
-template <int Count>
-__device__ __forceinline__ void decrease_registers() {
-  static_assert(Count % 8 == 0 && Count >= 24 && Count <= 256, "setmaxnreg takes multiples of 8 from 24 to 256");
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(Count));
-}
-
-/// Whether `consumers` threads of `consumer_registers` and `producers` of `producer_registers` fit into what a launch of
-/// one block per multiprocessor takes (__launch_bounds__(consumers + producers, 1)).
-__host__ __device__ constexpr bool register_pool_suffices(int consumers, int consumer_registers, int producers, int producer_registers) {
-  return consumers * consumer_registers + producers * producer_registers <=
-         (consumers + producers) * (65536 / (consumers + producers) / 8 * 8);
 }
 
 }  // namespace ptx
@@ -1739,7 +1746,7 @@ template <class C, class P> struct RawRing {
 
 // C: kRings, kWStages, kWStageBytes, kSweepStages (stages of one 64-channel block), kSweeps, kResident, kStationary
 // (everything fits: loaded once), kSharedW, stage_bytes(position), kSweepBytes, kCluster.
-// `raw`: the loads of a team of packers, served by the same lane.
+// `raw`: the loads of a team of packers, served by the same lane; they need not wait for the kernel that packs the weights.
 template <class C, class P, class Raw>
 LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers, Raw& raw) {
   const uint32_t w_full = barriers.w_full, w_empty = barriers.w_empty;
@@ -1748,6 +1755,8 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
     const int block = (C::kResident ? sweep : item.sweep) * kRings + ring;
     return p.weights + (static_cast<int64_t>(item.group) * (C::kSweeps * kRings) + block) * C::kSweepBytes;
   };
+  for (int i = 0; C::kTeam > 1 && i < C::kRawStages; ++i) raw.poll();
+  wait_for_previous_kernel();
   if (C::kStationary) {  // one sweep, one group
     for (int ring = 0; ring < kRings; ++ring) {
       const uint8_t* from = source(ring, {0, 0, 0, 0}, 0);
@@ -2188,13 +2197,12 @@ template <class Sum> struct Compensated {
 };
 
 // ---- ptx/global_memory.cuh -------------------------------------------------------------------------------------------
-/// Loads from global memory that no kernel in flight writes. The accesses are volatile: the compiler keeps their order, so
-/// that loads issued early stay early.
+/// Loads from global memory. The accesses are volatile: the compiler keeps their order, so that loads issued early stay early.
 
 namespace longconv {
 namespace ptx {
 
-/// The element's bits, or 0 without touching memory. Marked as first to leave the first-level cache: streamed data must
+/// The element's bits, or 0 without touching memory; no kernel in flight may write it. Marked as first to leave the first-level cache: streamed data must
 /// not push out what is read again.
 __device__ __forceinline__ uint32_t load_streamed_or_zero(const float* p, bool wanted) {
   uint32_t value;
@@ -2213,9 +2221,14 @@ __device__ __forceinline__ uint32_t load_streamed_or_zero_u16(const void* p, boo
 __device__ __forceinline__ uint32_t load_streamed_or_zero(const bf16* p, bool wanted) { return load_streamed_or_zero_u16(p, wanted); }
 __device__ __forceinline__ uint32_t load_streamed_or_zero(const f16* p, bool wanted) { return load_streamed_or_zero_u16(p, wanted); }
 
-/// 16 bytes at a multiple of 16.
+/// 16 bytes at a multiple of 16. On Hopper the kernel before may have written them while this one ran already
+/// (wait_for_previous_kernel): not by the path for constant data.
 __device__ __forceinline__ void load_global_v4(uint32_t (&v)[4], const void* p) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3]) : "l"(p));
+#else
   asm volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3]) : "l"(p));
+#endif
 }
 
 }  // namespace ptx
@@ -2592,6 +2605,7 @@ struct Params {
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  allow_next_kernel();  // which loads x meanwhile
   clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
@@ -2924,9 +2938,15 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const _
       }
       __syncwarp();
     }
-    if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);
+    if (warp < 8 + C::kPackers) {
+      pack_role(p, schedule, shared, barriers, warp - 8, lane);
+      // What is left of the block's last tile takes about as long as a launch. This block has all registers of its
+      // multiprocessor, so the next kernel's blocks come where blocks have ended, and wait there.
+      allow_next_kernel();
+    }
   } else {
     increase_registers<kMmaRegisters>();
+    wait_for_previous_kernel();
     multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
   }
   barriers.leave();
@@ -2973,6 +2993,7 @@ struct Params {
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  allow_next_kernel();  // which loads x meanwhile
   clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
@@ -3305,9 +3326,15 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const _
       }
       __syncwarp();
     }
-    if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);
+    if (warp < 8 + C::kPackers) {
+      pack_role(p, schedule, shared, barriers, warp - 8, lane);
+      // What is left of the block's last tile takes about as long as a launch. This block has all registers of its
+      // multiprocessor, so the next kernel's blocks come where blocks have ended, and wait there.
+      allow_next_kernel();
+    }
   } else {
     increase_registers<kMmaRegisters>();
+    wait_for_previous_kernel();
     multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
   }
   barriers.leave();
@@ -3515,6 +3542,7 @@ LC_DEVICE void compute_tile(const Params& p, const Tile& tile, bool finite) {
 
 __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
+  wait_for_previous_kernel();
   if (!any_weight_flag<kThreads>(p.flags, p.flag_words)) return;
   const int64_t time_tiles = (p.out_length + kTimeTile * kPhases - 1) / (kTimeTile * kPhases);
   const int64_t phases = kPhases == 1 ? 1 : min(kPhases, p.out_length);  // that have outputs
@@ -4124,6 +4152,7 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_sm90(const _
   if (warp >= kMmaWarps) {
     decrease_registers<kPackerRegisters>();
     PackRole(p, shared, barriers, warp - kMmaWarps, lane).run();
+    allow_next_kernel();  // as in dense_fprop_sm90.cuh
   } else {
     increase_registers<kMmaRegisters>();
     MultiplyRole{p, warp >> 2, warp & 3, lane}.run(shared, barriers);
@@ -4356,6 +4385,7 @@ __global__ void __launch_bounds__(kThreads) longconv_direct_wgrad(const __grid_c
   constexpr int kOutTiles = ceil_div(kOutChannels, kOutTile);
   const int64_t items = p.ranges.splits * p.groups * kOutTiles * kColumnTiles;
   int turn = 0;
+  wait_for_previous_kernel();
   if (threadIdx.x == 0) shared.found[0] = 0;
   for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
     const int64_t rest = item / kColumnTiles, rows = rest / kOutTiles;
@@ -4405,6 +4435,7 @@ __shared__ struct {
 } shared;
 
 __global__ void __launch_bounds__(kElements * kWarps) longconv_reduce_wgrad(const __grid_constant__ Params p) {
+  wait_for_previous_kernel();
   const int lane = threadIdx.x % kElements, warp = threadIdx.x / kElements;
   const int64_t element = static_cast<int64_t>(blockIdx.x) * kElements + lane;
   const bool in_weight = element < p.weight_elements, exists = element < p.weight_elements + p.bias_elements;
@@ -4471,6 +4502,7 @@ struct Params {
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  allow_next_kernel();  // which loads x meanwhile
   clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
@@ -4820,6 +4852,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         store_shared_u32(shared + C::kSharedScales + 4 * s, __float_as_uint(scale.inverse));
         if (!scale.representable) {
           const uint32_t tile = static_cast<uint32_t>(item.batch * schedule.groups + item.group) * schedule.tiles_per_row + item.tile;
+          wait_for_previous_kernel();  // which clears the bits
           atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
         }
       }
@@ -4976,9 +5009,15 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_split_sm90(c
       }
       __syncwarp();
     }
-    if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);
+    if (warp < 8 + C::kPackers) {
+      pack_role(p, schedule, shared, barriers, warp - 8, lane);
+      // What is left of the block's last tile takes about as long as a launch. This block has all registers of its
+      // multiprocessor, so the next kernel's blocks come where blocks have ended, and wait there.
+      allow_next_kernel();
+    }
   } else {
     increase_registers<kMmaRegisters>();
+    wait_for_previous_kernel();
     multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
   }
   barriers.leave();
@@ -5186,6 +5225,7 @@ LC_DEVICE void compute_tile(const Params& p, const Tile& tile, bool finite) {
 
 __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
+  wait_for_previous_kernel();
   const bool all = any_weight_flag<kThreads>(p.flags, p.flag_words);
   if (threadIdx.x == 0) shared.finite = !all;
   const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
@@ -5236,6 +5276,7 @@ struct Params {
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  allow_next_kernel();  // which loads x meanwhile
   clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
@@ -5585,6 +5626,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         store_shared_u32(shared + C::kSharedScales + 4 * s, __float_as_uint(scale.inverse));
         if (!scale.representable) {
           const uint32_t tile = static_cast<uint32_t>(item.batch * schedule.groups + item.group) * schedule.tiles_per_row + item.tile;
+          wait_for_previous_kernel();  // which clears the bits
           atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
         }
       }
@@ -5741,9 +5783,15 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_split_sm90(c
       }
       __syncwarp();
     }
-    if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);
+    if (warp < 8 + C::kPackers) {
+      pack_role(p, schedule, shared, barriers, warp - 8, lane);
+      // What is left of the block's last tile takes about as long as a launch. This block has all registers of its
+      // multiprocessor, so the next kernel's blocks come where blocks have ended, and wait there.
+      allow_next_kernel();
+    }
   } else {
     increase_registers<kMmaRegisters>();
+    wait_for_previous_kernel();
     multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
   }
   barriers.leave();
@@ -5951,6 +5999,7 @@ LC_DEVICE void compute_tile(const Params& p, const Tile& tile, bool finite) {
 
 __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
+  wait_for_previous_kernel();
   const bool all = any_weight_flag<kThreads>(p.flags, p.flag_words);
   if (threadIdx.x == 0) shared.finite = !all;
   const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
@@ -6558,6 +6607,7 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_sm90(const _
   if (warp >= kMmaWarps) {
     decrease_registers<kPackerRegisters>();
     PackRole(p, shared, barriers, warp - kMmaWarps, lane).run();
+    allow_next_kernel();  // as in dense_fprop_sm90.cuh
   } else {
     increase_registers<kMmaRegisters>();
     MultiplyRole{p, warp >> 2, warp & 3, lane}.run(shared, barriers);
@@ -6790,6 +6840,7 @@ __global__ void __launch_bounds__(kThreads) longconv_direct_wgrad(const __grid_c
   constexpr int kOutTiles = ceil_div(kOutChannels, kOutTile);
   const int64_t items = p.ranges.splits * p.groups * kOutTiles * kColumnTiles;
   int turn = 0;
+  wait_for_previous_kernel();
   if (threadIdx.x == 0) shared.found[0] = 0;
   for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
     const int64_t rest = item / kColumnTiles, rows = rest / kOutTiles;
@@ -6833,6 +6884,7 @@ struct Params {
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
+  allow_next_kernel();  // which loads x meanwhile
   clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
@@ -7234,6 +7286,7 @@ __global__ void __launch_bounds__(kThreads, 3) longconv_dense_fprop_sm80(const _
   Position next(schedule);
   Stage stage;
   stage.load(p, next.window(p, warp), 0, warp, lane);
+  wait_for_previous_kernel();  // which packs the weights and clears `redo`
   const uint8_t* w = next.weights(p, warp, lane);
   Fragment a[kInterval];
 #pragma unroll
@@ -7247,6 +7300,7 @@ __global__ void __launch_bounds__(kThreads, 3) longconv_dense_fprop_sm80(const _
     const bool last_taps = C::kTapGroups == 1 || next.stage % C::kTapGroups == C::kTapGroups - 1;
     next.advance(schedule);
     if (next.valid()) stage.load(p, next.window(p, warp), 0, warp, lane);
+    else allow_next_kernel();  // only the last stage is left
     const uint8_t* after = w + (last_taps ? C::kLastTaps : C::kTaps) * C::kTapSteps * C::kFragmentBytes;
     if (next.stage == 0) after = next.weights(p, warp, lane);
     // ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1): the row that this lane names.
@@ -7301,6 +7355,7 @@ struct Params {
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
+  allow_next_kernel();  // which loads x meanwhile
   clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
@@ -7702,6 +7757,7 @@ __global__ void __launch_bounds__(kThreads, 3) longconv_dense_fprop_sm80(const _
   Position next(schedule);
   Stage stage;
   stage.load(p, next.window(p, warp), 0, warp, lane);
+  wait_for_previous_kernel();  // which packs the weights and clears `redo`
   const uint8_t* w = next.weights(p, warp, lane);
   Fragment a[kInterval];
 #pragma unroll
@@ -7715,6 +7771,7 @@ __global__ void __launch_bounds__(kThreads, 3) longconv_dense_fprop_sm80(const _
     const bool last_taps = C::kTapGroups == 1 || next.stage % C::kTapGroups == C::kTapGroups - 1;
     next.advance(schedule);
     if (next.valid()) stage.load(p, next.window(p, warp), 0, warp, lane);
+    else allow_next_kernel();  // only the last stage is left
     const uint8_t* after = w + (last_taps ? C::kLastTaps : C::kTaps) * C::kTapSteps * C::kFragmentBytes;
     if (next.stage == 0) after = next.weights(p, warp, lane);
     // ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1): the row that this lane names.
@@ -8016,6 +8073,7 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
     }
     const uint32_t x = shared + buffer * C::kStageBytes, dy = x + C::kXBytes;
     const bool more = left > 1;
+    if (!more) allow_next_kernel();  // of several tiles the first one says so: all blocks run by then, and keep what they have
     Position next = at;
     next.advance(p.ranges);
     WgradWindow<Element> window = next.window(p, tile);
@@ -8111,6 +8169,7 @@ struct Params {
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
+  allow_next_kernel();  // which loads x meanwhile
   clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
@@ -8512,6 +8571,7 @@ __global__ void __launch_bounds__(kThreads, 2) longconv_dense_fprop_sm80(const _
   Position next(schedule);
   Stage stage;
   stage.load(p, next.window(p, warp), 0, warp, lane);
+  wait_for_previous_kernel();  // which packs the weights and clears `redo`
   const uint8_t* w = next.weights(p, warp, lane);
   Fragment a[kInterval];
 #pragma unroll
@@ -8525,6 +8585,7 @@ __global__ void __launch_bounds__(kThreads, 2) longconv_dense_fprop_sm80(const _
     const bool last_taps = C::kTapGroups == 1 || next.stage % C::kTapGroups == C::kTapGroups - 1;
     next.advance(schedule);
     if (next.valid()) stage.load(p, next.window(p, warp), 0, warp, lane);
+    else allow_next_kernel();  // only the last stage is left
     const uint8_t* after = w + (last_taps ? C::kLastTaps : C::kTaps) * C::kTapSteps * C::kFragmentBytes;
     if (next.stage == 0) after = next.weights(p, warp, lane);
     // ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1): the row that this lane names.
@@ -8579,6 +8640,7 @@ struct Params {
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
+  allow_next_kernel();  // which loads x meanwhile
   clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
@@ -8980,6 +9042,7 @@ __global__ void __launch_bounds__(kThreads, 2) longconv_dense_fprop_sm80(const _
   Position next(schedule);
   Stage stage;
   stage.load(p, next.window(p, warp), 0, warp, lane);
+  wait_for_previous_kernel();  // which packs the weights and clears `redo`
   const uint8_t* w = next.weights(p, warp, lane);
   Fragment a[kInterval];
 #pragma unroll
@@ -8993,6 +9056,7 @@ __global__ void __launch_bounds__(kThreads, 2) longconv_dense_fprop_sm80(const _
     const bool last_taps = C::kTapGroups == 1 || next.stage % C::kTapGroups == C::kTapGroups - 1;
     next.advance(schedule);
     if (next.valid()) stage.load(p, next.window(p, warp), 0, warp, lane);
+    else allow_next_kernel();  // only the last stage is left
     const uint8_t* after = w + (last_taps ? C::kLastTaps : C::kTaps) * C::kTapSteps * C::kFragmentBytes;
     if (next.stage == 0) after = next.weights(p, warp, lane);
     // ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1): the row that this lane names.
@@ -9294,6 +9358,7 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
     }
     const uint32_t x = shared + buffer * C::kStageBytes, dy = x + C::kXBytes;
     const bool more = left > 1;
+    if (!more) allow_next_kernel();  // of several tiles the first one says so: all blocks run by then, and keep what they have
     Position next = at;
     next.advance(p.ranges);
     WgradWindow<Element> window = next.window(p, tile);
@@ -10166,7 +10231,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_35097d948986",
+        name="longconv_conv1d_cd877504b3ea",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

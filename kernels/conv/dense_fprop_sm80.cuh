@@ -358,6 +358,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, LC_BLOCKS_PER_SM) longcon
   Position next(schedule);
   Stage stage;
   stage.load(p, next.window(p, warp), 0, warp, lane);
+  wait_for_previous_kernel();  // which packs the weights and clears `redo`
   const uint8_t* w = next.weights(p, warp, lane);
   Fragment a[kInterval];
 #pragma unroll
@@ -371,6 +372,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, LC_BLOCKS_PER_SM) longcon
     const bool last_taps = C::kTapGroups == 1 || next.stage % C::kTapGroups == C::kTapGroups - 1;
     next.advance(schedule);
     if (next.valid()) stage.load(p, next.window(p, warp), 0, warp, lane);
+    else allow_next_kernel();  // only the last stage is left
     const uint8_t* after = w + (last_taps ? C::kLastTaps : C::kTaps) * C::kTapSteps * C::kFragmentBytes;
     if (next.stage == 0) after = next.weights(p, warp, lane);
     // ldmatrix blocks (rows 0-7, chunk 0), (0-7, 1), (8-15, 0), (8-15, 1): the row that this lane names.

@@ -278,9 +278,15 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_s
       }
       __syncwarp();
     }
-    if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);
+    if (warp < 8 + C::kPackers) {
+      pack_role(p, schedule, shared, barriers, warp - 8, lane);
+      // What is left of the block's last tile takes about as long as a launch. This block has all registers of its
+      // multiprocessor, so the next kernel's blocks come where blocks have ended, and wait there.
+      allow_next_kernel();
+    }
   } else {
     increase_registers<kMmaRegisters>();
+    wait_for_previous_kernel();
     multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
   }
   barriers.leave();

@@ -286,6 +286,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
         store_shared_u32(shared + C::kSharedScales + 4 * s, __float_as_uint(scale.inverse));
         if (!scale.representable) {
           const uint32_t tile = static_cast<uint32_t>(item.batch * schedule.groups + item.group) * schedule.tiles_per_row + item.tile;
+          wait_for_previous_kernel();  // which clears the bits
           atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
         }
       }
@@ -441,9 +442,15 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_s
       }
       __syncwarp();
     }
-    if (warp < 8 + C::kPackers) pack_role(p, schedule, shared, barriers, warp - 8, lane);
+    if (warp < 8 + C::kPackers) {
+      pack_role(p, schedule, shared, barriers, warp - 8, lane);
+      // What is left of the block's last tile takes about as long as a launch. This block has all registers of its
+      // multiprocessor, so the next kernel's blocks come where blocks have ended, and wait there.
+      allow_next_kernel();
+    }
   } else {
     increase_registers<kMmaRegisters>();
+    wait_for_previous_kernel();
     multiply_role(p, schedule, shared, barriers, warp >> 2, warp & 3, lane);
   }
   barriers.leave();

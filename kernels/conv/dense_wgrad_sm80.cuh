@@ -295,6 +295,7 @@ LC_DEVICE void compute(const Params& p, const Tile& tile, uint32_t shared, int& 
     }
     const uint32_t x = shared + buffer * C::kStageBytes, dy = x + C::kXBytes;
     const bool more = left > 1;
+    if (!more) allow_next_kernel();  // of several tiles the first one says so: all blocks run by then, and keep what they have
     Position next = at;
     next.advance(p.ranges);
     WgradWindow<Element> window = next.window(p, tile);

@@ -464,6 +464,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_s
   if (warp >= kMmaWarps) {
     decrease_registers<kPackerRegisters>();
     PackRole(p, shared, barriers, warp - kMmaWarps, lane).run();
+    allow_next_kernel();  // as in dense_fprop_sm90.cuh
   } else {
     increase_registers<kMmaRegisters>();
     MultiplyRole{p, warp >> 2, warp & 3, lane}.run(shared, barriers);

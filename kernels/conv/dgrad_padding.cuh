@@ -8,6 +8,7 @@
 //
 // The other elements, and these without what padding adds, are some other kernel's, which runs before. A warp computes an element: lanes
 // share the products, partial sums are f64, so that no chain of additions is long. Few elements: pads times channels.
+#include "ptx/control.cuh"
 #include "tile/activation_gradient.cuh"
 #include "tile/common.cuh"
 #include "tile/signal.cuh"
@@ -79,6 +80,7 @@ LC_DEVICE double products(const Params& p, const Element* dy, double w, int64_t 
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads) longconv_dgrad_padding(const __grid_constant__ Params p) {
+  wait_for_previous_kernel();
   const int lane = threadIdx.x % 32;
   const int64_t first_count = p.end[0] - p.begin[0], count = first_count + p.end[1] - p.begin[1];
   const int64_t elements = p.batch * p.groups * kInChannels * count;

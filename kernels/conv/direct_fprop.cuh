@@ -20,6 +20,7 @@
 // Sums are blocked: products of a stage (at most kStageTerms) in one chain, stages added to a total. Nothing outside
 // the signal is multiplied when weights are not finite (kExact); otherwise zeros are, which adds nothing.
 // f32 for bf16/f16/f32 (subnormals kept), f64 for f64. LC_TF32: f32 operands are rounded to TF32 first. Bound: docs/design/numerics.md.
+#include "ptx/control.cuh"
 #include "tile/common.cuh"
 #include "tile/activation.cuh"
 #include "tile/activation_gradient.cuh"
@@ -225,6 +226,7 @@ LC_DEVICE void compute_tile(const Params& p, const Tile& tile, bool finite) {
 
 extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
+  wait_for_previous_kernel();
 #if LC_MODE == 1
   const bool all = any_weight_flag<kThreads>(p.flags, p.flag_words);
   if (threadIdx.x == 0) shared.finite = !all;

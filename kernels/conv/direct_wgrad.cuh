@@ -16,6 +16,7 @@
 // the signal is multiplied: where a stage touches zero padding and holds an Inf or NaN of dy, products are asked one by one.
 // LC_ACTIVATION_GRADIENT, an activation of the forward pass: dy is then dL/dz, formed from dL/dy and forward's result as both are read.
 // f32 for bf16/f16/f32 (subnormals kept), f64 for f64. LC_TF32: f32 operands are rounded to TF32 first, except for db.
+#include "ptx/control.cuh"
 #include "tile/common.cuh"
 #include "tile/activation_gradient.cuh"
 #include "tile/compensated.cuh"
@@ -232,6 +233,7 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_wgrad(con
   constexpr int kOutTiles = ceil_div(kOutChannels, kOutTile);
   const int64_t items = p.ranges.splits * p.groups * kOutTiles * kColumnTiles;
   int turn = 0;
+  wait_for_previous_kernel();
   if (threadIdx.x == 0) shared.found[0] = 0;
   for (int64_t item = blockIdx.x; item < items; item += gridDim.x) {
     const int64_t rest = item / kColumnTiles, rows = rest / kOutTiles;

@@ -6,6 +6,7 @@
 // max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
 // flags[group][16 channels out]: not 0 where some weight is Inf or NaN or (format 4) cannot be split exactly enough: scaled,
 // it is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
+#include "ptx/control.cuh"
 #include "tile/split_f16.cuh"
 #include "tile/weight_flags.cuh"
 
@@ -34,6 +35,7 @@ struct Params {
 };
 
 extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
+  allow_next_kernel();  // which loads x meanwhile
   clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {

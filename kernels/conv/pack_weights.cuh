@@ -10,6 +10,7 @@
 //
 // flags[group][out/group]: not 0 where some weight is Inf or NaN or (format 3) cannot be split exactly enough: scaled, it
 // is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
+#include "ptx/control.cuh"
 #include "tile/split_f16.cuh"
 #include "tile/weight_flags.cuh"
 
@@ -41,6 +42,7 @@ struct Params {
 };
 
 extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
+  allow_next_kernel();  // which loads x meanwhile
   clear_redo<kThreads>(p.redo, p.redo_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;

@@ -6,6 +6,7 @@
 // A block sums 32 neighbouring elements; of its 8 warps each adds one eighth of the splits, then warp 0 adds the eight.
 // All additions are compensated, so that the number of splits does not show in the error: docs/design/numerics.md.
 // Bytes: the partial sums once.
+#include "ptx/control.cuh"
 #include "tile/compensated.cuh"
 
 // LC_RESULT: 0 f32, 1 bf16, 2 f16 (f32 partial sums), 3 f64 (f64 partial sums)
@@ -46,6 +47,7 @@ __shared__ struct {
 } shared;
 
 extern "C" __global__ void __launch_bounds__(kElements * kWarps) longconv_reduce_wgrad(const __grid_constant__ Params p) {
+  wait_for_previous_kernel();
   const int lane = threadIdx.x % kElements, warp = threadIdx.x / kElements;
   const int64_t element = static_cast<int64_t>(blockIdx.x) * kElements + lane;
   const bool in_weight = element < p.weight_elements, exists = element < p.weight_elements + p.bias_elements;

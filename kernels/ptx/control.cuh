@@ -47,11 +47,18 @@ __device__ __forceinline__ uint32_t cluster_block_rank() {
 __device__ __forceinline__ void cluster_sync() {
   asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
+#endif
 
-/// Waits for the kernels ahead in the stream, when the launch overlaps them (LaunchShape::overlap_previous).
+// In launches that may overlap the kernel ahead of them in the stream (LaunchShape::overlap_previous): wait_for_previous_kernel()
+// waits until that kernel has ended and what it wrote can be read. Every block of such a launch calls it, so that when one kernel
+// has ended, those before it have. allow_next_kernel(), by any thread: the next kernel may start once every block has called this
+// or ended; a matter of speed only. Without such launches, and before Hopper, both do nothing.
+#if __CUDA_ARCH__ >= 900
 __device__ __forceinline__ void wait_for_previous_kernel() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-/// Lets the next kernel of the stream start once every block has called this or ended.
 __device__ __forceinline__ void allow_next_kernel() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+#else
+__device__ __forceinline__ void wait_for_previous_kernel() {}
+__device__ __forceinline__ void allow_next_kernel() {}
 #endif
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL

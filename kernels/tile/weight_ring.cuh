@@ -9,7 +9,7 @@
 
 // C: kRings, kWStages, kWStageBytes, kPassStages (stages of one 64-channel block), kPasses, kResident, kStationary
 // (everything fits: loaded once), kSharedW, stage_bytes(position), kPassBytes, kCluster.
-// `raw`: the loads of a team of packers, served by the same lane.
+// `raw`: the loads of a team of packers, served by the same lane; they need not wait for the kernel that packs the weights.
 template <class C, class P, class Raw>
 LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers, Raw& raw) {
   const uint32_t w_full = barriers.w_full, w_empty = barriers.w_empty;
@@ -18,6 +18,8 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
     const int block = (C::kResident ? pass : item.pass) * kRings + ring;
     return p.weights + (static_cast<int64_t>(item.group) * (C::kPasses * kRings) + block) * C::kPassBytes;
   };
+  for (int i = 0; C::kTeam > 1 && i < C::kRawStages; ++i) raw.poll();
+  wait_for_previous_kernel();
   if (C::kStationary) {  // one pass, one group
     for (int ring = 0; ring < kRings; ++ring) {
       const uint8_t* from = source(ring, {0, 0, 0, 0}, 0);

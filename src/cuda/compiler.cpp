@@ -230,6 +230,9 @@ Function Compiler::load_image(Gpu& gpu, const KernelSpec& spec, const Target& ta
   Function function;
   function.context = gpu.context;
   function.dynamic_shared_bytes = spec.dynamic_shared_bytes;
+  // griddepcontrol is an instruction of sm_90; before 12.3, drivers refuse such launches in captures.
+  constexpr int kFirstDriverThatCaptures = 12030;
+  function.can_overlap = target.arch >= 90 && cuda.version() >= kFirstDriverThatCaptures;
   try {
     cuda.module_get_function(&function.handle, module, spec.entry);
     const std::pair<CUfunction_attribute, int*> attributes[] = {

@@ -39,6 +39,7 @@ struct Function {
   int static_shared_bytes = 0;
   int max_threads = 0;                    ///< of a block
   std::int64_t dynamic_shared_bytes = 0;  ///< of its spec
+  bool can_overlap = false;  ///< its code has what LaunchShape::overlap_previous needs, and so has the driver
 };
 
 class Compiler {

@@ -214,6 +214,7 @@ class DenseSm80 final : public CudaKernel {
                                           device.sm_count * t.blocks_per_sm);
     shape.threads = static_cast<int>(32 * t.warps);
     shape.dynamic_shared_bytes = functions[1].dynamic_shared_bytes;
+    shape.overlap_previous = memory.must_pack;
     cuda::launch(functions.driver(), functions[1], shape, context.stream, p);
     if (repair != 0)
       launch_direct(functions.driver(), functions[2], problem, device, tensors, context.stream,

@@ -177,6 +177,7 @@ class DenseSm90 final : public CudaKernel {
     LaunchShape shape = persistent_shape(tiles, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(t.threads());
     shape.dynamic_shared_bytes = functions[1].dynamic_shared_bytes;
+    shape.overlap_previous = memory.must_pack;
     cuda::launch(functions.driver(), functions[1], shape, context.stream, p);
     if (needs_repair(problem)) {
       Repair repair;

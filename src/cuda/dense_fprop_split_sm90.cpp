@@ -165,6 +165,7 @@ class DenseSplitSm90 final : public CudaKernel {
         persistent_shape(problem.batch * problem.groups * tiles_per_row, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(kThreads);
     shape.dynamic_shared_bytes = functions[1].dynamic_shared_bytes;
+    shape.overlap_previous = memory.must_pack;
     cuda::launch(functions.driver(), functions[1], shape, context.stream, p);
     launch_direct(functions.driver(), functions[2], problem, device, tensors, context.stream,
                   {1, memory.state, memory.packed, where.flag_words, g.step, g.out_span, tiles_per_row});

@@ -100,6 +100,7 @@ void launch_dgrad_padding(const LaunchFunctions& functions, std::size_t index, c
   LaunchShape shape;
   shape.blocks = std::min<std::int64_t>(ceil_div(elements, kElementsOfBlock), device.sm_count * 16);
   shape.threads = static_cast<int>(kThreads);
+  shape.overlap_previous = true;
   launch(functions.driver(), functions[index], shape, stream, p);
 }
 

@@ -114,6 +114,7 @@ void launch_with(const Driver& driver, const Function& function, const Polyphase
   LaunchShape shape;
   shape.blocks = step.blocks(problem.batch * problem.groups, problem.out_length(), device.sm_count);
   shape.threads = static_cast<int>(step.threads);
+  shape.overlap_previous = repair.mode != 0;
   launch(driver, function, shape, stream, p);
 }
 

@@ -137,6 +137,7 @@ void launch_with(const Driver& driver, const Function& function, const ConvProbl
   shape.blocks =
       std::min(step.blocks(ranges.splits, 1, device.sm_count), std::int64_t{1} << 30);  // they walk the items
   shape.threads = static_cast<int>(step.threads);
+  shape.overlap_previous = mode == Mode::repair;
   launch(driver, function, shape, stream, p);
 }
 

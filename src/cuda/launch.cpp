@@ -22,7 +22,8 @@ void launch_kernel(const Driver& driver, const Function& function, const LaunchS
   const auto threads = static_cast<unsigned>(shape.threads);
   const auto shared = static_cast<unsigned>(shape.dynamic_shared_bytes);
   const auto queue = static_cast<CUstream>(stream);
-  if (shape.cluster_blocks == 1 && !shape.overlap_previous) {
+  const bool overlaps = shape.overlap_previous && function.can_overlap;
+  if (shape.cluster_blocks == 1 && !overlaps) {
     driver.launch_kernel(function.handle, blocks, 1, 1, threads, 1, 1, shared, queue, parameters, nullptr);
     return;
   }
@@ -33,7 +34,7 @@ void launch_kernel(const Driver& driver, const Function& function, const LaunchS
     attribute.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
     attribute.value.clusterDim = {static_cast<unsigned>(shape.cluster_blocks), 1, 1};
   }
-  if (shape.overlap_previous) {
+  if (overlaps) {
     CUlaunchAttribute& attribute = attributes[config.numAttrs++];
     attribute.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
     attribute.value.programmaticStreamSerializationAllowed = 1;

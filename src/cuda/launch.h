@@ -14,7 +14,9 @@ struct LaunchShape {
   int threads = 0;                        ///< of a block
   int cluster_blocks = 1;                 ///< blocks of a cluster; more than 1 needs compute capability 9.0
   std::int64_t dynamic_shared_bytes = 0;  ///< as in the KernelSpec
-  /// The kernel may start before the one ahead of it in the stream ends; it waits itself (griddepcontrol.wait).
+  /// The kernel may start before the one ahead of it in the stream ends; it waits itself (wait_for_previous_kernel in
+  /// kernels/ptx/control.cuh). Only behind a kernel of the same call: a call's first launch, and one behind a clear,
+  /// start when all that was queued before has ended. Means nothing where Function::can_overlap is false.
   bool overlap_previous = false;
 };
 

@@ -104,6 +104,7 @@ void launch_reduce_wgrad(const Driver& driver, const Function& function, const C
   LaunchShape shape;
   shape.blocks = reduce_blocks(layout);
   shape.threads = kReduceThreads;
+  shape.overlap_previous = layout.splits > 0;
   launch(driver, function, shape, stream, p);
 }
 

@@ -54,12 +54,14 @@ extern "C" __global__ void shared_and_async_copy(const char* in, uint32_t* out) 
 }
 
 extern "C" __global__ void global_memory(const float* in, const bf16* in16, const f16* in16h, uint32_t* out) {
+  wait_for_previous_kernel();
   const bool wanted = threadIdx.x < out[0];
   schedule_border(out[1] == 0);
   uint32_t v[4];
   load_global_v4(v, in + 4 * threadIdx.x);
   out[1] = load_streamed_or_zero(in, wanted) + load_streamed_or_zero(in16, wanted) + load_streamed_or_zero(in16h, wanted);
   for (int i = 0; i < 4; ++i) out[2 + i] = v[i];
+  allow_next_kernel();
 }
 
 extern "C" __global__ void matrices(float* out, double* out64) {
@@ -99,7 +101,6 @@ extern "C" __global__ void bulk_copies(const char* in, char* out, uint32_t bytes
     fence_barrier_init();
   }
   cluster_sync();
-  wait_for_previous_kernel();
   if (threadIdx.x == 0) {
     bulk_prefetch(in, bytes);
     barrier_arrive_expect(barrier, 3 * bytes);
@@ -121,7 +122,6 @@ extern "C" __global__ void bulk_copies(const char* in, char* out, uint32_t bytes
     bulk_wait_read<1>();
     bulk_wait<0>();
   }
-  allow_next_kernel();
   cluster_sync();
 }
 #endif

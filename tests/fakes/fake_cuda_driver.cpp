@@ -61,7 +61,7 @@ void imitate_self_test(void* parameter) {
 CUresult launched(CUfunction function, void** parameters, unsigned shared_bytes) {
   if (state.launch_result != 0) return called(state.launch_result);
   state.history[state.launches++ % state.kHistory] = {state.last_blocks, state.last_threads, shared_bytes,
-                                                      state.last_cluster};
+                                                      state.last_cluster, state.last_overlaps};
   state.last_argument = *static_cast<const int*>(parameters[0]);
   const Module& module = *reinterpret_cast<Module*>(function);
   state.clock_ns += module.is_fast ? 1000 : 100000;
@@ -180,14 +180,18 @@ FAKE cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode* mode) {
 }
 FAKE cuLaunchKernel(CUfunction function, unsigned blocks, unsigned, unsigned, unsigned threads, unsigned, unsigned,
                     unsigned shared_bytes, CUstream, void** parameters, void**) {
-  state.last_blocks = blocks, state.last_threads = threads, state.last_cluster = 1;
+  state.last_blocks = blocks, state.last_threads = threads, state.last_cluster = 1, state.last_overlaps = false;
   return launched(function, parameters, shared_bytes);
 }
 FAKE cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** parameters, void**) {
   state.last_blocks = config->gridDimX, state.last_threads = config->blockDimX, state.last_cluster = 1;
+  state.last_overlaps = false;
   for (unsigned i = 0; i < config->numAttrs; ++i) {
     if (config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) {
       state.last_cluster = static_cast<int>(config->attrs[i].value.clusterDim.x);
+    }
+    if (config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION) {
+      state.last_overlaps = config->attrs[i].value.programmaticStreamSerializationAllowed != 0;
     }
   }
   return launched(function, parameters, config->sharedMemBytes);

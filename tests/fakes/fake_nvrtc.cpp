@@ -1,8 +1,10 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 /// A libnvrtc for tests: see fakes.h. A source that contains "#error" does not compile.
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <string>
 #include <thread>
 
@@ -49,11 +51,12 @@ FAKE int nvrtcVersion(int* major, int* minor) {
   return 0;
 }
 FAKE int nvrtcGetNumSupportedArchs(int* count) {
-  *count = std::size(kArchs);
+  *count = static_cast<int>(
+      std::count_if(std::begin(kArchs), std::end(kArchs), [](int arch) { return arch <= state.newest_arch; }));
   return 0;
 }
 FAKE int nvrtcGetSupportedArchs(int* archs) {
-  std::memcpy(archs, kArchs, sizeof kArchs);
+  std::copy_if(std::begin(kArchs), std::end(kArchs), archs, [](int arch) { return arch <= state.newest_arch; });
   return 0;
 }
 FAKE int nvrtcCreateProgram(Program** program, const char* text, const char* name, int, const char* const*,

@@ -29,12 +29,14 @@ struct DriverState {
   std::atomic<int> capture_mode_during_load{-1};
   std::atomic<int> dynamic_shared_limit{0};  ///< last cuFuncSetAttribute of it
   std::atomic<int> last_cluster{0};
+  std::atomic<bool> last_overlaps{false};
   std::atomic<unsigned> last_blocks{0};
   std::atomic<unsigned> last_threads{0};
   /// Launch number n (from 0) is history[n % kHistory]. One thread's.
   struct Launch {
     unsigned blocks, threads, shared_bytes;
     int cluster;
+    bool overlaps;  ///< programmatic stream serialization
   };
   static constexpr int kHistory = 16;
   Launch history[kHistory]{};
@@ -52,7 +54,8 @@ struct DriverState {
 
 /// Exported by the fake NVRTC as `fake_nvrtc_state`. Its "machine code" is the source text and the options.
 struct NvrtcState {
-  std::atomic<int> version{12040};  ///< FAKE_NVRTC_VERSION in the environment when it is loaded
+  std::atomic<int> version{12040};   ///< FAKE_NVRTC_VERSION in the environment when it is loaded
+  std::atomic<int> newest_arch{90};  ///< of those it makes code for, from 80 on
   std::atomic<int> compilations{0};
   std::atomic<int> programs_alive{0};
   std::atomic<int> milliseconds{0};  ///< a compilation takes

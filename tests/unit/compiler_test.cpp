@@ -253,9 +253,12 @@ TEST_F(CompilerTest, Launches) {
   launch(driver_, function, shape, nullptr, parameters);
   EXPECT_EQ(gpu().last_cluster, 2);
   EXPECT_EQ(gpu().last_argument, 43);
+  EXPECT_FALSE(gpu().last_overlaps);
   shape.overlap_previous = true;
   launch(driver_, function, shape, nullptr, parameters);
   EXPECT_EQ(gpu().launches, 3);
+  EXPECT_TRUE(gpu().last_overlaps);
+  EXPECT_EQ(gpu().last_cluster, 2);
 
   for (const LaunchShape& bad : {LaunchShape{0, 384}, LaunchShape{1, 513}, LaunchShape{1, 0}, LaunchShape{3, 384, 2},
                                  LaunchShape{std::int64_t{1} << 31, 32}}) {

@@ -26,9 +26,10 @@ inline void fence_proxy_async() { longconv_emulator_thread->fenced = ++*longconv
 inline bool elect_one() { return __ballot_sync(~0u, 1) != 0 && threadIdx.x % 32 == 0; }
 inline uint32_t cluster_block_rank() { return longconv_emulator_thread->cluster_rank; }
 inline void cluster_sync() { longconv_emulator_services->cluster_barrier(); }
+#endif
+
 inline void wait_for_previous_kernel() {}
 inline void allow_next_kernel() {}
-#endif
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 template <int Count>
