@@ -51,6 +51,28 @@ extern "C" __global__ void hand_over(const int* in, int* out) {
   if (threadIdx.x >= 32) out[threadIdx.x - 32] = shared[63 - threadIdx.x];
 }
 
+/// Blocks of 32 threads behind another kernel of the stream, whose `in` is. DEFECT 1: read before the wait. 2: block 1 does not
+/// wait. 3: a bulk load is issued before the wait.
+extern "C" __global__ void follow(const int* in, int* out) {
+  extern __shared__ __align__(128) char storage[];
+  const uint32_t full = shared_address(storage), data = full + 128;
+  if (threadIdx.x == 0) {
+    barrier_init(full, 1);
+    fence_barrier_init();
+  }
+  __syncwarp();
+  if (DEFECT == 1) static_cast<void>(*static_cast<const volatile int*>(in + threadIdx.x));
+  if (DEFECT == 2 && blockIdx.x == 1) return;
+  if (DEFECT != 3) wait_for_previous_kernel();
+  if (threadIdx.x == 0) {
+    barrier_arrive_expect(full, 128);
+    bulk_load(data, in, 128, full);
+  }
+  if (DEFECT == 3) wait_for_previous_kernel();
+  barrier_wait(full, 0);
+  out[blockIdx.x * 32 + threadIdx.x] = static_cast<int>(load_shared_u32(data + 4 * threadIdx.x));
+}
+
 /// 32 threads, 16 bytes each by cp.async. DEFECT 1: the wait is missing.
 extern "C" __global__ void copy_async(const char* in, char* out) {
   extern __shared__ __align__(128) char storage[];

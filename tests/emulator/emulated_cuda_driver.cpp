@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -76,8 +77,22 @@ std::mutex launching;
 /// As of a real GPU after a fault, nothing works any more; but here other tests want to go on, so it is told once only.
 thread_local std::string last_failure;
 
+/// Whether the last work of a stream was a kernel: only that may be overlapped.
+std::map<CUstream, bool>& ends_with_kernel() {
+  static auto* const streams = new std::map<CUstream, bool>;
+  return *streams;
+}
+/// A copy or a clear: no kernel runs meanwhile, which may be watching the memory.
+template <typename Work>
+CUresult not_a_kernel(CUstream stream, const Work& work) {
+  const std::lock_guard lock(launching);
+  ends_with_kernel()[stream] = false;
+  work();
+  return CUDA_SUCCESS;
+}
+
 CUresult launch(CUfunction function, unsigned blocks, unsigned threads, unsigned cluster, unsigned shared_bytes,
-                void** parameters) {
+                CUstream stream, bool overlaps, void** parameters) {
   const auto& kernel = *reinterpret_cast<Kernel*>(function);
   if (current_context == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
   constexpr unsigned kMostThreads = 1024, kMostClusterBlocks = 8;
@@ -96,8 +111,14 @@ CUresult launch(CUfunction function, unsigned blocks, unsigned threads, unsigned
   what.running = kernel.module->running;
   what.static_shared = kernel.module->shared_begin;
   what.static_shared_bytes = kernel.module->static_shared_bytes();
+  what.overlaps = overlaps;
   const std::lock_guard lock(launching);
-  const Outcome outcome = engine().run(what);
+  Outcome outcome;
+  if (overlaps && !ends_with_kernel()[stream])
+    outcome.error = "a launch may overlap the kernel before, but there is none: a copy, a clear or nothing";
+  else
+    outcome = engine().run(what);
+  ends_with_kernel()[stream] = true;
   if (outcome.error.empty()) return CUDA_SUCCESS;
   last_failure = outcome.error;
   std::fprintf(stderr, "emulator: %s\n", outcome.error.c_str());
@@ -259,16 +280,21 @@ EMULATED cuOccupancyMaxActiveClusters(int* clusters, CUfunction, const CUlaunchC
   return CUDA_SUCCESS;
 }
 EMULATED cuLaunchKernel(CUfunction function, unsigned blocks, unsigned y, unsigned z, unsigned threads, unsigned ty,
-                        unsigned tz, unsigned shared_bytes, CUstream, void** parameters, void**) {
+                        unsigned tz, unsigned shared_bytes, CUstream stream, void** parameters, void**) {
   if (y * z * ty * tz != 1) return CUDA_ERROR_NOT_SUPPORTED;
-  return launch(function, blocks, threads, 1, shared_bytes, parameters);
+  return launch(function, blocks, threads, 1, shared_bytes, stream, false, parameters);
 }
 EMULATED cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, void** parameters, void**) {
   unsigned cluster = 1;
+  bool overlaps = false;
   for (unsigned i = 0; i < config->numAttrs; ++i) {
-    if (config->attrs[i].id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) cluster = config->attrs[i].value.clusterDim.x;
+    const CUlaunchAttribute& attribute = config->attrs[i];
+    if (attribute.id == CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION) cluster = attribute.value.clusterDim.x;
+    if (attribute.id == CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION)
+      overlaps = attribute.value.programmaticStreamSerializationAllowed != 0;
   }
-  return launch(function, config->gridDimX, config->blockDimX, cluster, config->sharedMemBytes, parameters);
+  return launch(function, config->gridDimX, config->blockDimX, cluster, config->sharedMemBytes, config->hStream,
+                overlaps, parameters);
 }
 
 EMULATED cuMemGetInfo_v2(std::size_t* free, std::size_t* total) {
@@ -285,21 +311,18 @@ EMULATED cuMemAlloc_v2(CUdeviceptr* address, std::size_t bytes) {
 EMULATED cuMemFree_v2(CUdeviceptr address) {
   return memory().release(reinterpret_cast<void*>(address)) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
-EMULATED cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, std::size_t bytes, CUstream) {
-  std::memcpy(reinterpret_cast<void*>(to), from, bytes);
-  return CUDA_SUCCESS;
+EMULATED cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, std::size_t bytes, CUstream stream) {
+  return not_a_kernel(stream, [&] { std::memcpy(reinterpret_cast<void*>(to), from, bytes); });
 }
-EMULATED cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, std::size_t bytes, CUstream) {
-  std::memcpy(to, reinterpret_cast<const void*>(from), bytes);
-  return CUDA_SUCCESS;
+EMULATED cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, std::size_t bytes, CUstream stream) {
+  return not_a_kernel(stream, [&] { std::memcpy(to, reinterpret_cast<const void*>(from), bytes); });
 }
-EMULATED cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, std::size_t bytes, CUstream) {
-  std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes);
-  return CUDA_SUCCESS;
+EMULATED cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, std::size_t bytes, CUstream stream) {
+  return not_a_kernel(stream,
+                      [&] { std::memmove(reinterpret_cast<void*>(to), reinterpret_cast<const void*>(from), bytes); });
 }
-EMULATED cuMemsetD8Async(CUdeviceptr to, unsigned char byte, std::size_t bytes, CUstream) {
-  std::memset(reinterpret_cast<void*>(to), byte, bytes);
-  return CUDA_SUCCESS;
+EMULATED cuMemsetD8Async(CUdeviceptr to, unsigned char byte, std::size_t bytes, CUstream stream) {
+  return not_a_kernel(stream, [&] { std::memset(reinterpret_cast<void*>(to), byte, bytes); });
 }
 EMULATED cuPointerGetAttribute(void* value, CUpointer_attribute attribute, CUdeviceptr address) {
   if (!memory().contains(reinterpret_cast<const void*>(address))) return CUDA_ERROR_INVALID_VALUE;

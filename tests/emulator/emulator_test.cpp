@@ -44,6 +44,19 @@ std::string outcome(const std::string& mode, const std::string& entry, int defec
         words = 32;
         for (std::size_t i = 0; i < words; ++i) expected[i] = in[31 - i];
         run(64, 0, device_in.data(), device_out.data());
+      } else if (entry == "follow") {
+        words = 64;
+        for (std::size_t i = 0; i < words; ++i) expected[i] = in[31 - i % 32];
+        const DeviceBuffer between(compiler.driver(), 128);
+        shape.threads = 64;
+        launch(compiler.driver(), module.function("hand_over", 0), shape, stream.get(), device_in.data(),
+               between.data());
+        if (defect == 4) between.fill(0, stream);
+        shape.threads = 32, shape.blocks = 2, shape.dynamic_shared_bytes = 256;
+        shape.overlap_previous = true;
+        Function function = module.function(entry, 256);
+        function.can_overlap = true;
+        launch(compiler.driver(), function, shape, stream.get(), between.data(), device_out.data());
       } else if (entry == "copy_async") {
         words = 128;
         expected = in;
@@ -103,6 +116,16 @@ TEST(Emulator, ADeadlockIsReportedWithItsBarrier) {
   const std::string report = outcome("late", "add_one", 5);
   EXPECT_NE(report.find("deadlock"), std::string::npos) << report;
   EXPECT_NE(report.find("threads 0-31: waits at mbarrier 0x400"), std::string::npos) << report;
+}
+
+TEST(Emulator, WhatTheKernelBeforeWroteIsOutOfReachBeforeTheWait) {
+  for (const char* mode : {"early", "late"}) {
+    expect(mode, "follow", 0, "right");
+    expect(mode, "follow", 1, "touched without wait_for_previous_kernel, 0 bytes into a buffer of 128 bytes");
+    expect(mode, "follow", 2, "a block ended without wait_for_previous_kernel");
+    expect(mode, "follow", 3, "touched without wait_for_previous_kernel");
+    expect(mode, "follow", 4, "there is none: a copy, a clear or nothing");
+  }
 }
 
 TEST(Emulator, AccessesOutsideFault) {

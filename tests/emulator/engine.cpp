@@ -59,10 +59,13 @@ Outcome Engine::run(const Launch& launch) {
   blocks_.resize(launch.cluster_blocks);
   const FaultHandler handler([](const void* address) { active->fault(address); });
   active = this;
+  copying_ = nullptr;
+  memory_.begin_launch();
   // Nothing on this stack needs a destructor between here and a jump back.
   if (sigsetjmp(abort_, 1) == 0) {
     for (unsigned first = 0; first < launch.blocks; first += launch.cluster_blocks) run_cluster(first);
   }
+  memory_.end_launch();
   active = nullptr;
   current_ = nullptr;
   if (outcome_.error.empty()) outcome_.error = memory_.damage();
@@ -70,6 +73,7 @@ Outcome Engine::run(const Launch& launch) {
 }
 
 void Engine::begin_cluster(unsigned first_block) {
+  if (launch_.overlaps) memory_.hide_results();
   loads_.clear();
   cluster_barrier_ = {};
   progress_ = 0;
@@ -99,6 +103,7 @@ void Engine::begin_cluster(unsigned first_block) {
       fiber.rank = rank;
       fiber.state = State::ready;
       fiber.waits_for = "";
+      fiber.waited = false;
       fiber.stores.assign(1, {});
       fiber.copies.assign(1, {});
       fiber.wgmmas = fiber.wgmma_target = 0;
@@ -155,6 +160,11 @@ bool Engine::sweep() {
 
 void Engine::end_cluster() {
   current_ = nullptr;
+  for (unsigned rank = 0; launch_.overlaps && rank < launch_.cluster_blocks; ++rank) {
+    const auto* const first = &fibers_[std::size_t{rank} * launch_.threads];
+    if (std::none_of(first, first + launch_.threads, [](const auto& fiber) { return fiber->waited; }))
+      stop("a block ended without wait_for_previous_kernel, but its launch may overlap the kernel before");
+  }
   if (!loads_.empty()) stop("the block ended while a bulk load into its shared memory was under way");
   for (const Block& block : blocks_) {
     for (const auto& [address, barrier] : block.mbarriers) {
@@ -253,6 +263,8 @@ void Engine::cluster_barrier() {
   block_on("cluster barrier");
 }
 
+void Engine::wait_for_previous_kernel() { current_->waited = true; }
+
 void Engine::warp(WarpOperation operation, unsigned mask, const WarpArgument& argument) {
   Fiber& self = *current_;
   Block& block = block_of(self);
@@ -334,6 +346,15 @@ void Engine::stop(const std::string& what, bool illegal_address) {
 void Engine::fail(const char* what) { stop(what, true); }
 
 void Engine::fault(const void* address) {
+  const bool waited = copying_ != nullptr ? copying_->waited : current_ != nullptr && current_->waited;
+  switch (memory_.touch(address, waited)) {
+    case GlobalMemory::Touch::allowed: return;
+    case GlobalMemory::Touch::hidden:
+      stop("what the kernel before has written is touched without wait_for_previous_kernel, " +
+               memory_.describe(address),
+           true);
+    case GlobalMemory::Touch::outside: break;
+  }
   outcome_ = {true, where() + "no memory at the address touched, " + memory_.describe(address)};
   for (const Block& block : blocks_) {
     if (block.shared == nullptr) continue;

@@ -25,6 +25,7 @@ struct Launch {
   void (*entry)(void** parameters) = nullptr;
   void** parameters = nullptr;
   unsigned blocks = 1, threads = 1, cluster_blocks = 1, dynamic_shared_bytes = 0;
+  bool overlaps = false;       ///< may start before the launch before it ends, as far as its attributes go
   Thread** running = nullptr;  ///< the kernel's `longconv_emulator_thread`
   unsigned char* static_shared = nullptr;
   unsigned static_shared_bytes = 0;
@@ -50,6 +51,7 @@ struct MBarrier {
 struct PendingLoad {
   unsigned block = 0, to = 0, bytes = 0, barrier = 0;
   const void* from = nullptr;
+  bool waited = false;  ///< who issued it, for the kernel before
 };
 
 /// One wgmma of a warpgroup, complete when 128 threads have issued it.
@@ -105,6 +107,7 @@ struct Fiber : Thread {
   Context context;
   unsigned rank = 0;  ///< of its block in the cluster
   State state = State::ready;
+  bool waited = false;                             ///< for the kernel before
   std::string (*explain)(const Fiber&) = nullptr;  ///< what it waits for
   const char* waits_for = "";
   unsigned wait_address = 0, wait_parity = 0;
@@ -122,7 +125,7 @@ class Engine final : public Services {
     static Options from_environment();
   };
 
-  explicit Engine(const GlobalMemory& memory) : memory_(memory), options_(Options::from_environment()) {}
+  explicit Engine(GlobalMemory& memory) : memory_(memory), options_(Options::from_environment()) {}
   /// One launch at a time; the caller sees to that.
   Outcome run(const Launch& launch);
 
@@ -133,6 +136,7 @@ class Engine final : public Services {
   void block_barrier(unsigned id, unsigned threads, bool waits) override;
   bool block_any(bool predicate) override;
   void cluster_barrier() override;
+  void wait_for_previous_kernel() override;
   void warp(WarpOperation, unsigned mask, const WarpArgument&) override;
   void barrier_init(unsigned address, unsigned arrivals) override;
   void barrier_arrive(unsigned address, unsigned expected_bytes, unsigned rank) override;
@@ -149,8 +153,9 @@ class Engine final : public Services {
   void wgmma_commit() override;
   void wgmma_wait(unsigned pending) override;
 
-  /// Ends the launch, for a fault at this address: called by the signal handler.
-  [[noreturn]] void fault(const void* address);
+  /// Called by the signal handler: ends the launch for a fault at this address, or returns where that was the first
+  /// access to a buffer that was being watched.
+  void fault(const void* address);
 
  private:
   static void fiber_main();
@@ -188,7 +193,7 @@ class Engine final : public Services {
   void check_fenced(Block& block, unsigned address, unsigned bytes, const char* reader, unsigned long fenced);
   unsigned random(unsigned below);
 
-  const GlobalMemory& memory_;
+  GlobalMemory& memory_;
   const Options options_;
   std::uint64_t random_state_ = 0;
   Launch launch_;
@@ -200,6 +205,7 @@ class Engine final : public Services {
   unsigned alive_ = 0;
   std::uint64_t progress_ = 0;  ///< counts whatever may let another thread go on
   Fiber* current_ = nullptr;
+  const PendingLoad* copying_ = nullptr;  ///< by nobody who runs
   Context scheduler_;
   WgmmaTile tile_;
   sigjmp_buf abort_;

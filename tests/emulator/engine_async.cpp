@@ -80,7 +80,7 @@ void Engine::bulk_load(unsigned to, const void* from, unsigned bytes, unsigned b
     if ((blocks >> rank & 1) == 0) continue;
     dynamic_shared(blocks_[rank], to, bytes, "bulk_load");
     mbarrier(blocks_[rank], barrier, "bulk_load");
-    const PendingLoad load{rank, to, bytes, barrier, from};
+    const PendingLoad load{rank, to, bytes, barrier, from, current_->waited};
     if (options_.late)
       loads_.push_back(load);
     else
@@ -91,7 +91,9 @@ void Engine::bulk_load(unsigned to, const void* from, unsigned bytes, unsigned b
 
 void Engine::execute(const PendingLoad& load) {
   Block& block = blocks_[load.block];
+  copying_ = &load;
   std::memcpy(dynamic_shared(block, load.to, load.bytes, "bulk_load"), load.from, load.bytes);
+  copying_ = nullptr;
   std::fill_n(block.writers.begin() + (load.to - kDynamicBase) / 16, load.bytes / 16, 0ul);
   MBarrier& barrier = mbarrier(block, load.barrier, "bulk_load");
   barrier.bytes -= load.bytes;

@@ -4,8 +4,8 @@
 
 namespace longconv::emulator {
 
-/// For as long as it lives, faults of the process call `report`, which must not return (it may siglongjmp), on a stack
-/// of their own: what overflowed may be a fiber's.
+/// For as long as it lives, faults of the process call `report`, on a stack of their own: what overflowed may be a
+/// fiber's. It may siglongjmp; when it returns, the access is tried again.
 class FaultHandler {
  public:
   explicit FaultHandler(void (*report)(const void* address));

@@ -78,6 +78,7 @@ class Services {
   /// __syncthreads_or().
   virtual bool block_any(bool predicate) = 0;
   virtual void cluster_barrier() = 0;
+  virtual void wait_for_previous_kernel() = 0;
   virtual void warp(WarpOperation, unsigned mask, const WarpArgument&) = 0;
 
   virtual void barrier_init(unsigned address, unsigned arrivals) = 0;

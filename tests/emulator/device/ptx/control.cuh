@@ -1,6 +1,6 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// Emulates kernels/ptx/control.cuh. Register counts are checked at compile time and mean nothing else here; launches
-/// of a stream never overlap.
+/// Emulates kernels/ptx/control.cuh. Register counts are checked at compile time and mean nothing else here. Launches
+/// never overlap, but where they may, what the kernel before has written is out of reach before the wait.
 #pragma once
 
 #include "ptx/types.cuh"
@@ -28,7 +28,7 @@ inline uint32_t cluster_block_rank() { return longconv_emulator_thread->cluster_
 inline void cluster_sync() { longconv_emulator_services->cluster_barrier(); }
 #endif
 
-inline void wait_for_previous_kernel() {}
+inline void wait_for_previous_kernel() { longconv_emulator_services->wait_for_previous_kernel(); }
 inline void allow_next_kernel() {}
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
