@@ -5,13 +5,12 @@
 //   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi) + O(2^-22 |w x|)        three products instead of one
 //
 // Tensor cores truncate when they accumulate, so no chain is long: every interval (16 channels x kInterval taps; where that is
-// one tap of each phase, kMerge slots of equal scale) starts from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
-// FADD). The cross products are 2^-11 smaller; they have accumulators of their own, added when the slot scale
-// changes and at the end. Error: docs/design/numerics.md.
+// one tap of each phase, up to kMerge of them of equal scale) starts from zero and is added to f32 registers with one rounding, scaled
+// back by its slot's exponent (an FFMA in place of the FADD). The cross products are 2^-11 smaller; they have accumulators of
+// their own, added when the slot scale changes and at the end. Error: docs/design/numerics.md.
 //
-//   slot: [hi ch 0-7][hi ch 8-15][lo 0-7][lo 8-15] x [plane][row] x 16 B, with its inverse scale beside it. A slot's scale
-//   follows from its extremes, which are known when all of it has been read: packers split by the scale that the same
-//   channels had in the tile before, find the extremes on the way, and split again where that was not the scale.
+//   slot: as tile/pack_split.cuh packs it, with its inverse scale beside it. Packers expect the scale that the same channels had in
+//   the tile before.
 //   W stage: kInterval taps x [hi 0-7][hi 8-15][lo 0-7][lo 8-15] x [64 o] x 16 B; w is scaled per output channel to
 //   max|w| in [2^13, 2^14) by pack_weights.cuh, whose inverse the epilogue multiplies.
 //
@@ -21,9 +20,8 @@
 #include "ptx/wgmma.cuh"
 #include "tile/block_barriers.cuh"
 #include "tile/finish_rows.cuh"
-#include "tile/pack_rows.cuh"
+#include "tile/pack_split.cuh"
 #include "tile/raw_ring.cuh"
-#include "tile/split_f16.cuh"
 #include "tile/weight_ring.cuh"
 
 constexpr int kN = LC_COLUMNS, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
@@ -62,6 +60,7 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, LC_STRIDE, LC_DILATION, LC_TAPS, k
   static constexpr int kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
   static constexpr bool kWholeSlots = kInChannels % kSlotChannels == 0;
   static constexpr int kTapGroups = ceil_div(kKernel, kTaps), kItemSlots = kChannelBlocks * kTapGroups, kUnits = kItemSlots;
+  static constexpr int kLeastExponent = least_exponent(kInChannels * static_cast<int64_t>(kKernel / kPeriod));
   static constexpr int kPasses = ceil_div(kOutChannels, 64 * kChannelWays);
 
   // Intervals: each tap group is cut into kInterval taps; the last one of a group may be shorter.
@@ -98,10 +97,13 @@ static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the wei
 static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-// Intervals that are promoted together, of one tap of each phase: chains of 48 products either way. They start without
-// waiting for each other.
+// Intervals that are promoted together, of one tap of each phase: chains of 48 products either way. They start one after the
+// other; the slot and the stage of one are released when the next has started and it has finished.
 constexpr int kMerge = kInterval == C::kPeriod && C::kRest == 0 && C::kLastRest == 0 ? 3 : 1;
-constexpr uint32_t kTeamBarrier = 1;
+// Slots that stay are there in all passes but the first: the next one is opened as soon as one has been multiplied. Where x does not
+// stay, packers may need the very slot that is not released yet to fill the next one (two-tap chains, four packers, six slots), so
+// nobody waits for that with one unreleased.
+constexpr bool kOpensAhead = C::kResident && kMerge > 1;
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
 
@@ -115,130 +117,11 @@ struct Params : FpropParams<float> {
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-// Readers give 8 channels (half of a slot's 16) of one time position.
-// From the raw stage; kUniform: every row begins on the same place of its 16 bytes, so that addresses are constants.
-template <bool kUniform> struct SlotReader {
-  uint32_t raw;
-  uint32_t shift;  // two bits for each channel: its row's offset in elements inside the first 16 bytes
-  int begin, end;  // elements that exist (zero padding, end of the row)
-
-  template <bool kMask> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
-    const uint32_t at = raw + half * (8 * C::kRawPitch) + (element + (kUniform ? shift & 3 : 0)) * 4;
-#pragma unroll
-    for (int j = 0; j < 8; ++j)
-      v[j] = load_shared_f32(at + j * C::kRawPitch + (kUniform ? 0 : (shift >> (2 * (half * 8 + j)) & 3) * 4));
-    if (kMask && (element < begin || element >= end)) {
-#pragma unroll
-      for (int j = 0; j < 8; ++j) v[j] = 0.f;
-    }
-  }
-};
-// From global memory, element by element: any time stride, any padding mode.
-struct GatherReader {
-  const float* row;
-  int64_t channel_stride, time_stride, first, length;
-  int channels;
-  template <bool> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
-    const int64_t t = padded_index<C::kPad>(first + element, length);
-#pragma unroll
-    for (int j = 0; j < 8; ++j)
-      v[j] = half * 8 + j < channels && t >= 0 ? row[(half * 8 + j) * channel_stride + t * time_stride] : 0.f;
-  }
-};
-
-// A packer's share of a slot: parts (32 positions, half of the channels), alone all of them, in a team every kTeam-th. Loads
-// run a part ahead of the arithmetic.
-struct Share {
-  static constexpr int kParts = 2 * PackOrder<C>::kSteps;
-  int first, last;
-  LC_DEVICE explicit Share(int packer)
-      : first(C::kTeam == 1 ? 0 : packer), last(kParts - 1 - (C::kTeam == 1 ? 0 : (kParts - 1 - packer) % C::kTeam)) {}
-
-  // use(part, values) for each part.
-  template <bool kMask, class Reader, class Use> LC_DEVICE void visit(const Reader& reader, int lane, const Use& use) const {
-    float a[8], b[8];
-    read<kMask>(reader, first, lane, a);
-    int part = first;
-#pragma unroll 1
-    for (; part < last; part += 2 * C::kTeam) {
-      read<kMask>(reader, part + C::kTeam, lane, b);
-      use(part, a);
-      read<kMask>(reader, min(part + 2 * C::kTeam, last), lane, a);
-      use(part + C::kTeam, b);
-    }
-    if (part == last) use(part, a);
-  }
-
- private:
-  template <bool kMask, class Reader> static LC_DEVICE void read(const Reader& reader, int part, int lane, float (&v)[8]) {
-    reader.template read<kMask>(PackOrder<C>(part >> 1, lane).element, part & 1, v);
-  }
-};
-
-struct StoreSplit {
-  uint32_t dst;
-  float scale;
-  int lane;
-  LC_DEVICE void operator()(int part, const float (&v)[8]) const {
-    uint32_t hi[4], lo[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) split2_f16(v[2 * j] * scale, v[2 * j + 1] * scale, hi[j], lo[j]);
-    const uint32_t to = dst + ((part & 1) * C::kChunkRows + PackOrder<C>(part >> 1, lane).row) * 16;
-    store_shared_v4(to, hi[0], hi[1], hi[2], hi[3]);
-    store_shared_v4(to + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
-  }
-};
-struct StoreSplitFindExtremes {
-  StoreSplit store;
-  Extremes& extremes;
-  LC_DEVICE void operator()(int part, const float (&v)[8]) const {
-#pragma unroll
-    for (int j = 0; j < 8; ++j) extremes.add(v[j]);
-    store(part, v);
-  }
-};
-
-// `expected`: the scale that is tried first. `exchange`: where a team's packers leave their extremes; two places, used in
-// turn, so that one barrier suffices.
-template <bool kMask, class Reader>
-LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, float expected, uint32_t dst, uint32_t exchange, int packer, int lane) {
-  Extremes extremes;
-  share.visit<kMask>(reader, lane, StoreSplitFindExtremes{{dst, expected, lane}, extremes});
-  extremes.reduce_warp();
-  if (C::kTeam > 1) {
-    if (lane == 0) store_shared_v2(exchange + 8 * packer, extremes.largest, __uint_as_float(extremes.smallest));
-    named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
-#pragma unroll
-    for (int i = 0; i < C::kTeam; ++i)
-      extremes.merge({load_shared_f32(exchange + 8 * i), load_shared_u32(exchange + 8 * i + 4)});
-  }
-  const SlotScale scale(extremes, least_exponent(C::kInChannels * static_cast<int64_t>(kKernel / C::kPeriod)));
-  if (scale.scale != expected) {
-    __syncwarp();  // lanes beyond the last position write what others write
-    share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
-  }
-  return scale;
-}
-
-// What a packer, or all of a team, has written into the raw stage is there for it.
-LC_DEVICE void sync_packers() {
-  if (C::kTeam == 1) __syncwarp();
-  else named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
-}
-
-// Rows of channels that do not exist: zeros. In a team each packer clears its share of every row's positions.
-LC_DEVICE void clear_missing(uint32_t raw, int channels, int packer, int lane) {
-  for (int j = max(channels, 0); j < 16; ++j)
-    for (int i = C::kTeam == 1 ? lane : packer * 32 + lane; i < C::kRawPitch / 16; i += 32 * C::kTeam)
-      store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-  sync_packers();
-}
-
 LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
   if (C::kTeam == 1) ring.fill();
-  const Share share(packer);
+  const Share<C> share(packer);
   const uint32_t expected = shared + C::kSharedExpected + packer * (C::kExpected * 4);
   for (int i = lane; i < C::kExpected; i += 32) store_shared_u32(expected + 4 * i, __float_as_uint(1.f));
   __syncwarp();
@@ -257,29 +140,27 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       const float expected_scale = load_shared_f32(expected_at);
       SlotScale scale;
       if (C::kGather || (C::kPad >= Pad::reflect && edge)) {
-        const GatherReader reader{w.row, p.x_channel, p.x_time, w.first, p.length, w.channels};
-        scale = pack_split<false>(reader, share, expected_scale, dst, exchange, packer, lane);
+        const GatherReader<C> reader{w.row, p.x_channel, p.x_time, w.first, p.length, w.channels};
+        scale = pack_split<C, false>(reader, share, expected_scale, dst, exchange, packer, lane);
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
         if constexpr (Raw::kGradient) {
           form_gradient<C::kGradientOf, float, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, 16) * C::kRawPitch, p.negative_slope,
                                                C::kTeam == 1 ? lane : packer * 32 + lane, 32 * C::kTeam);
-          sync_packers();
+          sync_packers<C>();
         }
-        if (!C::kWholeSlots && w.channels < 16) clear_missing(raw, w.channels, packer, lane);
-        const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+        if (!C::kWholeSlots && w.channels < 16) clear_missing<C>(raw, w.channels, packer, lane);
         const bool uniform = (ring.pitch & 15) == 0;
-        uint32_t shift = 0;
-#pragma unroll
-        for (int j = 0; j < 16; ++j) shift |= ((low + j * static_cast<uint32_t>(ring.pitch)) >> 2 & 3) << (2 * j);
+        const uint32_t shift = row_shifts<C>(static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first)),
+                                             static_cast<uint32_t>(ring.pitch));
         // Beyond the end of the row lies whatever the stage held before: it must not enter the extremes.
         const int begin = Raw::valid_begin(w.first), end = Raw::valid_end(w.first, p.length);
         if (begin > 0 || end < C::kRawNeeded)
-          scale = pack_split<true>(SlotReader<false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
+          scale = pack_split<C, true>(RawReader<C, false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
         else if (uniform)
-          scale = pack_split<false>(SlotReader<true>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
+          scale = pack_split<C, false>(RawReader<C, true>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
         else
-          scale = pack_split<false>(SlotReader<false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
+          scale = pack_split<C, false>(RawReader<C, false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
       }
       if (lane == 0) store_shared_u32(expected_at, __float_as_uint(scale.scale));
       if (lane == 0 && (C::kTeam == 1 || packer == 0)) {
@@ -360,10 +241,10 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
         if (pass == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
         slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
       };
-      if (kMerge > 1) open_slot();
+      if (kOpensAhead) open_slot();
 #pragma unroll 1
       for (int interval = 0; interval < C::kPassStages;) {
-        if (kMerge == 1 && tap == 0) open_slot();
+        if (!kOpensAhead && tap == 0) open_slot();
         if (slot_inverse != inverse) {
           if (accumulate_cross) promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
           accumulate_cross = 0;
@@ -399,7 +280,14 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
             if (++group == C::kTapGroups) group = 0;
             if (pass == Schedule<C>::kPassesPerItem - 1) old_slot = slot;
             if (++slot == C::kSlots) { slot = 0; if (!C::kResident || pass == Schedule<C>::kPassesPerItem - 1) slot_phase ^= 1; }
-            if (kMerge > 1 && interval < C::kPassStages) open_slot();
+            if (interval < C::kPassStages && (kOpensAhead || chain + 1 < kMerge)) {
+              if (!kOpensAhead && !__all_sync(~0u, barrier_test_wait(barriers.slot_full + 8 * slot, slot_phase))) {
+                wgmma_wait<0>();
+                release();
+                old_w = old_slot = -1;
+              }
+              open_slot();
+            }
           }
         } while (++chain < kMerge && interval < C::kPassStages && slot_inverse == inverse);
         wgmma_wait<0>();

@@ -2,6 +2,7 @@
 // Which tiles a persistent block does, in which order; and the parameters every dense forward kernel takes.
 #pragma once
 #include "tile/common.cuh"
+#include "tile/divisor.cuh"
 
 template <class Element> struct FpropParams {
   const Element* x;
@@ -27,8 +28,10 @@ struct Item {
 template <class C> struct Schedule {
   static constexpr int kItemsPerTile = C::kResident ? 1 : C::kPasses, kPassesPerItem = C::kResident ? C::kPasses : 1;
   int tiles_per_row, tiles, groups, begin, end, step;
-  template <class P> LC_DEVICE explicit Schedule(const P& p) : groups(p.groups) {
-    tiles_per_row = static_cast<int>((p.out_length + C::kStep - 1) / C::kStep);
+  Divisor by_row;
+  template <class P>
+  LC_DEVICE explicit Schedule(const P& p)
+      : tiles_per_row(static_cast<int>((p.out_length + C::kStep - 1) / C::kStep)), groups(p.groups), by_row(tiles_per_row) {
     tiles = tiles_per_row * p.batch * p.groups;
     begin = blockIdx.x / C::kCluster;
     end = (tiles + C::kCluster - 1) / C::kCluster * kItemsPerTile;
@@ -37,7 +40,8 @@ template <class C> struct Schedule {
   LC_DEVICE Item item(int index) const {
     int tile = index / kItemsPerTile;
     if (C::kCluster > 1) tile = min(tile * C::kCluster + static_cast<int>(blockIdx.x % C::kCluster), tiles - 1);
-    const int row = tile / tiles_per_row;
-    return {row / groups, row % groups, tile % tiles_per_row, C::kResident ? 0 : index % kItemsPerTile};
+    int column;
+    const int row = by_row.divide(tile, column), batch = groups == 1 ? row : row / groups;
+    return {batch, row - batch * groups, column, C::kResident ? 0 : index % kItemsPerTile};
   }
 };
