@@ -748,6 +748,24 @@ template <class C> struct BlockBarriers {
   }
 };
 
+// ---- tile/divisor.cuh ------------------------------------------------------------------------------------------------
+// Division by a number that is the same in every round of a loop: one multiplication by its reciprocal, and a correction.
+
+// Exact for all 0 <= n < 2^31, 0 < d < 2^31. Let r = floor((2^32 - 1) / d) = (2^32 - c) / d with 1 <= c <= d. Then
+// n r / 2^32 = n/d - (c/d) n / 2^32 is below n/d by less than one, so that its floor is the quotient or one less. What is left is
+// then at least 0, at most n, and in the second case d or more.
+struct Divisor {
+  int divisor;
+  uint32_t reciprocal;
+  LC_DEVICE explicit Divisor(int d) : divisor(d), reciprocal(0xffffffffu / static_cast<uint32_t>(d)) {}
+  LC_DEVICE int divide(int n, int& remainder) const {
+    int quotient = static_cast<int>(static_cast<uint64_t>(static_cast<uint32_t>(n)) * reciprocal >> 32);
+    remainder = n - quotient * divisor;
+    if (remainder >= divisor) ++quotient, remainder -= divisor;
+    return quotient;
+  }
+};
+
 // ---- tile/schedule.cuh -----------------------------------------------------------------------------------------------
 // Which tiles a persistent block does, in which order; and the parameters every dense forward kernel takes.
 
@@ -775,8 +793,10 @@ struct Item {
 template <class C> struct Schedule {
   static constexpr int kItemsPerTile = C::kResident ? 1 : C::kSweeps, kSweepsPerItem = C::kResident ? C::kSweeps : 1;
   int tiles_per_row, tiles, groups, begin, end, step;
-  template <class P> LC_DEVICE explicit Schedule(const P& p) : groups(p.groups) {
-    tiles_per_row = static_cast<int>((p.out_length + C::kStep - 1) / C::kStep);
+  Divisor by_row;
+  template <class P>
+  LC_DEVICE explicit Schedule(const P& p)
+      : tiles_per_row(static_cast<int>((p.out_length + C::kStep - 1) / C::kStep)), groups(p.groups), by_row(tiles_per_row) {
     tiles = tiles_per_row * p.batch * p.groups;
     begin = blockIdx.x / C::kCluster;
     end = (tiles + C::kCluster - 1) / C::kCluster * kItemsPerTile;
@@ -785,8 +805,9 @@ template <class C> struct Schedule {
   LC_DEVICE Item item(int index) const {
     int tile = index / kItemsPerTile;
     if (C::kCluster > 1) tile = min(tile * C::kCluster + static_cast<int>(blockIdx.x % C::kCluster), tiles - 1);
-    const int row = tile / tiles_per_row;
-    return {row / groups, row % groups, tile % tiles_per_row, C::kResident ? 0 : index % kItemsPerTile};
+    int column;
+    const int row = by_row.divide(tile, column), batch = groups == 1 ? row : row / groups;
+    return {batch, row - batch * groups, column, C::kResident ? 0 : index % kItemsPerTile};
   }
 };
 
@@ -1997,6 +2018,24 @@ template <class E, int kElements> struct RowWindow {
 
 };
 
+// ---- tile/row_sum.cuh ------------------------------------------------------------------------------------------------
+// The sum of a row of a gradient, for the bias.
+
+// Sums a row: chains of one slot, added up with their errors beside (two-sum), so that their number does not show.
+struct RowSum {
+  float sum = 0.f, error = 0.f;
+  LC_DEVICE void add(float v) {
+    const float s = sum + v, from_v = s - sum;
+    error += (sum - (s - from_v)) + (v - from_v);
+    sum = s;
+  }
+  // Where the sum is Inf or NaN, the error is NaN and means nothing.
+  LC_DEVICE float value() const { return sum - sum == 0.f ? sum + error : sum; }
+};
+// Kept in shared memory, 8 bytes: a packer has no registers to spare.
+LC_DEVICE RowSum load_row_sum(uint32_t at) { return {load_shared_f32(at), load_shared_f32(at + 4)}; }
+LC_DEVICE void store_row_sum(uint32_t at, const RowSum& s) { store_shared_v2(at, s.sum, s.error); }
+
 // ---- tile/tf32_pair.cuh ----------------------------------------------------------------------------------------------
 // f32 for the TF32 tensor core, which drops the low 13 bits of its operands: rounded (ties away), or as two numbers,
 //
@@ -2033,21 +2072,6 @@ struct Tf32Range {
 //   raw    row r at r*kPitch + its address in memory mod 16         packed   [plane][16 bytes of steps][row] x 16 B
 //
 // and moves 16 bytes of steps at a time. f32 becomes TF32 (one plane) or a pair of TF32 numbers, v = hi + lo (two planes).
-
-// Sums a row: chains of one slot, added up with their errors beside (two-sum), so that their number does not show.
-struct RowSum {
-  float sum = 0.f, error = 0.f;
-  LC_DEVICE void add(float v) {
-    const float s = sum + v, from_v = s - sum;
-    error += (sum - (s - from_v)) + (v - from_v);
-    sum = s;
-  }
-  // Where the sum is Inf or NaN, the error is NaN and means nothing.
-  LC_DEVICE float value() const { return sum - sum == 0.f ? sum + error : sum; }
-};
-// Kept in shared memory, 8 bytes: a packer has no registers to spare.
-LC_DEVICE RowSum load_row_sum(uint32_t at) { return {load_shared_f32(at), load_shared_f32(at + 4)}; }
-LC_DEVICE void store_row_sum(uint32_t at, const RowSum& s) { store_shared_v2(at, s.sum, s.error); }
 
 // 32 bytes from `shift` elements on -> the first 16 of them.
 template <class E> LC_DEVICE void align_words(uint32_t (&out)[4], const uint32_t (&w)[8], uint32_t shift) {
@@ -2169,12 +2193,56 @@ struct WgradRanges {
   LC_DEVICE int64_t begin(int64_t split) const { return split * chunks / splits; }
 };
 
+// Walks the chunks of a split.
+struct ChunkCursor {
+  int signal, chunk;
+  LC_DEVICE ChunkCursor(const WgradRanges& ranges, int split) {
+    const int64_t first = ranges.begin(split);
+    signal = static_cast<int>(first / ranges.chunks_per_signal);
+    chunk = static_cast<int>(first - signal * ranges.chunks_per_signal);
+  }
+  LC_DEVICE void advance(const WgradRanges& ranges) {
+    if (++chunk == static_cast<int>(ranges.chunks_per_signal)) { chunk = 0; ++signal; }
+  }
+};
+
 // Sum: float, or double for f64.
 template <class Sum> struct WgradPartials {
   Sum* weight;      // [split][group][o][i][k]
   Sum* bias;        // [split][out channel], null without a bias gradient
   uint32_t* flags;  // [split]: not 0 where the direct kernel must compute the split's partial sums again
 };
+
+// ---- tile/carried_sums.cuh -------------------------------------------------------------------------------------------
+// Sums in memory of a block's own, where registers hold only the chain under way.
+
+// `sums` (of each of the first kThreads threads) += what was carried, or with `store` the other way round. first: nothing was
+// carried yet. kAtOnce loads are under way together, where there are so many: one after the other takes a microsecond each.
+//   carry: [block][kM * kHalfColumns / 4][thread] x 16 B
+template <int kThreads, int kAtOnce, int kM, int kHalfColumns>
+LC_DEVICE void add_carried_sums(float4* carry, float (&sums)[kM][kHalfColumns], bool store, bool first) {
+  constexpr int kQuads = kHalfColumns / 4, kTogether = kQuads % kAtOnce == 0 ? kAtOnce : kQuads % 4 == 0 ? 4 : 2;
+  static_assert(kHalfColumns % 4 == 0 && kQuads % kTogether == 0, "columns come in eights");
+  const auto at = [&](int m, int quad) { return carry + (static_cast<int64_t>(blockIdx.x) * (kM * kQuads) + m * kQuads + quad) * kThreads + threadIdx.x; };
+#pragma unroll
+  for (int m = 0; m < kM; ++m) {
+    float(&s)[kHalfColumns] = sums[m];
+#pragma unroll
+    for (int from = 0; from < kQuads; from += kTogether) {
+      float4 carried[kTogether];
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) carried[i] = first ? make_float4(0.f, 0.f, 0.f, 0.f) : *at(m, from + i);
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        const int j = from + i;
+        float4& v = carried[i];
+        v = make_float4(v.x + s[4 * j], v.y + s[4 * j + 1], v.z + s[4 * j + 2], v.w + s[4 * j + 3]);
+        if (store) *at(m, j) = v;
+        else s[4 * j] = v.x, s[4 * j + 1] = v.y, s[4 * j + 2] = v.z, s[4 * j + 3] = v.w;
+      }
+    }
+  }
+}
 
 // ---- tile/compensated.cuh --------------------------------------------------------------------------------------------
 // Sums of many numbers, as exact as if they were added in twice the precision and rounded once.
@@ -2195,6 +2263,147 @@ template <class Sum> struct Compensated {
   // Where the sum is Inf or NaN, the error is NaN and means nothing.
   LC_DEVICE Sum value() const { return sum - sum == Sum(0) ? sum + error : sum; }
 };
+
+// ---- tile/pack_split.cuh ---------------------------------------------------------------------------------------------
+// A slot of 16 channels of f32 rows becomes two f16 planes (split_f16.cuh), by one packer or by a team:
+//
+//   slot   [hi ch 0-7][hi ch 8-15][lo 0-7][lo 8-15] x [plane][row] (pack_order.cuh) x 16 B
+//
+// A slot's scale follows from its extremes, which are known when all of it has been read. It is first split by the scale that is
+// expected, finding the extremes on the way, and again where that was not the scale.
+//
+// C: of PackOrder; kTeam (packers of a slot), kRawPitch, kChunkRows, kPad, kLeastExponent (split_f16.cuh).
+
+constexpr uint32_t kTeamBarrier = 1;
+
+// What a packer, or all of a team, has written into the raw stage is there for it.
+template <class C> LC_DEVICE void sync_packers() {
+  if (C::kTeam == 1) __syncwarp();
+  else named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
+}
+
+// Rows of channels that do not exist: zeros. In a team each packer clears its share of every row's positions.
+template <class C> LC_DEVICE void clear_missing(uint32_t raw, int channels, int packer, int lane) {
+  for (int j = max(channels, 0); j < 16; ++j)
+    for (int i = C::kTeam == 1 ? lane : packer * 32 + lane; i < C::kRawPitch / 16; i += 32 * C::kTeam)
+      store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+  sync_packers<C>();
+}
+
+// Readers give 8 channels (half of a slot's 16) of one time position.
+// From the raw stage; kUniform: every row begins on the same place of its 16 bytes, so that addresses are constants.
+template <class C, bool kUniform> struct RawReader {
+  uint32_t raw;
+  uint32_t shift;  // two bits for each channel: its row's offset in elements inside the first 16 bytes
+  int begin, end;  // elements that exist (zero padding, end of the row)
+
+  template <bool kMask> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
+    const uint32_t at = raw + half * (8 * C::kRawPitch) + (element + (kUniform ? shift & 3 : 0)) * 4;
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+      v[j] = load_shared_f32(at + j * C::kRawPitch + (kUniform ? 0 : (shift >> (2 * (half * 8 + j)) & 3) * 4));
+    if (kMask && (element < begin || element >= end)) {
+#pragma unroll
+      for (int j = 0; j < 8; ++j) v[j] = 0.f;
+    }
+  }
+};
+// `shift` of a RawReader. low: of the first row's address; pitch: bytes between rows. One row tells of all where they begin alike;
+// a team does not ask (docs/design/gpu-engine.md).
+template <class C> LC_DEVICE uint32_t row_shifts(uint32_t low, uint32_t pitch) {
+  if (C::kTeam == 1 && (pitch & 15) == 0) return (low >> 2 & 3) * 0x55555555u;
+  uint32_t shift = 0;
+#pragma unroll
+  for (int j = 0; j < 16; ++j) shift |= ((low + j * pitch) >> 2 & 3) << (2 * j);
+  return shift;
+}
+// From global memory, element by element: any time stride, any padding mode.
+template <class C> struct GatherReader {
+  const float* row;
+  int64_t channel_stride, time_stride, first, length;
+  int channels;
+  template <bool> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
+    const int64_t t = padded_index<C::kPad>(first + element, length);
+#pragma unroll
+    for (int j = 0; j < 8; ++j)
+      v[j] = half * 8 + j < channels && t >= 0 ? row[(half * 8 + j) * channel_stride + t * time_stride] : 0.f;
+  }
+};
+
+// A packer's share of a slot: parts (32 positions, half of the channels), alone all of them, in a team every kTeam-th. Loads
+// run a part ahead of the arithmetic.
+template <class C> struct Share {
+  static constexpr int kParts = 2 * PackOrder<C>::kSteps;
+  int first, last;
+  LC_DEVICE explicit Share(int packer)
+      : first(C::kTeam == 1 ? 0 : packer), last(kParts - 1 - (C::kTeam == 1 ? 0 : (kParts - 1 - packer) % C::kTeam)) {}
+
+  // use(part, values) for each part.
+  template <bool kMask, class Reader, class Use> LC_DEVICE void visit(const Reader& reader, int lane, const Use& use) const {
+    float a[8], b[8];
+    read<kMask>(reader, first, lane, a);
+    int part = first;
+#pragma unroll 1
+    for (; part < last; part += 2 * C::kTeam) {
+      read<kMask>(reader, part + C::kTeam, lane, b);
+      use(part, a);
+      read<kMask>(reader, min(part + 2 * C::kTeam, last), lane, a);
+      use(part + C::kTeam, b);
+    }
+    if (part == last) use(part, a);
+  }
+
+ private:
+  template <bool kMask, class Reader> static LC_DEVICE void read(const Reader& reader, int part, int lane, float (&v)[8]) {
+    reader.template read<kMask>(PackOrder<C>(part >> 1, lane).element, part & 1, v);
+  }
+};
+
+template <class C> struct StoreSplit {
+  uint32_t dst;
+  float scale;
+  int lane;
+  LC_DEVICE void operator()(int part, const float (&v)[8]) const {
+    uint32_t hi[4], lo[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) split2_f16(v[2 * j] * scale, v[2 * j + 1] * scale, hi[j], lo[j]);
+    const uint32_t to = dst + ((part & 1) * C::kChunkRows + PackOrder<C>(part >> 1, lane).row) * 16;
+    store_shared_v4(to, hi[0], hi[1], hi[2], hi[3]);
+    store_shared_v4(to + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
+  }
+};
+template <class C> struct StoreSplitFindExtremes {
+  StoreSplit<C> store;
+  Extremes& extremes;
+  LC_DEVICE void operator()(int part, const float (&v)[8]) const {
+#pragma unroll
+    for (int j = 0; j < 8; ++j) extremes.add(v[j]);
+    store(part, v);
+  }
+};
+
+// `expected`: the scale that is tried first. `exchange`: where a team's packers leave their extremes; two places, used in
+// turn, so that one barrier suffices.
+template <class C, bool kMask, class Reader>
+LC_DEVICE SlotScale pack_split(const Reader& reader, const Share<C>& share, float expected, uint32_t dst, uint32_t exchange,
+                               int packer, int lane) {
+  Extremes extremes;
+  share.template visit<kMask>(reader, lane, StoreSplitFindExtremes<C>{{dst, expected, lane}, extremes});
+  extremes.reduce_warp();
+  if (C::kTeam > 1) {
+    if (lane == 0) store_shared_v2(exchange + 8 * packer, extremes.largest, __uint_as_float(extremes.smallest));
+    named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
+#pragma unroll
+    for (int i = 0; i < C::kTeam; ++i)
+      extremes.merge({load_shared_f32(exchange + 8 * i), load_shared_u32(exchange + 8 * i + 4)});
+  }
+  const SlotScale scale(extremes, C::kLeastExponent);
+  if (scale.scale != expected) {
+    __syncwarp();  // lanes beyond the last position write what others write
+    share.template visit<kMask>(reader, lane, StoreSplit<C>{dst, scale.scale, lane});
+  }
+  return scale;
+}
 
 // ---- ptx/global_memory.cuh -------------------------------------------------------------------------------------------
 /// Loads from global memory. The accesses are volatile: the compiler keeps their order, so that loads issued early stay early.
@@ -3683,17 +3892,9 @@ struct Tile {
   LC_DEVICE int chunks(const Params& p) const { return static_cast<int>(p.ranges.begin(split + 1) - p.ranges.begin(split)); }
 };
 
-// Walks the chunks of a split.
-struct Cursor {
-  int signal, chunk;
-  LC_DEVICE Cursor(const Params& p, int split) {
-    const int64_t first = p.ranges.begin(split);
-    signal = static_cast<int>(first / p.ranges.chunks_per_signal);
-    chunk = static_cast<int>(first - signal * p.ranges.chunks_per_signal);
-  }
-  LC_DEVICE void advance(const Params& p) {
-    if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) { chunk = 0; ++signal; }
-  }
+struct Cursor : ChunkCursor {
+  LC_DEVICE Cursor(const Params& p, int split) : ChunkCursor(p.ranges, split) {}
+  LC_DEVICE void advance(const Params& p) { ChunkCursor::advance(p.ranges); }
   LC_DEVICE int64_t step() const { return static_cast<int64_t>(chunk) * kSteps; }
 };
 
@@ -4016,31 +4217,9 @@ struct MultiplyRole {
     for (int m = 0; m < kM; ++m) keep_registers(acc[m]);
   }
 
-  LC_DEVICE float4* carry_at(int m, int j) const {
-    return p.carry + (static_cast<int64_t>(blockIdx.x) * (kM * kN / 8) + m * (kN / 8) + j) * kMmaThreads + threadIdx.x;
-  }
-  // `sums` += what was carried, or the other way round. Several loads at once, as registers are left: one takes a microsecond.
+  // A config's spare registers say how many loads of carried sums are under way at once.
   template <int kRows> LC_DEVICE void add_carried(float (&sums)[kRows][kN / 2], bool store, bool first) {
-    constexpr int kSpare = kAccumulators <= 128 ? 8 : 4, kTogether = kN / 8 % kSpare == 0 ? kSpare : kN / 8 % 4 == 0 ? 4 : 2;
-    static_assert(kN / 8 % kTogether == 0, "columns come in eights");
-#pragma unroll
-    for (int m = 0; m < kM; ++m) {
-      float(&s)[kN / 2] = sums[m];
-#pragma unroll
-      for (int from = 0; from < kN / 8; from += kTogether) {
-        float4 carried[kTogether];
-#pragma unroll
-        for (int i = 0; i < kTogether; ++i) carried[i] = first ? make_float4(0.f, 0.f, 0.f, 0.f) : *carry_at(m, from + i);
-#pragma unroll
-        for (int i = 0; i < kTogether; ++i) {
-          const int j = from + i;
-          float4& v = carried[i];
-          v = make_float4(v.x + s[4 * j], v.y + s[4 * j + 1], v.z + s[4 * j + 2], v.w + s[4 * j + 3]);
-          if (store) *carry_at(m, j) = v;
-          else s[4 * j] = v.x, s[4 * j + 1] = v.y, s[4 * j + 2] = v.z, s[4 * j + 3] = v.w;
-        }
-      }
-    }
+    add_carried_sums<kMmaThreads, kAccumulators <= 128 ? 8 : 4>(p.carry, sums, store, first);
   }
   LC_DEVICE void clear_sums() {
     if constexpr (kSums) {
@@ -4581,13 +4760,12 @@ namespace dense_fprop_split_sm90_fp32 {
 //   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi) + O(2^-22 |w x|)        three products instead of one
 //
 // Tensor cores truncate when they accumulate, so no chain is long: every interval (16 channels x kInterval taps; where that is
-// one tap of each phase, kMerge slots of equal scale) starts from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
-// FADD). The cross products are 2^-11 smaller; they have accumulators of their own, added when the slot scale
-// changes and at the end. Error: docs/design/numerics.md.
+// one tap of each phase, up to kMerge of them of equal scale) starts from zero and is added to f32 registers with one rounding, scaled
+// back by its slot's exponent (an FFMA in place of the FADD). The cross products are 2^-11 smaller; they have accumulators of
+// their own, added when the slot scale changes and at the end. Error: docs/design/numerics.md.
 //
-//   slot: [hi ch 0-7][hi ch 8-15][lo 0-7][lo 8-15] x [plane][row] x 16 B, with its inverse scale beside it. A slot's scale
-//   follows from its extremes, which are known when all of it has been read: packers split by the scale that the same
-//   channels had in the tile before, find the extremes on the way, and split again where that was not the scale.
+//   slot: as tile/pack_split.cuh packs it, with its inverse scale beside it. Packers expect the scale that the same channels had in
+//   the tile before.
 //   W stage: kInterval taps x [hi 0-7][hi 8-15][lo 0-7][lo 8-15] x [64 o] x 16 B; w is scaled per output channel to
 //   max|w| in [2^13, 2^14) by pack_weights.cuh, whose inverse the epilogue multiplies.
 //
@@ -4631,6 +4809,7 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr int kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
   static constexpr bool kWholeSlots = kInChannels % kSlotChannels == 0;
   static constexpr int kTapGroups = ceil_div(kKernel, kTaps), kItemSlots = kChannelBlocks * kTapGroups, kUnits = kItemSlots;
+  static constexpr int kLeastExponent = least_exponent(kInChannels * static_cast<int64_t>(kKernel / kPeriod));
   static constexpr int kSweeps = ceil_div(kOutChannels, 64 * kChannelWays);
 
   // Intervals: each tap group is cut into kInterval taps; the last one of a group may be shorter.
@@ -4667,10 +4846,13 @@ static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the wei
 static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-// Intervals that are promoted together, of one tap of each phase: chains of 48 products either way. They start without
-// waiting for each other.
+// Intervals that are promoted together, of one tap of each phase: chains of 48 products either way. They start one after the
+// other; the slot and the stage of one are released when the next has started and it has finished.
 constexpr int kMerge = kInterval == C::kPeriod && C::kRest == 0 && C::kLastRest == 0 ? 3 : 1;
-constexpr uint32_t kTeamBarrier = 1;
+// Slots that stay are there in all sweeps but the first: the next one is opened as soon as one has been multiplied. Where x does not
+// stay, packers may need the very slot that is not released yet to fill the next one (two-tap chains, four packers, six slots), so
+// nobody waits for that with one unreleased.
+constexpr bool kOpensAhead = C::kResident && kMerge > 1;
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
 
@@ -4681,130 +4863,11 @@ struct Params : FpropParams<float> {
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-// Readers give 8 channels (half of a slot's 16) of one time position.
-// From the raw stage; kUniform: every row begins on the same place of its 16 bytes, so that addresses are constants.
-template <bool kUniform> struct SlotReader {
-  uint32_t raw;
-  uint32_t shift;  // two bits for each channel: its row's offset in elements inside the first 16 bytes
-  int begin, end;  // elements that exist (zero padding, end of the row)
-
-  template <bool kMask> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
-    const uint32_t at = raw + half * (8 * C::kRawPitch) + (element + (kUniform ? shift & 3 : 0)) * 4;
-#pragma unroll
-    for (int j = 0; j < 8; ++j)
-      v[j] = load_shared_f32(at + j * C::kRawPitch + (kUniform ? 0 : (shift >> (2 * (half * 8 + j)) & 3) * 4));
-    if (kMask && (element < begin || element >= end)) {
-#pragma unroll
-      for (int j = 0; j < 8; ++j) v[j] = 0.f;
-    }
-  }
-};
-// From global memory, element by element: any time stride, any padding mode.
-struct GatherReader {
-  const float* row;
-  int64_t channel_stride, time_stride, first, length;
-  int channels;
-  template <bool> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
-    const int64_t t = padded_index<C::kPad>(first + element, length);
-#pragma unroll
-    for (int j = 0; j < 8; ++j)
-      v[j] = half * 8 + j < channels && t >= 0 ? row[(half * 8 + j) * channel_stride + t * time_stride] : 0.f;
-  }
-};
-
-// A packer's share of a slot: parts (32 positions, half of the channels), alone all of them, in a team every kTeam-th. Loads
-// run a part ahead of the arithmetic.
-struct Share {
-  static constexpr int kParts = 2 * PackOrder<C>::kSteps;
-  int first, last;
-  LC_DEVICE explicit Share(int packer)
-      : first(C::kTeam == 1 ? 0 : packer), last(kParts - 1 - (C::kTeam == 1 ? 0 : (kParts - 1 - packer) % C::kTeam)) {}
-
-  // use(part, values) for each part.
-  template <bool kMask, class Reader, class Use> LC_DEVICE void visit(const Reader& reader, int lane, const Use& use) const {
-    float a[8], b[8];
-    read<kMask>(reader, first, lane, a);
-    int part = first;
-#pragma unroll 1
-    for (; part < last; part += 2 * C::kTeam) {
-      read<kMask>(reader, part + C::kTeam, lane, b);
-      use(part, a);
-      read<kMask>(reader, min(part + 2 * C::kTeam, last), lane, a);
-      use(part + C::kTeam, b);
-    }
-    if (part == last) use(part, a);
-  }
-
- private:
-  template <bool kMask, class Reader> static LC_DEVICE void read(const Reader& reader, int part, int lane, float (&v)[8]) {
-    reader.template read<kMask>(PackOrder<C>(part >> 1, lane).element, part & 1, v);
-  }
-};
-
-struct StoreSplit {
-  uint32_t dst;
-  float scale;
-  int lane;
-  LC_DEVICE void operator()(int part, const float (&v)[8]) const {
-    uint32_t hi[4], lo[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) split2_f16(v[2 * j] * scale, v[2 * j + 1] * scale, hi[j], lo[j]);
-    const uint32_t to = dst + ((part & 1) * C::kChunkRows + PackOrder<C>(part >> 1, lane).row) * 16;
-    store_shared_v4(to, hi[0], hi[1], hi[2], hi[3]);
-    store_shared_v4(to + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
-  }
-};
-struct StoreSplitFindExtremes {
-  StoreSplit store;
-  Extremes& extremes;
-  LC_DEVICE void operator()(int part, const float (&v)[8]) const {
-#pragma unroll
-    for (int j = 0; j < 8; ++j) extremes.add(v[j]);
-    store(part, v);
-  }
-};
-
-// `expected`: the scale that is tried first. `exchange`: where a team's packers leave their extremes; two places, used in
-// turn, so that one barrier suffices.
-template <bool kMask, class Reader>
-LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, float expected, uint32_t dst, uint32_t exchange, int packer, int lane) {
-  Extremes extremes;
-  share.visit<kMask>(reader, lane, StoreSplitFindExtremes{{dst, expected, lane}, extremes});
-  extremes.reduce_warp();
-  if (C::kTeam > 1) {
-    if (lane == 0) store_shared_v2(exchange + 8 * packer, extremes.largest, __uint_as_float(extremes.smallest));
-    named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
-#pragma unroll
-    for (int i = 0; i < C::kTeam; ++i)
-      extremes.merge({load_shared_f32(exchange + 8 * i), load_shared_u32(exchange + 8 * i + 4)});
-  }
-  const SlotScale scale(extremes, least_exponent(C::kInChannels * static_cast<int64_t>(kKernel / C::kPeriod)));
-  if (scale.scale != expected) {
-    __syncwarp();  // lanes beyond the last position write what others write
-    share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
-  }
-  return scale;
-}
-
-// What a packer, or all of a team, has written into the raw stage is there for it.
-LC_DEVICE void sync_packers() {
-  if (C::kTeam == 1) __syncwarp();
-  else named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
-}
-
-// Rows of channels that do not exist: zeros. In a team each packer clears its share of every row's positions.
-LC_DEVICE void clear_missing(uint32_t raw, int channels, int packer, int lane) {
-  for (int j = max(channels, 0); j < 16; ++j)
-    for (int i = C::kTeam == 1 ? lane : packer * 32 + lane; i < C::kRawPitch / 16; i += 32 * C::kTeam)
-      store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-  sync_packers();
-}
-
 LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
   if (C::kTeam == 1) ring.fill();
-  const Share share(packer);
+  const Share<C> share(packer);
   const uint32_t expected = shared + C::kSharedExpected + packer * (C::kExpected * 4);
   for (int i = lane; i < C::kExpected; i += 32) store_shared_u32(expected + 4 * i, __float_as_uint(1.f));
   __syncwarp();
@@ -4823,29 +4886,27 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       const float expected_scale = load_shared_f32(expected_at);
       SlotScale scale;
       if (C::kGather || (C::kPad >= Pad::reflect && edge)) {
-        const GatherReader reader{w.row, p.x_channel, p.x_time, w.first, p.length, w.channels};
-        scale = pack_split<false>(reader, share, expected_scale, dst, exchange, packer, lane);
+        const GatherReader<C> reader{w.row, p.x_channel, p.x_time, w.first, p.length, w.channels};
+        scale = pack_split<C, false>(reader, share, expected_scale, dst, exchange, packer, lane);
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
         if constexpr (Raw::kGradient) {
           form_gradient<C::kGradientOf, float, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, 16) * C::kRawPitch, p.negative_slope,
                                                C::kTeam == 1 ? lane : packer * 32 + lane, 32 * C::kTeam);
-          sync_packers();
+          sync_packers<C>();
         }
-        if (!C::kWholeSlots && w.channels < 16) clear_missing(raw, w.channels, packer, lane);
-        const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+        if (!C::kWholeSlots && w.channels < 16) clear_missing<C>(raw, w.channels, packer, lane);
         const bool uniform = (ring.pitch & 15) == 0;
-        uint32_t shift = 0;
-#pragma unroll
-        for (int j = 0; j < 16; ++j) shift |= ((low + j * static_cast<uint32_t>(ring.pitch)) >> 2 & 3) << (2 * j);
+        const uint32_t shift = row_shifts<C>(static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first)),
+                                             static_cast<uint32_t>(ring.pitch));
         // Beyond the end of the row lies whatever the stage held before: it must not enter the extremes.
         const int begin = Raw::valid_begin(w.first), end = Raw::valid_end(w.first, p.length);
         if (begin > 0 || end < C::kRawNeeded)
-          scale = pack_split<true>(SlotReader<false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
+          scale = pack_split<C, true>(RawReader<C, false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
         else if (uniform)
-          scale = pack_split<false>(SlotReader<true>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
+          scale = pack_split<C, false>(RawReader<C, true>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
         else
-          scale = pack_split<false>(SlotReader<false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
+          scale = pack_split<C, false>(RawReader<C, false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
       }
       if (lane == 0) store_shared_u32(expected_at, __float_as_uint(scale.scale));
       if (lane == 0 && (C::kTeam == 1 || packer == 0)) {
@@ -4926,10 +4987,10 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
         if (sweep == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
         slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
       };
-      if (kMerge > 1) open_slot();
+      if (kOpensAhead) open_slot();
 #pragma unroll 1
       for (int interval = 0; interval < C::kSweepStages;) {
-        if (kMerge == 1 && tap == 0) open_slot();
+        if (!kOpensAhead && tap == 0) open_slot();
         if (slot_inverse != inverse) {
           if (accumulate_cross) promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
           accumulate_cross = 0;
@@ -4965,7 +5026,14 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
             if (++group == C::kTapGroups) group = 0;
             if (sweep == Schedule<C>::kSweepsPerItem - 1) old_slot = slot;
             if (++slot == C::kSlots) { slot = 0; if (!C::kResident || sweep == Schedule<C>::kSweepsPerItem - 1) slot_phase ^= 1; }
-            if (kMerge > 1 && interval < C::kSweepStages) open_slot();
+            if (interval < C::kSweepStages && (kOpensAhead || chain + 1 < kMerge)) {
+              if (!kOpensAhead && !__all_sync(~0u, barrier_test_wait(barriers.slot_full + 8 * slot, slot_phase))) {
+                wgmma_wait<0>();
+                release();
+                old_w = old_slot = -1;
+              }
+              open_slot();
+            }
           }
         } while (++chain < kMerge && interval < C::kSweepStages && slot_inverse == inverse);
         wgmma_wait<0>();
@@ -5355,13 +5423,12 @@ namespace dense_dgrad_split_sm90_fp32 {
 //   w x = w_hi x_hi + 2^-11 (w_hi x_lo + w_lo x_hi) + O(2^-22 |w x|)        three products instead of one
 //
 // Tensor cores truncate when they accumulate, so no chain is long: every interval (16 channels x kInterval taps; where that is
-// one tap of each phase, kMerge slots of equal scale) starts from zero and is added to f32 registers with one rounding, scaled back by its slot's exponent (an FFMA in place of the
-// FADD). The cross products are 2^-11 smaller; they have accumulators of their own, added when the slot scale
-// changes and at the end. Error: docs/design/numerics.md.
+// one tap of each phase, up to kMerge of them of equal scale) starts from zero and is added to f32 registers with one rounding, scaled
+// back by its slot's exponent (an FFMA in place of the FADD). The cross products are 2^-11 smaller; they have accumulators of
+// their own, added when the slot scale changes and at the end. Error: docs/design/numerics.md.
 //
-//   slot: [hi ch 0-7][hi ch 8-15][lo 0-7][lo 8-15] x [plane][row] x 16 B, with its inverse scale beside it. A slot's scale
-//   follows from its extremes, which are known when all of it has been read: packers split by the scale that the same
-//   channels had in the tile before, find the extremes on the way, and split again where that was not the scale.
+//   slot: as tile/pack_split.cuh packs it, with its inverse scale beside it. Packers expect the scale that the same channels had in
+//   the tile before.
 //   W stage: kInterval taps x [hi 0-7][hi 8-15][lo 0-7][lo 8-15] x [64 o] x 16 B; w is scaled per output channel to
 //   max|w| in [2^13, 2^14) by pack_weights.cuh, whose inverse the epilogue multiplies.
 //
@@ -5405,6 +5472,7 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr int kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
   static constexpr bool kWholeSlots = kInChannels % kSlotChannels == 0;
   static constexpr int kTapGroups = ceil_div(kKernel, kTaps), kItemSlots = kChannelBlocks * kTapGroups, kUnits = kItemSlots;
+  static constexpr int kLeastExponent = least_exponent(kInChannels * static_cast<int64_t>(kKernel / kPeriod));
   static constexpr int kSweeps = ceil_div(kOutChannels, 64 * kChannelWays);
 
   // Intervals: each tap group is cut into kInterval taps; the last one of a group may be shorter.
@@ -5441,10 +5509,13 @@ static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the wei
 static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-// Intervals that are promoted together, of one tap of each phase: chains of 48 products either way. They start without
-// waiting for each other.
+// Intervals that are promoted together, of one tap of each phase: chains of 48 products either way. They start one after the
+// other; the slot and the stage of one are released when the next has started and it has finished.
 constexpr int kMerge = kInterval == C::kPeriod && C::kRest == 0 && C::kLastRest == 0 ? 3 : 1;
-constexpr uint32_t kTeamBarrier = 1;
+// Slots that stay are there in all sweeps but the first: the next one is opened as soon as one has been multiplied. Where x does not
+// stay, packers may need the very slot that is not released yet to fill the next one (two-tap chains, four packers, six slots), so
+// nobody waits for that with one unreleased.
+constexpr bool kOpensAhead = C::kResident && kMerge > 1;
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
 
@@ -5455,130 +5526,11 @@ struct Params : FpropParams<float> {
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-// Readers give 8 channels (half of a slot's 16) of one time position.
-// From the raw stage; kUniform: every row begins on the same place of its 16 bytes, so that addresses are constants.
-template <bool kUniform> struct SlotReader {
-  uint32_t raw;
-  uint32_t shift;  // two bits for each channel: its row's offset in elements inside the first 16 bytes
-  int begin, end;  // elements that exist (zero padding, end of the row)
-
-  template <bool kMask> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
-    const uint32_t at = raw + half * (8 * C::kRawPitch) + (element + (kUniform ? shift & 3 : 0)) * 4;
-#pragma unroll
-    for (int j = 0; j < 8; ++j)
-      v[j] = load_shared_f32(at + j * C::kRawPitch + (kUniform ? 0 : (shift >> (2 * (half * 8 + j)) & 3) * 4));
-    if (kMask && (element < begin || element >= end)) {
-#pragma unroll
-      for (int j = 0; j < 8; ++j) v[j] = 0.f;
-    }
-  }
-};
-// From global memory, element by element: any time stride, any padding mode.
-struct GatherReader {
-  const float* row;
-  int64_t channel_stride, time_stride, first, length;
-  int channels;
-  template <bool> LC_DEVICE void read(int element, int half, float (&v)[8]) const {
-    const int64_t t = padded_index<C::kPad>(first + element, length);
-#pragma unroll
-    for (int j = 0; j < 8; ++j)
-      v[j] = half * 8 + j < channels && t >= 0 ? row[(half * 8 + j) * channel_stride + t * time_stride] : 0.f;
-  }
-};
-
-// A packer's share of a slot: parts (32 positions, half of the channels), alone all of them, in a team every kTeam-th. Loads
-// run a part ahead of the arithmetic.
-struct Share {
-  static constexpr int kParts = 2 * PackOrder<C>::kSteps;
-  int first, last;
-  LC_DEVICE explicit Share(int packer)
-      : first(C::kTeam == 1 ? 0 : packer), last(kParts - 1 - (C::kTeam == 1 ? 0 : (kParts - 1 - packer) % C::kTeam)) {}
-
-  // use(part, values) for each part.
-  template <bool kMask, class Reader, class Use> LC_DEVICE void visit(const Reader& reader, int lane, const Use& use) const {
-    float a[8], b[8];
-    read<kMask>(reader, first, lane, a);
-    int part = first;
-#pragma unroll 1
-    for (; part < last; part += 2 * C::kTeam) {
-      read<kMask>(reader, part + C::kTeam, lane, b);
-      use(part, a);
-      read<kMask>(reader, min(part + 2 * C::kTeam, last), lane, a);
-      use(part + C::kTeam, b);
-    }
-    if (part == last) use(part, a);
-  }
-
- private:
-  template <bool kMask, class Reader> static LC_DEVICE void read(const Reader& reader, int part, int lane, float (&v)[8]) {
-    reader.template read<kMask>(PackOrder<C>(part >> 1, lane).element, part & 1, v);
-  }
-};
-
-struct StoreSplit {
-  uint32_t dst;
-  float scale;
-  int lane;
-  LC_DEVICE void operator()(int part, const float (&v)[8]) const {
-    uint32_t hi[4], lo[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) split2_f16(v[2 * j] * scale, v[2 * j + 1] * scale, hi[j], lo[j]);
-    const uint32_t to = dst + ((part & 1) * C::kChunkRows + PackOrder<C>(part >> 1, lane).row) * 16;
-    store_shared_v4(to, hi[0], hi[1], hi[2], hi[3]);
-    store_shared_v4(to + C::kChunkRows * 32, lo[0], lo[1], lo[2], lo[3]);
-  }
-};
-struct StoreSplitFindExtremes {
-  StoreSplit store;
-  Extremes& extremes;
-  LC_DEVICE void operator()(int part, const float (&v)[8]) const {
-#pragma unroll
-    for (int j = 0; j < 8; ++j) extremes.add(v[j]);
-    store(part, v);
-  }
-};
-
-// `expected`: the scale that is tried first. `exchange`: where a team's packers leave their extremes; two places, used in
-// turn, so that one barrier suffices.
-template <bool kMask, class Reader>
-LC_DEVICE SlotScale pack_split(const Reader& reader, const Share& share, float expected, uint32_t dst, uint32_t exchange, int packer, int lane) {
-  Extremes extremes;
-  share.visit<kMask>(reader, lane, StoreSplitFindExtremes{{dst, expected, lane}, extremes});
-  extremes.reduce_warp();
-  if (C::kTeam > 1) {
-    if (lane == 0) store_shared_v2(exchange + 8 * packer, extremes.largest, __uint_as_float(extremes.smallest));
-    named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
-#pragma unroll
-    for (int i = 0; i < C::kTeam; ++i)
-      extremes.merge({load_shared_f32(exchange + 8 * i), load_shared_u32(exchange + 8 * i + 4)});
-  }
-  const SlotScale scale(extremes, least_exponent(C::kInChannels * static_cast<int64_t>(kKernel / C::kPeriod)));
-  if (scale.scale != expected) {
-    __syncwarp();  // lanes beyond the last position write what others write
-    share.visit<kMask>(reader, lane, StoreSplit{dst, scale.scale, lane});
-  }
-  return scale;
-}
-
-// What a packer, or all of a team, has written into the raw stage is there for it.
-LC_DEVICE void sync_packers() {
-  if (C::kTeam == 1) __syncwarp();
-  else named_barrier_sync(kTeamBarrier, 32 * C::kTeam);
-}
-
-// Rows of channels that do not exist: zeros. In a team each packer clears its share of every row's positions.
-LC_DEVICE void clear_missing(uint32_t raw, int channels, int packer, int lane) {
-  for (int j = max(channels, 0); j < 16; ++j)
-    for (int i = C::kTeam == 1 ? lane : packer * 32 + lane; i < C::kRawPitch / 16; i += 32 * C::kTeam)
-      store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-  sync_packers();
-}
-
 LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
   if (C::kTeam == 1) ring.fill();
-  const Share share(packer);
+  const Share<C> share(packer);
   const uint32_t expected = shared + C::kSharedExpected + packer * (C::kExpected * 4);
   for (int i = lane; i < C::kExpected; i += 32) store_shared_u32(expected + 4 * i, __float_as_uint(1.f));
   __syncwarp();
@@ -5597,29 +5549,27 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
       const float expected_scale = load_shared_f32(expected_at);
       SlotScale scale;
       if (C::kGather || (C::kPad >= Pad::reflect && edge)) {
-        const GatherReader reader{w.row, p.x_channel, p.x_time, w.first, p.length, w.channels};
-        scale = pack_split<false>(reader, share, expected_scale, dst, exchange, packer, lane);
+        const GatherReader<C> reader{w.row, p.x_channel, p.x_time, w.first, p.length, w.channels};
+        scale = pack_split<C, false>(reader, share, expected_scale, dst, exchange, packer, lane);
       } else {
         const uint32_t raw = ring.memory + stage * C::kRawBytes;
         if constexpr (Raw::kGradient) {
           form_gradient<C::kGradientOf, float, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, 16) * C::kRawPitch, p.negative_slope,
                                                C::kTeam == 1 ? lane : packer * 32 + lane, 32 * C::kTeam);
-          sync_packers();
+          sync_packers<C>();
         }
-        if (!C::kWholeSlots && w.channels < 16) clear_missing(raw, w.channels, packer, lane);
-        const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+        if (!C::kWholeSlots && w.channels < 16) clear_missing<C>(raw, w.channels, packer, lane);
         const bool uniform = (ring.pitch & 15) == 0;
-        uint32_t shift = 0;
-#pragma unroll
-        for (int j = 0; j < 16; ++j) shift |= ((low + j * static_cast<uint32_t>(ring.pitch)) >> 2 & 3) << (2 * j);
+        const uint32_t shift = row_shifts<C>(static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first)),
+                                             static_cast<uint32_t>(ring.pitch));
         // Beyond the end of the row lies whatever the stage held before: it must not enter the extremes.
         const int begin = Raw::valid_begin(w.first), end = Raw::valid_end(w.first, p.length);
         if (begin > 0 || end < C::kRawNeeded)
-          scale = pack_split<true>(SlotReader<false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
+          scale = pack_split<C, true>(RawReader<C, false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
         else if (uniform)
-          scale = pack_split<false>(SlotReader<true>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
+          scale = pack_split<C, false>(RawReader<C, true>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
         else
-          scale = pack_split<false>(SlotReader<false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
+          scale = pack_split<C, false>(RawReader<C, false>{raw, shift, begin, end}, share, expected_scale, dst, exchange, packer, lane);
       }
       if (lane == 0) store_shared_u32(expected_at, __float_as_uint(scale.scale));
       if (lane == 0 && (C::kTeam == 1 || packer == 0)) {
@@ -5700,10 +5650,10 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
         if (sweep == 0) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
         slot_inverse = __uint_as_float(load_shared_u32(shared + C::kSharedScales + 4 * slot));
       };
-      if (kMerge > 1) open_slot();
+      if (kOpensAhead) open_slot();
 #pragma unroll 1
       for (int interval = 0; interval < C::kSweepStages;) {
-        if (kMerge == 1 && tap == 0) open_slot();
+        if (!kOpensAhead && tap == 0) open_slot();
         if (slot_inverse != inverse) {
           if (accumulate_cross) promote(sum, cross, inverse * (1.f / 2048.f), C::kPeriod);
           accumulate_cross = 0;
@@ -5739,7 +5689,14 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
             if (++group == C::kTapGroups) group = 0;
             if (sweep == Schedule<C>::kSweepsPerItem - 1) old_slot = slot;
             if (++slot == C::kSlots) { slot = 0; if (!C::kResident || sweep == Schedule<C>::kSweepsPerItem - 1) slot_phase ^= 1; }
-            if (kMerge > 1 && interval < C::kSweepStages) open_slot();
+            if (interval < C::kSweepStages && (kOpensAhead || chain + 1 < kMerge)) {
+              if (!kOpensAhead && !__all_sync(~0u, barrier_test_wait(barriers.slot_full + 8 * slot, slot_phase))) {
+                wgmma_wait<0>();
+                release();
+                old_w = old_slot = -1;
+              }
+              open_slot();
+            }
           }
         } while (++chain < kMerge && interval < C::kSweepStages && slot_inverse == inverse);
         wgmma_wait<0>();
@@ -6138,17 +6095,9 @@ struct Tile {
   LC_DEVICE int chunks(const Params& p) const { return static_cast<int>(p.ranges.begin(split + 1) - p.ranges.begin(split)); }
 };
 
-// Walks the chunks of a split.
-struct Cursor {
-  int signal, chunk;
-  LC_DEVICE Cursor(const Params& p, int split) {
-    const int64_t first = p.ranges.begin(split);
-    signal = static_cast<int>(first / p.ranges.chunks_per_signal);
-    chunk = static_cast<int>(first - signal * p.ranges.chunks_per_signal);
-  }
-  LC_DEVICE void advance(const Params& p) {
-    if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) { chunk = 0; ++signal; }
-  }
+struct Cursor : ChunkCursor {
+  LC_DEVICE Cursor(const Params& p, int split) : ChunkCursor(p.ranges, split) {}
+  LC_DEVICE void advance(const Params& p) { ChunkCursor::advance(p.ranges); }
   LC_DEVICE int64_t step() const { return static_cast<int64_t>(chunk) * kSteps; }
 };
 
@@ -6471,31 +6420,9 @@ struct MultiplyRole {
     for (int m = 0; m < kM; ++m) keep_registers(acc[m]);
   }
 
-  LC_DEVICE float4* carry_at(int m, int j) const {
-    return p.carry + (static_cast<int64_t>(blockIdx.x) * (kM * kN / 8) + m * (kN / 8) + j) * kMmaThreads + threadIdx.x;
-  }
-  // `sums` += what was carried, or the other way round. Several loads at once, as registers are left: one takes a microsecond.
+  // A config's spare registers say how many loads of carried sums are under way at once.
   template <int kRows> LC_DEVICE void add_carried(float (&sums)[kRows][kN / 2], bool store, bool first) {
-    constexpr int kSpare = kAccumulators <= 128 ? 8 : 4, kTogether = kN / 8 % kSpare == 0 ? kSpare : kN / 8 % 4 == 0 ? 4 : 2;
-    static_assert(kN / 8 % kTogether == 0, "columns come in eights");
-#pragma unroll
-    for (int m = 0; m < kM; ++m) {
-      float(&s)[kN / 2] = sums[m];
-#pragma unroll
-      for (int from = 0; from < kN / 8; from += kTogether) {
-        float4 carried[kTogether];
-#pragma unroll
-        for (int i = 0; i < kTogether; ++i) carried[i] = first ? make_float4(0.f, 0.f, 0.f, 0.f) : *carry_at(m, from + i);
-#pragma unroll
-        for (int i = 0; i < kTogether; ++i) {
-          const int j = from + i;
-          float4& v = carried[i];
-          v = make_float4(v.x + s[4 * j], v.y + s[4 * j + 1], v.z + s[4 * j + 2], v.w + s[4 * j + 3]);
-          if (store) *carry_at(m, j) = v;
-          else s[4 * j] = v.x, s[4 * j + 1] = v.y, s[4 * j + 2] = v.z, s[4 * j + 3] = v.w;
-        }
-      }
-    }
+    add_carried_sums<kMmaThreads, kAccumulators <= 128 ? 8 : 4>(p.carry, sums, store, first);
   }
   LC_DEVICE void clear_sums() {
     if constexpr (kSums) {
@@ -10231,7 +10158,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_58b0abf0de02",
+        name="longconv_conv1d_082b6b586da6",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

@@ -30,6 +30,7 @@
 // FLOPs: 2 * 64 kM kRowWays * kN kColumnWays per step and tile; fp32 three times that.
 #include "conv/dense_wgrad_sm90_tile.cuh"
 #include "ptx/wgmma.cuh"
+#include "tile/carried_sums.cuh"
 
 // --- packer warps ------------------------------------------------------------------------------------------------
 struct PackRole {
@@ -329,31 +330,9 @@ struct MultiplyRole {
     for (int m = 0; m < kM; ++m) keep_registers(acc[m]);
   }
 
-  LC_DEVICE float4* carry_at(int m, int j) const {
-    return p.carry + (static_cast<int64_t>(blockIdx.x) * (kM * kN / 8) + m * (kN / 8) + j) * kMmaThreads + threadIdx.x;
-  }
-  // `sums` += what was carried, or the other way round. Several loads at once, as registers are left: one takes a microsecond.
+  // A config's spare registers say how many loads of carried sums are under way at once.
   template <int kRows> LC_DEVICE void add_carried(float (&sums)[kRows][kN / 2], bool store, bool first) {
-    constexpr int kSpare = kAccumulators <= 128 ? 8 : 4, kTogether = kN / 8 % kSpare == 0 ? kSpare : kN / 8 % 4 == 0 ? 4 : 2;
-    static_assert(kN / 8 % kTogether == 0, "columns come in eights");
-#pragma unroll
-    for (int m = 0; m < kM; ++m) {
-      float(&s)[kN / 2] = sums[m];
-#pragma unroll
-      for (int from = 0; from < kN / 8; from += kTogether) {
-        float4 carried[kTogether];
-#pragma unroll
-        for (int i = 0; i < kTogether; ++i) carried[i] = first ? make_float4(0.f, 0.f, 0.f, 0.f) : *carry_at(m, from + i);
-#pragma unroll
-        for (int i = 0; i < kTogether; ++i) {
-          const int j = from + i;
-          float4& v = carried[i];
-          v = make_float4(v.x + s[4 * j], v.y + s[4 * j + 1], v.z + s[4 * j + 2], v.w + s[4 * j + 3]);
-          if (store) *carry_at(m, j) = v;
-          else s[4 * j] = v.x, s[4 * j + 1] = v.y, s[4 * j + 2] = v.z, s[4 * j + 3] = v.w;
-        }
-      }
-    }
+    add_carried_sums<kMmaThreads, kAccumulators <= 128 ? 8 : 4>(p.carry, sums, store, first);
   }
   LC_DEVICE void clear_sums() {
     if constexpr (kSums) {

@@ -112,17 +112,9 @@ struct Tile {
   LC_DEVICE int chunks(const Params& p) const { return static_cast<int>(p.ranges.begin(split + 1) - p.ranges.begin(split)); }
 };
 
-// Walks the chunks of a split.
-struct Cursor {
-  int signal, chunk;
-  LC_DEVICE Cursor(const Params& p, int split) {
-    const int64_t first = p.ranges.begin(split);
-    signal = static_cast<int>(first / p.ranges.chunks_per_signal);
-    chunk = static_cast<int>(first - signal * p.ranges.chunks_per_signal);
-  }
-  LC_DEVICE void advance(const Params& p) {
-    if (++chunk == static_cast<int>(p.ranges.chunks_per_signal)) { chunk = 0; ++signal; }
-  }
+struct Cursor : ChunkCursor {
+  LC_DEVICE Cursor(const Params& p, int split) : ChunkCursor(p.ranges, split) {}
+  LC_DEVICE void advance(const Params& p) { ChunkCursor::advance(p.ranges); }
   LC_DEVICE int64_t step() const { return static_cast<int64_t>(chunk) * kSteps; }
 };
 

@@ -10,6 +10,19 @@ struct WgradRanges {
   LC_DEVICE int64_t begin(int64_t split) const { return split * chunks / splits; }
 };
 
+// Walks the chunks of a split.
+struct ChunkCursor {
+  int signal, chunk;
+  LC_DEVICE ChunkCursor(const WgradRanges& ranges, int split) {
+    const int64_t first = ranges.begin(split);
+    signal = static_cast<int>(first / ranges.chunks_per_signal);
+    chunk = static_cast<int>(first - signal * ranges.chunks_per_signal);
+  }
+  LC_DEVICE void advance(const WgradRanges& ranges) {
+    if (++chunk == static_cast<int>(ranges.chunks_per_signal)) { chunk = 0; ++signal; }
+  }
+};
+
 // Sum: float, or double for f64.
 template <class Sum> struct WgradPartials {
   Sum* weight;      // [split][group][o][i][k]

@@ -36,6 +36,8 @@ class CudaKernel : public Kernel {
   /// ...), in the order of use. Pure: `longconv warmup` and the compile-all check call it without a GPU.
   virtual std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config,
                                         const Device& device) const = 0;
+  /// Whether layer_launch() can say what launch() does: not where the host prepares more than numbers (tensor maps).
+  virtual bool is_layer() const { return true; }
   /// What launch() does for the layer of a problem without padding and residual, in dense tensors, at any length. Pure.
   virtual LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device& device) const;
 };

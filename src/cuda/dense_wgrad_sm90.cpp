@@ -235,28 +235,10 @@ class DenseWgradSm90 final : public CudaKernel {
   /// One wave of blocks or a few, as full as they get. False if not even one split fits the workspace.
   static bool choose_splits(const ConvProblem& problem, const Device& device, Tile& t) {
     const Geometry g(problem, t);
-    const std::int64_t sms = std::max(device.sm_count, 1);
-    const auto fits = [&](std::int64_t splits) {
-      t.splits = splits;
-      return Workspace(problem, t).bytes <= kMaxWgradWorkspaceBytes;
-    };
     // At most most_carries sums of a split are added up (docs/design/numerics.md).
     const std::int64_t chunks = problem.batch * ceil_div(problem.out_length(), t.steps);
-    const std::int64_t fewest = ceil_div(chunks, g.most_carries * g.carry_chunks);
-    if (!fits(fewest)) return false;
-    std::int64_t best = fewest;
-    const auto time_of = [&](std::int64_t splits) {  // of a block, in blocks of one split
-      return static_cast<double>(ceil_div(g.tiles * splits, sms)) / static_cast<double>(splits);
-    };
-    double least = time_of(fewest) * (1 + 0.02 * static_cast<double>(ceil_div(g.tiles * fewest, sms)));
-    for (std::int64_t waves = 1; waves <= 4; ++waves) {
-      std::int64_t splits = std::max(fewest, waves * sms / g.tiles);
-      while (splits > fewest && !fits(splits)) --splits;
-      const double cost = time_of(splits) * (1 + 0.02 * static_cast<double>(waves));
-      if (cost < least) least = cost, best = splits;
-    }
-    t.splits = best;
-    return true;
+    return choose_wgrad_splits(g.tiles, device, ceil_div(chunks, g.most_carries * g.carry_chunks), t.splits,
+                               [&] { return Workspace(problem, t).bytes <= kMaxWgradWorkspaceBytes; });
   }
 
   /// Cost model, fitted to 40 configs of each of 30 problems on an H200: the quickest config there is within 10 % of

@@ -132,9 +132,13 @@ std::string describe_layer(const ConvProblem& problem, const Device& device) {
   problem.validate();
   check_layer(problem);
   const Plan plan = make_plan(problem, device);
-  const auto* kernel = dynamic_cast<const CudaKernel*>(plan.chosen.kernel);
-  if (kernel == nullptr) throw Error(ErrorCode::invalid_value, "expected a GPU, but got " + device.to_string());
-  const LayerLaunch layer = kernel->layer_launch(problem, plan.chosen.config, device);
+  if (device.kind != Device::Kind::cuda)
+    throw Error(ErrorCode::invalid_value, "expected a GPU, but got " + device.to_string());
+  const auto of = [](const Plan::Candidate& c) { return static_cast<const CudaKernel*>(c.kernel); };
+  const Plan::Candidate* best = &plan.chosen;
+  for (std::size_t i = 0; !of(*best)->is_layer() && i < plan.runners_up.size(); ++i) best = &plan.runners_up[i];
+  const CudaKernel* const kernel = of(*best);
+  const LayerLaunch layer = kernel->layer_launch(problem, best->config, device);
   std::set<std::string_view> names;
   Object sources, steps;
   const auto add = [&](std::string_view role, const LayerStep& step) {
@@ -152,7 +156,7 @@ std::string describe_layer(const ConvProblem& problem, const Device& device) {
   return Object{}
       .add("problem", json(problem))
       .add("kernel", quoted(kernel->name()))
-      .add("config", quoted(plan.chosen.config.to_string()))
+      .add("config", quoted(best->config.to_string()))
       .add("steps", steps.str())
       .add("flag_words", layer.packed.flag_words)
       .add("inverse_bytes", layer.packed.inverse_bytes)

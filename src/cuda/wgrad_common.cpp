@@ -32,6 +32,26 @@ std::int64_t WgradLayout::most_splits(const ConvProblem& problem) {
   return (kMaxWgradWorkspaceBytes - 3 * 256) / of_a_split;
 }
 
+bool choose_wgrad_splits(std::int64_t tiles, const Device& device, std::int64_t fewest, std::int64_t& splits,
+                         const std::function<bool()>& fits) {
+  const std::int64_t sms = std::max(device.sm_count, 1);
+  const auto time_of = [&](std::int64_t count) {  // of a block, in blocks of one split
+    return static_cast<double>(ceil_div(tiles * count, sms)) / static_cast<double>(count);
+  };
+  splits = fewest;
+  if (!fits()) return false;
+  std::int64_t best = fewest;
+  double least = time_of(fewest) * (1 + 0.02 * static_cast<double>(ceil_div(tiles * fewest, sms)));
+  for (std::int64_t waves = 1; waves <= 4; ++waves) {
+    splits = std::max(fewest, waves * sms / tiles);
+    while (splits > fewest && !fits()) --splits;
+    const double cost = time_of(splits) * (1 + 0.02 * static_cast<double>(waves));
+    if (cost < least) least = cost, best = splits;
+  }
+  splits = best;
+  return true;
+}
+
 std::int64_t fewest_products(const ConvProblem& p) {
   if (p.pad_mode != PadMode::zeros) return p.batch * p.out_length();
   std::int64_t fewest = p.out_length();

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "cuda/cuda_kernel.h"
@@ -46,6 +47,11 @@ struct WgradLayout {
   std::int64_t bias_offset() const { return weight_offset() + round_up(splits * weight_elements * sum_bytes, 256); }
   std::int64_t workspace_bytes() const { return bias_offset() + round_up(splits * bias_elements * sum_bytes, 256); }
 };
+
+/// Sets `splits` so that blocks (`tiles` for each split) make one wave or a few, as full as they get; at least
+/// `fewest`, and as `fits` allows, which is asked of each candidate. False if not even the fewest fit.
+bool choose_wgrad_splits(std::int64_t tiles, const Device& device, std::int64_t fewest, std::int64_t& splits,
+                         const std::function<bool()>& fits);
 
 /// As WgradPartials in kernels/tile/wgrad_ranges.cuh, for every type of sum.
 struct WgradPartials {

@@ -24,6 +24,7 @@ const Kernel& dense_dgrad_sm90();
 const Kernel& dense_dgrad_split_sm90();
 const Kernel& dense_dgrad_sm80();
 const Kernel& direct_dgrad();
+const Kernel& dense_wgrad_tma_sm90();
 const Kernel& dense_wgrad_sm90();
 const Kernel& dense_wgrad_sm80();
 const Kernel& direct_wgrad();

@@ -8,6 +8,7 @@
 #include "ptx/ldmatrix.cuh"
 #include "ptx/mbarrier.cuh"
 #include "ptx/mma_sync.cuh"
+#include "ptx/tensor_map.cuh"
 #include "ptx/wgmma.cuh"
 
 using namespace longconv;
@@ -175,7 +176,58 @@ extern "C" __global__ void __cluster_dims__(2, 1, 1) check_bulk_copies(const cha
 }
 #endif
 
+#if __CUDA_ARCH__ >= 900
+/// A cluster of two blocks: each loads a box of 16 rows of 128 bytes, swizzled, for itself, and one 16 rows further for both. out:
+/// for each block its own box, that of block 0, that of block 1, as they lie in shared memory.
+extern "C" __global__ void __cluster_dims__(2, 1, 1) check_tensor_loads(const __grid_constant__ TensorMap map, uint32_t* out, int c0, int c1, int c2) {
+  extern __shared__ __align__(1024) char storage[];
+  constexpr uint32_t kBox = 16 * 128;
+  const uint32_t barrier = shared_address(storage), data = barrier + 1024, rank = cluster_block_rank();
+  if (threadIdx.x == 0) {
+    barrier_init(barrier, 1);
+    fence_barrier_init();
+  }
+  cluster_sync();
+  if (threadIdx.x == 0) {
+    barrier_arrive_expect(barrier, 3 * kBox);
+    tensor_load(data, map, c0, c1 + (int)rank, c2, barrier);
+    tensor_load_multicast(data + (1 + rank) * kBox, map, c0, c1 + 16 + (int)rank, c2, barrier, 3);
+  }
+  barrier_wait(barrier, 0);
+  for (uint32_t i = threadIdx.x; i < 3 * kBox / 4; i += blockDim.x) out[rank * (3 * kBox / 4) + i] = load_shared_u32(data + 4 * i);
+  cluster_sync();
+}
+#endif
+
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
+/// One warpgroup, bf16. a: 64, b: 64 rows of 128 bytes along K, swizzled. d: 64 x 64.
+extern "C" __global__ void check_swizzled_wgmma(const char* a, const char* b, float* d) {
+  extern __shared__ __align__(1024) char storage[];
+  const uint32_t barrier = shared_address(storage), sa = barrier + 1024, sb = sa + 64 * 128;
+  if (threadIdx.x == 0) {
+    barrier_init(barrier, 1);
+    fence_barrier_init();
+    barrier_arrive_expect(barrier, 2 * 64 * 128);
+    bulk_load(sa, a, 64 * 128, barrier);
+    bulk_load(sb, b, 64 * 128, barrier);
+  }
+  __syncthreads();
+  barrier_wait(barrier, 0);
+  const uint64_t da = wgmma_descriptor(sa, 16, 1024, Swizzle::bytes128), db = wgmma_descriptor(sb, 16, 1024, Swizzle::bytes128);
+  float acc[32];
+  wgmma_fence();
+#pragma unroll
+  for (int step = 0; step < 4; ++step) wgmma<bf16, 64>(acc, da + 2 * step, db + 2 * step, step > 0);
+  wgmma_commit();
+  wgmma_wait<0>();
+  keep_registers(acc);
+  const int w = threadIdx.x / 32, g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+#pragma unroll
+  for (int j = 0; j < 8; ++j)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) d[(16 * w + g + (i >> 1) * 8) * 64 + 8 * j + 2 * c + (i & 1)] = acc[4 * j + i];
+}
+
 /// One warpgroup. Operands of 64 bytes along K, packed [16-byte chunk][row][16 bytes]: a has 64 rows, b has N.
 /// d: 64 x N from shared memory, then 64 x N with A in registers.
 template <typename Type, int N>

@@ -9,6 +9,7 @@
 #include "ptx/mbarrier.cuh"
 #include "ptx/mma_sync.cuh"
 #include "ptx/shared_memory.cuh"
+#include "ptx/tensor_map.cuh"
 #include "ptx/types.cuh"
 #include "ptx/wgmma.cuh"
 
@@ -123,6 +124,19 @@ extern "C" __global__ void bulk_copies(const char* in, char* out, uint32_t bytes
     bulk_wait<0>();
   }
   cluster_sync();
+}
+#endif
+
+#if __CUDA_ARCH__ >= 900
+extern "C" __global__ void tensor_copies(const __grid_constant__ TensorMap map) {
+  extern __shared__ __align__(1024) char storage[];
+  const uint32_t barrier = shared_address(storage), data = barrier + 1024;
+  if (elect_one()) {
+    tensor_load(data, map, 0, 1, 2, barrier);
+    tensor_load(data, map, 0, 1, 2, barrier, l2_evict_first());
+    tensor_load_multicast(data, map, 0, 1, 2, barrier, 3);
+    tensor_load_multicast(data, map, 0, 1, 2, barrier, 3, l2_evict_first());
+  }
 }
 #endif
 

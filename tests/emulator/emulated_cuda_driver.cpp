@@ -17,6 +17,7 @@
 
 #include "cuda/driver_abi.h"
 #include "emulator/engine.h"
+#include "emulator/tensor_map.h"
 
 using namespace longconv::cuda;
 using namespace longconv::emulator;
@@ -295,6 +296,35 @@ EMULATED cuLaunchKernelEx(const CUlaunchConfig* config, CUfunction function, voi
   }
   return launch(function, config->gridDimX, config->blockDimX, cluster, config->sharedMemBytes, config->hStream,
                 overlaps, parameters);
+}
+
+EMULATED cuTensorMapEncodeTiled(CUtensorMap* out, CUtensorMapDataType type, unsigned rank, void* base,
+                                const std::uint64_t* sizes, const std::uint64_t* strides_bytes,
+                                const std::uint32_t* box, const std::uint32_t* element_strides, CUtensorMapInterleave,
+                                CUtensorMapSwizzle swizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  const bool known = type == CU_TENSOR_MAP_DATA_TYPE_UINT16 || type == CU_TENSOR_MAP_DATA_TYPE_UINT32;
+  const bool swizzled = swizzle == CU_TENSOR_MAP_SWIZZLE_128B;
+  if (!known || rank != 3 || !(swizzled || swizzle == CU_TENSOR_MAP_SWIZZLE_NONE)) return CUDA_ERROR_NOT_SUPPORTED;
+  if (reinterpret_cast<std::uintptr_t>(base) % 16 != 0 || reinterpret_cast<std::uintptr_t>(out) % 64 != 0)
+    return CUDA_ERROR_INVALID_VALUE;
+  TensorMap map;
+  map.base = static_cast<const unsigned char*>(base);
+  map.swizzled = swizzled ? 1 : 0;
+  map.strides_bytes[0] = type == CU_TENSOR_MAP_DATA_TYPE_UINT16 ? 2 : 4;
+  for (int d = 0; d < 3; ++d) {
+    map.sizes[d] = sizes[d], map.box[d] = box[d];
+    if (sizes[d] == 0 || sizes[d] > std::uint64_t{1} << 32 || box[d] == 0 || box[d] > 256 || element_strides[d] != 1)
+      return CUDA_ERROR_INVALID_VALUE;
+    if (d == 0) continue;
+    map.strides_bytes[d] = strides_bytes[d - 1];
+    if (map.strides_bytes[d] % 16 != 0 || map.strides_bytes[d] >= std::uint64_t{1} << 40)
+      return CUDA_ERROR_INVALID_VALUE;
+  }
+  const std::uint64_t row_bytes = box[0] * map.strides_bytes[0];
+  if (row_bytes % 16 != 0 || (swizzled && row_bytes != 128)) return CUDA_ERROR_INVALID_VALUE;
+  std::memset(out, 0, sizeof *out);
+  std::memcpy(out, &map, sizeof map);
+  return CUDA_SUCCESS;
 }
 
 EMULATED cuMemGetInfo_v2(std::size_t* free, std::size_t* total) {

@@ -18,6 +18,7 @@
 #include "emulator/fiber.h"
 #include "emulator/guarded_memory.h"
 #include "emulator/tensor_core.h"
+#include "emulator/tensor_map.h"
 
 namespace longconv::emulator {
 
@@ -52,6 +53,8 @@ struct PendingLoad {
   unsigned block = 0, to = 0, bytes = 0, barrier = 0;
   const void* from = nullptr;
   bool waited = false;  ///< who issued it, for the kernel before
+  TensorMap map = {};   ///< of a box, if `from` is null
+  int box_from[3] = {};
 };
 
 /// One wgmma of a warpgroup, complete when 128 threads have issued it.
@@ -143,6 +146,7 @@ class Engine final : public Services {
   bool barrier_test(unsigned address, unsigned parity) override;
   void barrier_wait(unsigned address, unsigned parity) override;
   void bulk_load(unsigned to, const void* from, unsigned bytes, unsigned barrier, unsigned blocks) override;
+  void tensor_load(unsigned to, const void* map, const int (&from)[3], unsigned barrier, unsigned blocks) override;
   void bulk_store(void* to, unsigned from, unsigned bytes) override;
   void bulk_commit() override;
   void bulk_wait(unsigned pending) override;
@@ -165,7 +169,10 @@ class Engine final : public Services {
   bool sweep();
   /// Does one piece of deferred work. False if there is none.
   bool advance();
+  /// To the blocks of the mask, now or later.
+  void issue(PendingLoad load, unsigned blocks, const char* what);
   void execute(const PendingLoad& load);
+  void copy_box(Block& block, const PendingLoad& load);
   void execute(const ThreadCopy& store);
   void execute_front(Block& block, Warpgroup& group);
   void run_wgmmas(Block& block, Warpgroup& group, std::uint64_t until);

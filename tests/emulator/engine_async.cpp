@@ -75,12 +75,18 @@ void Engine::barrier_wait(unsigned address, unsigned parity) {
 void Engine::bulk_load(unsigned to, const void* from, unsigned bytes, unsigned barrier, unsigned blocks) {
   if (to % 16 != 0 || reinterpret_cast<std::uintptr_t>(from) % 16 != 0 || bytes % 16 != 0)
     stop("bulk_load: addresses and size must be multiples of 16");
+  PendingLoad load;
+  load.to = to, load.bytes = bytes, load.barrier = barrier, load.from = from;
+  issue(load, blocks, "bulk_load");
+}
+
+void Engine::issue(PendingLoad load, unsigned blocks, const char* what) {
   if (blocks == 0) blocks = 1u << current_->rank;
   for (unsigned rank = 0; rank < launch_.cluster_blocks; ++rank) {
     if ((blocks >> rank & 1) == 0) continue;
-    dynamic_shared(blocks_[rank], to, bytes, "bulk_load");
-    mbarrier(blocks_[rank], barrier, "bulk_load");
-    const PendingLoad load{rank, to, bytes, barrier, from, current_->waited};
+    dynamic_shared(blocks_[rank], load.to, load.bytes, what);
+    mbarrier(blocks_[rank], load.barrier, what);
+    load.block = rank, load.waited = current_->waited;
     if (options_.late)
       loads_.push_back(load);
     else
@@ -89,10 +95,57 @@ void Engine::bulk_load(unsigned to, const void* from, unsigned bytes, unsigned b
   ++progress_;
 }
 
+void Engine::tensor_load(unsigned to, const void* map, const int (&from)[3], unsigned barrier, unsigned blocks) {
+  PendingLoad load;
+  std::memcpy(&load.map, map, sizeof load.map);
+  if (load.map.mark != TensorMap::kMark) stop("tensor_load: not a tensor map");
+  if (to % (load.map.swizzled != 0 ? 1024 : 128) != 0)
+    stop("tensor_load: the destination must be a multiple of 128 bytes, of 1024 with swizzling");
+  if (from[0] * static_cast<std::int64_t>(load.map.strides_bytes[0]) % 16 != 0)  // an illegal instruction on a GPU
+    stop("tensor_load: the box must begin on a multiple of 16 bytes of its row");
+  load.to = to, load.bytes = load.map.box_bytes(), load.barrier = barrier;
+  std::copy_n(from, 3, load.box_from);
+  issue(load, blocks, "tensor_load");
+}
+
+namespace {
+/// Where a swizzled tile keeps what would lie at this address: 16-byte units of each 128 bytes change places.
+unsigned swizzled(unsigned address) { return address ^ (address >> 7 & 7) << 4; }
+}  // namespace
+
+void Engine::copy_box(Block& block, const PendingLoad& load) {
+  const TensorMap& map = load.map;
+  const auto bytes = static_cast<unsigned>(map.strides_bytes[0]);
+  unsigned place = load.to;
+  for (std::uint32_t k = 0; k < map.box[2]; ++k) {
+    for (std::uint32_t j = 0; j < map.box[1]; ++j) {
+      for (std::uint32_t i = 0; i < map.box[0]; ++i, place += bytes) {
+        const std::uint32_t in_box[3] = {i, j, k};
+        const unsigned char* from = map.base;
+        bool inside = true;
+        for (int d = 0; d < 3; ++d) {
+          const std::int64_t at = std::int64_t{load.box_from[d]} + in_box[d];
+          inside &= at >= 0 && at < static_cast<std::int64_t>(map.sizes[d]);
+          from += at * static_cast<std::int64_t>(map.strides_bytes[d]);
+        }
+        const unsigned to = map.swizzled != 0 ? swizzled(place) : place;
+        unsigned char* const shared = dynamic_shared(block, to, bytes, "tensor_load");
+        if (inside)
+          std::memcpy(shared, from, bytes);
+        else
+          std::memset(shared, 0, bytes);
+      }
+    }
+  }
+}
+
 void Engine::execute(const PendingLoad& load) {
   Block& block = blocks_[load.block];
   copying_ = &load;
-  std::memcpy(dynamic_shared(block, load.to, load.bytes, "bulk_load"), load.from, load.bytes);
+  if (load.from != nullptr)
+    std::memcpy(dynamic_shared(block, load.to, load.bytes, "bulk_load"), load.from, load.bytes);
+  else
+    copy_box(block, load);
   copying_ = nullptr;
   std::fill_n(block.writers.begin() + (load.to - kDynamicBase) / 16, load.bytes / 16, 0ul);
   MBarrier& barrier = mbarrier(block, load.barrier, "bulk_load");
@@ -204,8 +257,9 @@ void Engine::wgmma_wait(unsigned pending) {
   }
 }
 
-/// Without swizzle. K-major: row r, 16-byte chunk q of K is at r / 8 * stride + r % 8 * 16 + q * leading. Transposed:
-/// k, 16-byte chunk q of rows is at k / 8 * leading + k % 8 * 16 + q * stride.
+/// K-major: row r, 16-byte chunk q of K is at r / 8 * stride + r % 8 * 16 + q * leading; swizzled by 128 bytes: at r /
+/// 8 * stride + r % 8 * 128 + q * 16, whose units then change places. Transposed (not swizzled): k, 16-byte chunk q of
+/// rows is at k / 8 * leading + k % 8 * 16 + q * stride.
 void Engine::execute_front(Block& block, Warpgroup& group) {
   PendingWgmma& pending = group.queue.front();
   const Wgmma& what = pending.what;
@@ -213,13 +267,16 @@ void Engine::execute_front(Block& block, Warpgroup& group) {
   if ((what.transposed_a || what.transposed_b) && what.type == Number::tf32)
     stop("wgmma: operands of 16-bit types only may be transposed");
   const auto bytes_at = [&](unsigned long descriptor, int across, int line, bool transposed) {
-    if (descriptor >> 62 != 0 || (descriptor >> 49 & 7) != 0) stop("wgmma: swizzled operands are not emulated");
+    const unsigned long mode = descriptor >> 62;
+    if (mode > 1 || (mode == 1 && transposed) || (descriptor >> 49 & 7) != 0)
+      stop("wgmma: of swizzled operands, K-major ones by 128 bytes are emulated");
     const unsigned start = static_cast<unsigned>(descriptor & 0x3fff) << 4;
     const unsigned leading = static_cast<unsigned>(descriptor >> 16 & 0x3fff) << 4;
     const unsigned stride = static_cast<unsigned>(descriptor >> 32 & 0x3fff) << 4;
     const unsigned l = static_cast<unsigned>(line), q = static_cast<unsigned>(across);
     const unsigned address =
-        start + l % 8 * 16 + (transposed ? l / 8 * leading + q * stride : l / 8 * stride + q * leading);
+        mode == 1 ? swizzled(start + l % 8 * 128 + l / 8 * stride + q * 16)
+                  : start + l % 8 * 16 + (transposed ? l / 8 * leading + q * stride : l / 8 * stride + q * leading);
     const unsigned char* const bytes = dynamic_shared(block, address, 16, "wgmma");
     check_fenced(block, address, 16, "wgmma", pending.fenced);
     return bytes;

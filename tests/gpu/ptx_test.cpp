@@ -1,5 +1,6 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
 /// Every wrapper of kernels/ptx on a real GPU, against results that the host knows exactly.
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -308,6 +309,60 @@ TEST_F(PtxTest, BulkCopiesBarriersAndClusters) {
       ASSERT_EQ(copied[i], in[i % in.size()] + 1) << bytes << " bytes, word " << i;
     }
   }
+}
+
+/// Where 16 bytes are in a row of 128 that is swizzled.
+std::size_t swizzled_unit(std::size_t row, std::size_t unit) { return unit ^ (row & 7); }
+
+TEST_F(PtxTest, TensorLoads) {
+  if (device().compute_capability < 90) GTEST_SKIP() << "tensor maps need compute capability 9.0";
+  // Rows of 72 elements of 16 bits, of which 69 exist; 40 rows of a signal, 2 signals. Element values are their places.
+  constexpr std::uint64_t kSizes[3] = {69, 40, 2}, kStrides[2] = {144, 40 * 144};
+  constexpr std::uint32_t kBox[3] = {64, 16, 1}, kEvery[3] = {1, 1, 1};
+  std::vector<std::uint16_t> in(2 * 40 * 72);
+  for (std::size_t i = 0; i < in.size(); ++i) in[i] = static_cast<std::uint16_t>(i + 1);
+  const auto source = upload(in);
+  CUtensorMap map;
+  driver().tensor_map_encode_tiled(&map, CU_TENSOR_MAP_DATA_TYPE_UINT16, 3, source->data(), kSizes, kStrides, kBox,
+                                   kEvery, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                                   CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  for (const auto& [c0, c1, c2] : {std::array<int, 3>{0, 0, 0}, {16, 3, 1}, {-8, -5, 0}, {24, 20, 1}, {0, 0, 2}}) {
+    const auto out = allocate<std::uint16_t>(6 * 16 * 64);
+    run("check_tensor_loads", {2, 64, 2, 1024 + 3 * 16 * 128}, map, out->data(), c0, c1, c2);
+    const auto result = download<std::uint16_t>(*out);
+    for (std::size_t i = 0; i < result.size(); ++i) {
+      const std::size_t box = i / (16 * 64), row = i / 64 % 16, unit = swizzled_unit(row, i / 8 % 8);
+      const int time = c0 + static_cast<int>(unit * 8 + i % 8);
+      const int rank = static_cast<int>(box / 3), which = static_cast<int>(box % 3);
+      const int channel = c1 + static_cast<int>(row) + (which == 0 ? rank : 16 + which - 1);
+      const bool exists = time >= 0 && time < 69 && channel >= 0 && channel < 40 && c2 < 2;
+      const int expected = exists ? (c2 * 40 + channel) * 72 + time + 1 : 0;
+      ASSERT_EQ(result[i], expected) << "box " << box << " row " << row << " element " << i % 64 << " at " << c0 << ","
+                                     << c1 << "," << c2;
+    }
+  }
+}
+
+TEST_F(PtxTest, WgmmaSwizzled) {
+  if (!is_hopper()) GTEST_SKIP() << "wgmma is an instruction of compute capability 9.0";
+  constexpr int kDepth = 64;
+  const auto a = matrix(64, kDepth, 9), b = matrix(64, kDepth, 10);
+  const auto swizzled = [&](const std::vector<int>& values) {
+    std::vector<char> bytes(64 * 128);
+    for (std::size_t row = 0; row < 64; ++row) {
+      for (std::size_t k = 0; k < kDepth; ++k) {
+        const std::uint32_t code = encode(Type::bf16, values[row * kDepth + k]);
+        std::memcpy(bytes.data() + row * 128 + swizzled_unit(row, k / 8) * 16 + k % 8 * 2, &code, 2);
+      }
+    }
+    return bytes;
+  };
+  const auto device_a = upload(swizzled(a)), device_b = upload(swizzled(b));
+  const auto d = allocate<float>(64 * 64);
+  run("check_swizzled_wgmma", {1, 128, 1, 1024 + 2 * 64 * 128}, device_a->data(), device_b->data(), d->data());
+  const auto result = download<float>(*d);
+  for (int i = 0; i < 64 * 64; ++i)
+    ASSERT_EQ(result[static_cast<std::size_t>(i)], product(a, b, kDepth, i / 64, i % 64)) << i / 64 << "," << i % 64;
 }
 
 }  // namespace

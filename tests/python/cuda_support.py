@@ -23,6 +23,8 @@ DEVICE = os.environ.get("LONGCONV_TEST_DEVICE", "cuda")
 FORCED = os.environ.get("LONGCONV_CUDA_KERNEL", "")
 KERNELS = ("dense_fprop_sm90", "dense_fprop_split_sm90", "dense_fprop_sm80", "direct_fprop")
 WGRAD_KERNELS = ("dense_wgrad_sm90", "dense_wgrad_sm80", "direct_wgrad")
+# Of stride 1 and aligned rows only.
+TMA_WGRAD = "dense_wgrad_tma_sm90"
 DGRAD_KERNELS = ("dense_dgrad_sm90", "dense_dgrad_split_sm90", "dense_dgrad_sm80", "direct_dgrad")
 # What a tensor may be multiplied in: (dtype, precision).
 ARITHMETICS = [("float32", "fp32"), ("float32", "tf32"), ("bfloat16", "fp32"), ("float16", "fp32"), ("float64", "fp32")]
@@ -32,7 +34,7 @@ arithmetic = pytest.mark.parametrize(("dtype", "precision"), ARITHMETICS, ids=["
 def multiplies(kernel: str, dtype: str, precision: str) -> bool:
     """Whether a kernel has this arithmetic; '' is the planner's choice, which has all."""
     kernel = kernel.replace("dgrad", "fprop")  # each has a counterpart
-    if kernel == "dense_fprop_sm90":
+    if kernel in ("dense_fprop_sm90", TMA_WGRAD):
         return dtype in ("bfloat16", "float16") or (dtype, precision) == ("float32", "tf32")
     if kernel == "dense_fprop_split_sm90":
         return (dtype, precision) == ("float32", "fp32")

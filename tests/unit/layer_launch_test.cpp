@@ -174,6 +174,12 @@ TEST(DescribeLayer, HoldsEverySourceThatIsIncluded) {
   }
 }
 
+TEST(LayerLaunch, AFileHasTheBestKernelThatIsALayer) {
+  const auto problem = ConvProblem::parse("wgrad n16 c256->256 l131072 k1 bf16");
+  EXPECT_EQ(make_plan(problem, Device::known("h100")).chosen.kernel->name(), "dense_wgrad_tma_sm90");
+  EXPECT_NE(describe_layer(problem, Device::known("h100")).find("\"dense_wgrad_sm90\""), std::string::npos);
+}
+
 TEST(DescribeLayer, RefusesWhatAFileDoesNotHave) {
   for (const char* problem : {"l99 k3 p1", "c2->2 g2 l99", "l99 residual", "l99 relu", "l99 f64",
                               "wgrad l99 f32_result bf16", "dgrad l99 bias"})

@@ -70,6 +70,13 @@ TEST(WgradCommon, TensorCoresTakeDenseProblemsAndLeaveTheRest) {
     return std::string(make_plan(ConvProblem::parse(problem), Device::known(device)).chosen.kernel->name());
   };
   EXPECT_EQ(chosen("wgrad n64 c64->128 l524280 k3 s3 d4 bf16", "h100"), "dense_wgrad_sm90");
+  // Rows and taps that begin on 16 bytes need no packing.
+  for (const char* aligned : {"wgrad n16 c256->256 l131072 k1 bf16", "wgrad n16 c256->256 l131072 k1 f32 tf32 bias",
+                              "wgrad n8 c64->128 l160000 k2 d512 bf16"})
+    EXPECT_EQ(chosen(aligned, "h100"), "dense_wgrad_tma_sm90") << aligned;
+  for (const char* other : {"wgrad n16 c256->256 l131070 k1 bf16", "wgrad n16 c256->256 l131072 k1 f32",
+                            "wgrad n8 c64->128 l160000 k2 bf16", "wgrad n8 c64->128 l160000 k2 d512 s2 bf16"})
+    EXPECT_NE(chosen(other, "h100"), "dense_wgrad_tma_sm90") << other;
   EXPECT_EQ(chosen("wgrad n64 c64->128 l524280 k3 s3 d4 f32", "h100"), "dense_wgrad_sm90");
   EXPECT_NE(chosen("wgrad n1 c64->64 l30 k3 f32", "h100"), "dense_wgrad_sm90");  // nor are 28 for pairs
   EXPECT_EQ(chosen("wgrad n64 c64->128 l524280 k3 s3 d4 bf16"), "dense_wgrad_sm80");

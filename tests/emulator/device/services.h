@@ -89,6 +89,8 @@ class Services {
 
   /// Bit r of `blocks`: block r of the cluster; 0: this block.
   virtual void bulk_load(unsigned to, const void* from, unsigned bytes, unsigned barrier, unsigned blocks) = 0;
+  /// The box of a tensor map (emulator/tensor_map.h) that begins at from[3]; `blocks` as above.
+  virtual void tensor_load(unsigned to, const void* map, const int (&from)[3], unsigned barrier, unsigned blocks) = 0;
   virtual void bulk_store(void* to, unsigned from, unsigned bytes) = 0;
   virtual void bulk_commit() = 0;
   virtual void bulk_wait(unsigned pending) = 0;
