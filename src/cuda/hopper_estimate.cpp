@@ -11,18 +11,19 @@ namespace longconv::cuda {
 namespace {
 
 // Cycles.
-constexpr double kBlock = 1710;  // to finish 16 rows by N columns: waits, addresses, weights' scales
-constexpr double kStagePiece =
-    690;  // until the copy engine has read a piece of a block and the next may be staged: of one
-          // phase; of several it hides (measured later, with an elected lane that stores)
-constexpr double kStageByte = 0.45;    // of a row of the block
-constexpr double kExchange = 6;        // of a column, where lanes exchange them into sectors
-constexpr double kEnds = 480;          // the ragged ends of a block's rows
-constexpr double kEdgeColumn = 15;     // of a block that plain stores write element by element
-constexpr double kLoad = 1750;         // latency of a bulk load from memory that is busy
-constexpr double kLoadByte = 0.145;    // a multiprocessor's share of its bandwidth
-constexpr double kWeightShare = 0.15;  // of a byte from memory, that a byte of weights costs
-constexpr double kWeightLoad = 2000;   // the same for L2
+constexpr double kBlock = 1710;      // to finish 16 rows by N columns: waits, addresses, weights' scales
+constexpr double kStagePiece = 350;  // until the copy engine has read a piece of a block and the next may be staged: of
+                                     // one phase; of several it hides
+constexpr double kStageByte = 0.45;  // of a row of the block
+constexpr double kExchange = 6;      // of a column, where lanes exchange them into sectors
+constexpr double kEnds = 480;        // the ragged ends of a block's rows
+constexpr double kEdgeColumn = 15;   // of a block that plain stores write element by element
+constexpr double kGroupWait = 90;    // between a group of wgmma and the next
+constexpr double kLoad = 2200;       // latency of a bulk load from memory that is busy
+constexpr double kLoadByte = 0.145;  // a multiprocessor's share of its bandwidth
+constexpr double kUsefulRawStages = 2, kDeepRaw = 0.01;  // a third one costs (all of pointwise's types: 1 to 2 %)
+constexpr double kL2Share = 0.3;                         // of a byte from memory, that a byte from L2 costs
+constexpr double kWeightLoad = 2000;                     // the same for L2
 
 /// The part of a block's tiles at a row's edge, in the block that has most of them: it takes every `blocks`-th tile.
 double edge_share(const HopperWork& w, double blocks) {
@@ -39,7 +40,8 @@ double edge_share(const HopperWork& w, double blocks) {
 Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   const Rates rates(device);
   const double clock = device.clock_hz > 0 ? device.clock_hz : 1.5e9;
-  const auto passes = static_cast<double>(w.passes), slots = static_cast<double>(w.slots);
+  const auto passes = static_cast<double>(w.passes), slots = static_cast<double>(w.slots),
+             raw_stages = static_cast<double>(w.raw_stages);
   const double items = w.tiles * (w.x_is_resident ? 1 : passes), blocks = std::min<double>(items, device.sm_count);
   // Of all tiles together, on one multiprocessor.
   const double share = w.tiles / (device.sm_count * clock);
@@ -49,17 +51,20 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   Estimate e;
   e.bytes = w.x_bytes + w.y_bytes * (ragged ? 1.26 : scattered ? 1.2 : 1.0);
   e.flops = w.flops;
-  // Weights come from L2, but by the same ways.
-  const double memory = 0.85 * (e.bytes + kWeightShare * w.tiles * passes * w.weight_bytes) / rates.bytes_per_second;
+  // Weights come from L2, and so does what of x is loaded again; but by the same ways.
+  const double loaded = w.tiles * (w.x_is_resident ? 1 : passes) * w.units * static_cast<double>(w.raw_bytes);
+  const double again = w.tiles * passes * w.weight_bytes + std::max(0., loaded - w.x_bytes);
+  const double memory = 0.85 * (e.bytes + kL2Share * again) / rates.bytes_per_second;
 
   const auto columns = static_cast<double>(w.columns);
   double store = kBlock + kEdgeColumn * columns * edge_share(w, blocks);
   if (w.store == HopperStore::sectors) store += kExchange * columns;
   if (w.store != HopperStore::direct && w.store != HopperStore::sectors)
-    store += 16 / static_cast<double>(w.stage_rows) * (w.phases > 1 ? 0.1 : 1) * kStagePiece +
+    store += 16 / static_cast<double>(w.stage_rows) * (w.phases > 1 ? 0.15 : 1) * kStagePiece +
              kStageByte * columns * static_cast<double>(w.element_bytes);
   if (w.store == HopperStore::ends) store += kEnds;
-  const double group = std::max(w.product_cycles, w.product_cycles / 2 + w.group_latency) + w.promote_cycles;
+  const double group =
+      std::max(w.product_cycles, w.product_cycles / 2 + w.group_latency) + w.promote_cycles + kGroupWait;
   const double multiply = share * passes * (w.groups * group + static_cast<double>(w.blocks) * store);
 
   const double units = share * (w.x_is_resident ? 1 : passes) * w.units / static_cast<double>(w.packers);
@@ -67,15 +72,16 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   // Slots become free in the last pass only.
   if (w.x_is_resident) pack += 0.35 * (1 - 1 / passes) * multiply;
   const double load =
-      units * (kLoad + kLoadByte * static_cast<double>(w.raw_bytes)) / static_cast<double>(w.raw_stages);
+      units * (kLoad + kLoadByte * static_cast<double>(w.raw_bytes)) / std::min(raw_stages, kUsefulRawStages);
   const double weights = share * passes * w.weight_bytes * kWeightLoad / static_cast<double>(w.ring_bytes);
 
   // They overlap, but not perfectly: the second longest still shows. Tiles come in whole rounds.
   const auto cube = [](double v) { return v * v * v; };
   const double together = std::cbrt(cube(memory) + cube(multiply) + cube(pack) + cube(load) + cube(weights));
-  const double coupling = 1 + (w.x_is_resident ? 0.08 : 0.165) / std::max(1.0, slots - 1);
+  const double coupling = 1 + (w.x_is_resident ? 0.08 : 0.19) / std::max(1.0, slots - 1);
   const double rounds = std::ceil(items / device.sm_count) * device.sm_count / items;
-  e.seconds = together * coupling * rounds + kLaunchSeconds;
+  e.seconds =
+      together * coupling * rounds * (1 + kDeepRaw * std::max(0., raw_stages - kUsefulRawStages)) + kLaunchSeconds;
   return e;
 }
 
