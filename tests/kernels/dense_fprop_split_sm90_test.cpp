@@ -22,6 +22,9 @@ TEST_F(DenseFpropSplitSm90, EveryConfigOfFewChannels) {
   expect_every_config_right("n1 c20->24 l700 k7 d2 p4 f32 bias");
 }
 
+/// Intervals of one tap, which start without waiting for each other, over more slots than a ring has.
+TEST_F(DenseFpropSplitSm90, EveryConfigOfTwoTaps) { expect_every_config_right("n2 c150->70 l600 k2 d64 f32"); }
+
 TEST_F(DenseFpropSplitSm90, StridesDilationsAndPaddingModes) {
   for (const char* rest :
        {"c24->40 l900 k3 p(5,0)", "c33->140 l600 k4 s2 d5 p4 reflect", "c20->24 l700 k9 s2 d2 p8 circular",
