@@ -17,9 +17,8 @@
 //   warps 0 to 7     two MMA warpgroups, kM x 64 rows x kN columns each
 //   warp 8           starts the copies
 //   warps 9 to 11    f32: round what has landed to TF32 (ties away; the hardware's own conversion rounds them to even); sum rows of
-//                    dy for the bias. Tensors that no map describes (rows that do not begin on 16 bytes, another time
-//                    stride): gather.
-// Barriers of a slot: landed (copies) -> dressed (warps 9 to 11, where they change it) -> empty (MMA warps, in all blocks that
+//                    dy for the bias
+// Barriers of a slot: landed (copies) -> dressed (warps 9 to 11, where they round) -> empty (MMA warps, in all blocks that
 // copy into it).
 //
 // Accumulation: tensor cores truncate. A chain of at most 128 k-steps is added to f32 registers, and every kRun chains those go to
@@ -52,19 +51,19 @@ using MmaType = tf32;
 #endif
 constexpr int kConvGroups = LC_GROUPS, kInChannels = LC_IN_CHANNELS, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
 constexpr int kDilation = LC_DILATION;
-constexpr bool kBias = LC_BIAS, kGather = LC_GATHER;
+constexpr bool kBias = LC_BIAS;
 
 // --- the configuration
 constexpr int kTileChannels = LC_TILE_CHANNELS, kTaps = LC_TAPS, kM = LC_M_BLOCKS, kN = LC_COLUMNS, kSlots = LC_SLOTS;
 constexpr int kShareX = LC_SHARE_X, kShareY = LC_SHARE_Y, kCluster = kShareX * kShareY;
 constexpr int kXBoxRows = LC_X_BOX_ROWS, kYBoxRows = LC_Y_BOX_ROWS;
 
-constexpr int kBytes = sizeof(Element), kRowBytes = 128, kSteps = kRowBytes / kBytes, kUnit = 16 / kBytes;
+constexpr int kBytes = sizeof(Element), kRowBytes = 128, kSteps = kRowBytes / kBytes;
 constexpr int kMmaWarps = 8, kDressers = 3, kThreads = 32 * (kMmaWarps + 1 + kDressers), kMmaThreads = 32 * kMmaWarps;
 constexpr int kRows = 128 * kM, kUsedRows = kTaps * kTileChannels;
 constexpr int kRowTiles = ceil_div(kInChannels, kTileChannels), kTapTiles = ceil_div(kKernel, kTaps), kOutTiles = ceil_div(kOutChannels, kN);
-constexpr bool kRounds = kBytes == 4, kDresses = kRounds || kGather;
-constexpr int kReleases = kMmaWarps + (kBias && !kDresses ? kDressers : 0);  // of a block's slot, by warps
+constexpr bool kRounds = kBytes == 4;
+constexpr int kReleases = kMmaWarps + (kBias && !kRounds ? kDressers : 0);  // of a block's slot, by warps
 
 constexpr int kSharedY = kRows * kRowBytes, kSlotBytes = kSharedY + kN * kRowBytes;
 constexpr int kSharedSums = kSlots * kSlotBytes, kSharedBarriers = kSharedSums + (kBias ? kN * 8 : 0);
@@ -80,16 +79,11 @@ static_assert(register_pool_suffices(kMmaThreads, kMmaRegisters, kThreads - kMma
 static_assert(kUsedRows <= kRows && kN % 32 == 0 && kN <= 256 && kAccumulators <= 128, "the tile");
 static_assert(kTileChannels % kXBoxRows == 0 && kN % kYBoxRows == 0 && kXBoxRows % 8 == 0 && kYBoxRows % 8 == 0, "boxes are of one tap, of whole swizzles");
 static_assert(kOutTiles % kShareX == 0 && kRowTiles * kTapTiles % kShareY == 0, "clusters are full");
-static_assert(!kGather || kCluster == 1, "what is gathered is not shared");
 static_assert(kSlots >= 2, "a slot is given back when the products of the next one have been started");
 
 struct Params {
-  TensorMap x_map, y_map;              // time, channels, signals
-  const Element* x;                    // to gather
-  const Element* dy;
-  int64_t x_batch, x_channel, x_time;  // strides in elements
-  int64_t dy_batch, dy_channel, dy_time;
-  int64_t length, out_length, pad_left;
+  TensorMap x_map, y_map;  // time, channels, signals
+  int64_t pad_left;
   WgradRanges ranges;  // chunk_steps is kSteps
   WgradPartials<float> partials;
   float4* carry;  // carried_sums.cuh
@@ -250,51 +244,15 @@ struct DressRole {
     }
   }
 
-  // 16 bytes of a row from `first` on, element by element; zeros for what does not exist.
-  LC_DEVICE void gather_unit(uint32_t row, int unit, const Element* from, int64_t time_stride, int64_t first, int64_t length, bool exists) const {
-    uint32_t v[4] = {};
-#pragma unroll
-    for (int i = 0; i < kUnit; ++i) {
-      const int64_t t = first + unit * kUnit + i;
-      if (exists && t >= 0 && t < length) v[i * 4 / kUnit] |= bits_of(from[t * time_stride]) << (kBytes == 2 ? 16 * (i & 1) : 0);
-    }
-    store_shared_v4(unit_at(row, unit), v[0], v[1], v[2], v[3]);
-  }
-  LC_DEVICE void gather(uint32_t slot, const ChunkCursor& at) const {
-    const Tile tile;
-    const int64_t step = static_cast<int64_t>(at.chunk) * kSteps;
-#pragma unroll 1
-    for (int i = thread; i < 8 * kUsedRows; i += kWorkers) {
-      const int row = i >> 3;
-      const Element* const from = p.x + at.signal * p.x_batch + (static_cast<int64_t>(tile.group) * kInChannels + tile.channel + row % kTileChannels) * p.x_channel;
-      const int64_t first = step + static_cast<int64_t>(tile.tap + row / kTileChannels) * kDilation - p.pad_left;
-      gather_unit(slot + row * kRowBytes, i & 7, from, p.x_time, first, p.length, tile.has_row(row));
-    }
-#pragma unroll 1
-    for (int i = thread; i < 8 * kN; i += kWorkers) {
-      const int column = i >> 3;
-      const Element* const from = p.dy + at.signal * p.dy_batch + (static_cast<int64_t>(tile.group) * kOutChannels + tile.out + column) * p.dy_channel;
-      gather_unit(slot + kSharedY + column * kRowBytes, i & 7, from, p.dy_time, step, p.out_length, column < tile.outs);
-    }
-    named_barrier_sync(1, kWorkers);
-  }
-
   LC_DEVICE void run() {
     const bool add = sums(Tile());
     for (int column = thread; add && column < kN; column += kWorkers) store_row_sum(row_sum(column), RowSum());
-    ChunkCursor at(p.ranges, Tile().split);
     Turn turn;
 #pragma unroll 1
-    for (int left = Tile().chunks(p); left > 0; --left, turn.advance(), at.advance(p.ranges)) {
-      const uint32_t slot = shared + turn.slot * kSlotBytes;
-      if (kGather) {
-        barrier_wait(barriers.empty + 8 * turn.slot, turn.phase ^ 1);
-        gather(slot, at);
-      } else {
-        barrier_wait(barriers.landed + 8 * turn.slot, turn.phase);
-      }
-      dress(slot, add);
-      if (kDresses) {
+    for (int left = Tile().chunks(p); left > 0; --left, turn.advance()) {
+      barrier_wait(barriers.landed + 8 * turn.slot, turn.phase);
+      dress(shared + turn.slot * kSlotBytes, add);
+      if (kRounds) {
         __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
         if (arrives(lane)) barrier_arrive(barriers.dressed + 8 * turn.slot);
       } else {
@@ -362,7 +320,7 @@ struct MultiplyRole {
   LC_DEVICE void run(uint32_t shared, const Barriers& barriers) {
     const uint64_t a0 = wgmma_descriptor(shared + warpgroup * (kM * 64 * kRowBytes), 16, 8 * kRowBytes, Swizzle::bytes128);
     const uint64_t b0 = wgmma_descriptor(shared + kSharedY, 16, 8 * kRowBytes, Swizzle::bytes128);
-    const uint32_t ready = kDresses ? barriers.dressed : barriers.landed;
+    const uint32_t ready = kRounds ? barriers.dressed : barriers.landed;
     clear_sums();
     int chained = 0, runs = 0, before = -1;  // chunks of the chain; finished chains of the run; the slot to give back
     // While a block carries, it loads nothing. The first chains are of different lengths, so that not all do so at once; but
@@ -374,7 +332,7 @@ struct MultiplyRole {
 #pragma unroll 1
     for (int left = Tile().chunks(p); left > 0; --left, turn.advance()) {
       barrier_wait(ready + 8 * turn.slot, turn.phase);
-      if (kDresses) fence_proxy_async();
+      if (kRounds) fence_proxy_async();
       const uint64_t a = a0 + ((turn.slot * kSlotBytes) >> 4), b = b0 + ((turn.slot * kSlotBytes) >> 4);
       wgmma_fence();
 #pragma unroll
@@ -419,8 +377,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_t
   if (warp >= kMmaWarps) {
     decrease_registers<kOtherRegisters>();
     if (warp > kMmaWarps) {
-      if (kDresses || kBias) DressRole{p, shared, barriers, static_cast<int>(threadIdx.x) - kMmaThreads - 32, lane}.run();
-    } else if (!kGather) {
+      if (kRounds || kBias) DressRole{p, shared, barriers, static_cast<int>(threadIdx.x) - kMmaThreads - 32, lane}.run();
+    } else {
       if (elect_one()) load_role(p, shared, barriers);
       allow_next_kernel();  // as in dense_fprop_sm90.cuh
       __syncwarp();

@@ -3,6 +3,9 @@
 #include "cuda/dense_wgrad_tma_sm90_tile.h"
 
 #include <cmath>
+#include <memory>
+#include <string>
+#include <unordered_map>
 
 #include "plan/registry.h"
 
@@ -19,17 +22,14 @@ struct Params {
         partials(where.layout, workspace),
         carry(static_cast<char*>(workspace) + where.carry_offset) {}
   CUtensorMap x_map = {}, y_map = {};
-  const void *x = nullptr, *dy = nullptr;
-  std::int64_t x_batch = 0, x_channel = 0, x_time = 0, dy_batch = 0, dy_channel = 0, dy_time = 0;
-  std::int64_t length = 0, out_length = 0, pad_left = 0;
+  std::int64_t pad_left = 0;
   WgradRanges ranges;
   WgradPartials partials;
   void* carry;
 };
 
-/// False where the driver has no tensor maps, or none for this tensor.
+/// False where the driver has none for this tensor.
 bool encode_map(const Driver& driver, const TensorView& v, std::int64_t bytes, std::int64_t rows, CUtensorMap* map) {
-  if (!driver.tensor_map_encode_tiled.exists()) return false;
   const auto type = bytes == 4 ? CU_TENSOR_MAP_DATA_TYPE_UINT32 : CU_TENSOR_MAP_DATA_TYPE_UINT16;
   const auto size = [&](int d) { return static_cast<std::uint64_t>(v.sizes[d]); };
   const auto stride = [&](int d) { return static_cast<std::uint64_t>(v.sizes[d] == 1 ? 16 : v.strides[d] * bytes); };
@@ -59,12 +59,12 @@ class DenseWgradTmaSm90 final : public CudaKernel {
       return Support::no("pads with zeros only");
     if (problem.length_samples + problem.pad_left + problem.kernel_size * problem.dilation > 0x7fff0000)
       return Support::no("signals of 2^31 samples and more");
-    if (Access::of(problem).gather) return Support::no("needs rows of x and y that begin on 16 bytes");
+    if (!is_mapped(problem)) return Support::no("needs rows of x and y that begin on 16 bytes");
     if (!taps_are_aligned(problem)) return Support::no("needs dilation and padding of multiples of 16 bytes");
     if (WgradLayout::most_splits(problem) == 0)
       return Support::no("partial sums of one split do not fit the workspace");
     if (configs(problem, device).empty()) return Support::no("no tile of this problem fits");
-    return Support::yes();
+    return dense_wgrad_sm90().supports(problem, device);  // of tensors that no map describes
   }
 
   std::vector<Config> configs(const ConvProblem& problem, const Device& device) const override {
@@ -101,32 +101,36 @@ class DenseWgradTmaSm90 final : public CudaKernel {
     return estimate(problem, Tile::read(config), device);
   }
 
-  std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return Workspace(problem, Tile::read(config)).bytes;
+  std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device& device) const override {
+    return std::max(Workspace(problem, Tile::read(config)).bytes,
+                    dense_wgrad_sm90().workspace_bytes(problem, *of_other_tensors(problem, device), device));
   }
 
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
-    return specs(problem, Tile::read(config), Access::of(problem));
+    std::vector<KernelSpec> specs{main_spec(problem, Tile::read(config))};
+    if (needs_repair(problem)) specs.push_back(wgrad_repair_step(problem).spec);
+    specs.push_back(reduce_wgrad_step(problem).spec);
+    return specs;
   }
 
   bool is_layer() const override { return false; }  // the host encodes tensor maps
 
   void launch(const ConvProblem& problem, const Config& config, const Device& device, const ConvTensors& tensors,
               const LaunchContext& context) const override {
-    Tile t = Tile::read(config);
+    const Tile t = Tile::read(config);
     const Workspace where(problem, t);
+    Compiler& compiler = context.compiler != nullptr ? *context.compiler : Compiler::instance();
     Params p(where, context.workspace);
-    const Access how = describe(problem, t, tensors, context, p);
-    if (how.gather) t.share_x = t.share_y = 1;
-    const LaunchFunctions functions(*this, problem, config, device, context, how.gather ? 1 : 0,
-                                    [&] { return specs(problem, t, how); });
+    if (!encode(problem, t, tensors, compiler.driver(), p)) {
+      dense_wgrad_sm90().launch(problem, *of_other_tensors(problem, device), device, tensors, context);
+      return;
+    }
+    p.pad_left = problem.pad_left;
+    const LaunchFunctions functions(*this, problem, config, device, context, 0,
+                                    [&] { return specs(problem, config, device); });
     const bool repair = needs_repair(problem);
     if (repair)
       clear_wgrad_flags(functions.driver(), functions[0].context, where.layout, context.workspace, context.stream);
-    p.x = tensors.x.data, p.dy = tensors.y.data;
-    p.x_batch = tensors.x.strides[0], p.x_channel = tensors.x.strides[1], p.x_time = tensors.x.strides[2];
-    p.dy_batch = tensors.y.strides[0], p.dy_channel = tensors.y.strides[1], p.dy_time = tensors.y.strides[2];
-    p.length = problem.length_samples, p.out_length = problem.out_length(), p.pad_left = problem.pad_left;
     LaunchShape shape;
     shape.blocks = Geometry(problem, t).tiles * where.ranges.splits;
     shape.threads = static_cast<int>(kThreads);
@@ -147,14 +151,7 @@ class DenseWgradTmaSm90 final : public CudaKernel {
            p.out_length() % (kRowBytes / size_bytes(p.dtype)) != 0;
   }
 
-  static std::vector<KernelSpec> specs(const ConvProblem& problem, const Tile& t, const Access& how) {
-    std::vector<KernelSpec> specs{main_spec(problem, t, how)};
-    if (needs_repair(problem)) specs.push_back(wgrad_repair_step(problem).spec);
-    specs.push_back(reduce_wgrad_step(problem).spec);
-    return specs;
-  }
-
-  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, const Access& how) {
+  static KernelSpec main_spec(const ConvProblem& problem, const Tile& t) {
     KernelSpec spec;
     spec.file = "conv/dense_wgrad_tma_sm90.cuh";
     spec.entry = "longconv_dense_wgrad_tma_sm90";
@@ -169,7 +166,6 @@ class DenseWgradTmaSm90 final : public CudaKernel {
                     {"LC_KERNEL_SIZE", problem.kernel_size},
                     {"LC_DILATION", problem.dilation},
                     {"LC_BIAS", std::int64_t{problem.has_bias}},
-                    {"LC_GATHER", std::int64_t{how.gather}},
                     {"LC_TILE_CHANNELS", t.channels},
                     {"LC_TAPS", t.taps},
                     {"LC_M_BLOCKS", t.m_blocks},
@@ -183,17 +179,29 @@ class DenseWgradTmaSm90 final : public CudaKernel {
     return spec;
   }
 
-  /// Writes the maps of the tensors; says how the kernel reads them.
-  static Access describe(const ConvProblem& problem, const Tile& t, const ConvTensors& tensors,
-                         const LaunchContext& context, Params& p) {
-    Compiler& compiler = context.compiler != nullptr ? *context.compiler : Compiler::instance();
-    const Driver& driver = compiler.driver();
+  /// Writes the maps of the tensors. False where there are none: rows that do not begin on 16 bytes, other time
+  /// strides, drivers before CUDA 12.
+  static bool encode(const ConvProblem& problem, const Tile& t, const ConvTensors& tensors, const Driver& driver,
+                     Params& p) {
     const std::int64_t bytes = size_bytes(problem.dtype);
-    Access how(problem, tensors.x, tensors.y);
-    how.gather = how.gather ||
-                 !encode_map(driver, tensors.x, bytes, box_rows(t.channels, t.taps, t.share_x), &p.x_map) ||
-                 !encode_map(driver, tensors.y, bytes, box_rows(t.columns, 1, t.share_y), &p.y_map);
-    return how;
+    return is_mapped(problem, tensors.x) && is_mapped(problem, tensors.y) && driver.tensor_map_encode_tiled.exists() &&
+           encode_map(driver, tensors.x, bytes, box_rows(t.channels, t.taps, t.share_x), &p.x_map) &&
+           encode_map(driver, tensors.y, bytes, box_rows(t.columns, 1, t.share_y), &p.y_map);
+  }
+
+  /// dense_wgrad_sm90's config for tensors that no map describes: slices that begin anywhere, channels-last. It takes
+  /// rows of any alignment. Remembered, as planning takes longer than a call.
+  static std::shared_ptr<const Config> of_other_tensors(const ConvProblem& problem, const Device& device) {
+    constexpr std::size_t kMost = 256;
+    thread_local std::unordered_map<std::string, std::shared_ptr<const Config>> known;
+    const std::string key = problem.to_string() + " " + device.to_string();
+    auto found = known.find(key);
+    if (found == known.end()) {
+      if (known.size() == kMost) known.clear();
+      auto config = std::make_shared<const Config>(dense_wgrad_sm90().configs(problem, device).front());
+      found = known.emplace(key, std::move(config)).first;
+    }
+    return found->second;
   }
 
   /// One wave of blocks or a few, as full as they get. False if not even one split fits the workspace.

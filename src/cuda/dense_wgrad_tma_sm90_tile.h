@@ -35,26 +35,20 @@ struct Tile {
   std::int64_t cluster() const { return share_x * share_y; }
 };
 
-/// How the kernel reads its operands.
-struct Access {
-  bool gather = false;
-
-  Access(const ConvProblem& p, const TensorView& x, const TensorView& y) : gather(!mapped(p, x) || !mapped(p, y)) {}
-  /// Of dense tensors.
-  static Access of(const ConvProblem& p) {
-    return {p, TensorView::contiguous(nullptr, p.dtype, {p.batch, p.in_channels, p.length_samples}),
-            TensorView::contiguous(nullptr, p.dtype, {p.batch, p.out_channels, p.out_length()})};
-  }
-  /// Whether a tensor map describes it: rows begin on 16 bytes.
-  static bool mapped(const ConvProblem& p, const TensorView& v) {
-    const auto fits = [&](int d) {  // the stride of a dimension of one element means nothing
-      const std::int64_t bytes = v.strides[d] * size_bytes(p.dtype);
-      return v.sizes[d] == 1 || (bytes > 0 && bytes % 16 == 0 && bytes < std::int64_t{1} << 40);
-    };
-    return (v.strides[2] == 1 || v.sizes[2] == 1) && fits(0) && fits(1) &&
-           reinterpret_cast<std::uintptr_t>(v.data) % 16 == 0;
-  }
-};
+/// Whether a tensor map describes the tensor: rows begin on 16 bytes, one after the other in time.
+inline bool is_mapped(const ConvProblem& p, const TensorView& v) {
+  const auto fits = [&](int d) {  // the stride of a dimension of one element means nothing
+    const std::int64_t bytes = v.strides[d] * size_bytes(p.dtype);
+    return v.sizes[d] == 1 || (bytes > 0 && bytes % 16 == 0 && bytes < std::int64_t{1} << 40);
+  };
+  return (v.strides[2] == 1 || v.sizes[2] == 1) && fits(0) && fits(1) &&
+         reinterpret_cast<std::uintptr_t>(v.data) % 16 == 0;
+}
+/// Of dense tensors, both.
+inline bool is_mapped(const ConvProblem& p) {
+  return is_mapped(p, TensorView::contiguous(nullptr, p.dtype, {p.batch, p.in_channels, p.length_samples})) &&
+         is_mapped(p, TensorView::contiguous(nullptr, p.dtype, {p.batch, p.out_channels, p.out_length()}));
+}
 /// Boxes begin on multiples of 16 bytes.
 inline bool taps_are_aligned(const ConvProblem& p) {
   const std::int64_t unit = 16 / size_bytes(p.dtype);

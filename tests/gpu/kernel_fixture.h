@@ -28,7 +28,10 @@ class KernelTest : public ::testing::Test {
   }
 
   Trial make(const std::string& problem) const {
-    return {.problem = ConvProblem::parse(pass_ + problem), .kernel = kernel_, .capability = capability_};
+    return {.problem = ConvProblem::parse(pass_ + problem),
+            .kernel = kernel_,
+            .capability = capability_,
+            .layout = layout_};
   }
   /// The signal that the problem reads beside the weights.
   static TestTensor& signal_of(const Trial& trial, TestTensors& tensors) {
@@ -144,6 +147,8 @@ class KernelTest : public ::testing::Test {
                             << static_cast<double>(b.get(std::max<std::int64_t>(first, 0))) << ", "
                             << trial.to_string();
   }
+
+  Layout layout_ = Layout::contiguous;  ///< of trials that do not say theirs
 
   /// Bytes of the result.
   std::vector<unsigned char> result_of(const Trial& trial) const {

@@ -14,7 +14,7 @@
 namespace longconv::testing {
 namespace {
 
-constexpr std::string_view kLayoutNames[] = {"contiguous", "channels_last",  "sliced",
+constexpr std::string_view kLayoutNames[] = {"contiguous", "aligned",        "channels_last", "sliced",
                                              "stepped",    "expanded_batch", "expanded_all"};
 constexpr std::string_view kValuesNames[] = {"uniform", "positive", "wide"};
 constexpr std::size_t kMarginBytes = 256;  // readable NaN before each tensor
@@ -94,7 +94,8 @@ std::array<std::int64_t, 3> strides_of(const std::vector<std::int64_t>& sizes, L
   }
   const std::int64_t channels = sizes[1], samples = sizes[2];
   switch (layout) {
-    case Layout::contiguous: return {channels * samples, samples, 1};
+    case Layout::contiguous:
+    case Layout::aligned: return {channels * samples, samples, 1};
     case Layout::channels_last: return {channels * samples, 1, channels};
     case Layout::sliced: return {(channels + 2) * (samples + 3) + 1, samples + 3, 1};
     case Layout::stepped: return {channels * (2 * samples + 1), 2 * samples + 1, 2};
@@ -172,8 +173,9 @@ TestTensor::TestTensor(DType dtype, std::vector<std::int64_t> sizes, Layout layo
   view_.strides = strides_of(sizes, layout);
   std::int64_t span = 1;
   for (int i = 0; i < view_.rank; ++i) span += (std::max<std::int64_t>(sizes[i], 1) - 1) * view_.strides[i];
+  const std::int64_t alignment = layout == Layout::aligned ? 256 : size_bytes(real_dtype(dtype));
   memory_ = GuardedMemory(static_cast<std::size_t>((span + tail_elements) * size_bytes(dtype)),
-                          static_cast<std::size_t>(size_bytes(real_dtype(dtype))));
+                          static_cast<std::size_t>(alignment));
   view_.data = memory_.data();
 }
 

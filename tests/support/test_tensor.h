@@ -38,14 +38,15 @@ class GuardedMemory {
 
 /// How a tensor lies in memory.
 enum class Layout : std::uint8_t {
-  contiguous,      ///< row-major
+  contiguous,      ///< row-major, from any element on
+  aligned,         ///< row-major from 256 bytes on, as PyTorch allocates
   channels_last,   ///< (n, t, c) in memory
   sliced,          ///< cut out of a larger tensor: gaps between rows, channels and items
   stepped,         ///< every second sample, tap or channel of a larger tensor
   expanded_batch,  ///< inputs: first stride 0; outputs contiguous
   expanded_all,    ///< inputs: all strides 0, as the gradient of a sum is; outputs contiguous
 };
-inline constexpr Layout kLayouts[] = {Layout::contiguous, Layout::channels_last,  Layout::sliced,
+inline constexpr Layout kLayouts[] = {Layout::contiguous, Layout::aligned,        Layout::channels_last, Layout::sliced,
                                       Layout::stepped,    Layout::expanded_batch, Layout::expanded_all};
 std::string_view name(Layout);
 bool parse(std::string_view text, Layout& out);
@@ -78,7 +79,7 @@ class Random {
 class TestTensor {
  public:
   TestTensor() = default;
-  /// `tail_elements`: distance to the guard page, which varies the alignment.
+  /// `tail_elements`: distance to the guard page, which varies the alignment (but of Layout::aligned).
   TestTensor(DType dtype, std::vector<std::int64_t> sizes, Layout layout, std::int64_t tail_elements = 0);
 
   const TensorView& view() const { return view_; }
