@@ -176,7 +176,7 @@ extern "C" __global__ void __cluster_dims__(2, 1, 1) check_bulk_copies(const cha
 }
 #endif
 
-#if __CUDA_ARCH__ >= 900
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
 /// A cluster of two blocks: each loads a box of 16 rows of 128 bytes, swizzled, for itself, and one 16 rows further for both. out:
 /// for each block its own box, that of block 0, that of block 1, as they lie in shared memory.
 extern "C" __global__ void __cluster_dims__(2, 1, 1) check_tensor_loads(const __grid_constant__ TensorMap map, uint32_t* out, int c0, int c1, int c2) {

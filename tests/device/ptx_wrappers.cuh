@@ -127,7 +127,7 @@ extern "C" __global__ void bulk_copies(const char* in, char* out, uint32_t bytes
 }
 #endif
 
-#if __CUDA_ARCH__ >= 900
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL  // elsewhere they compile, but sm_120 keeps the map's address on the stack
 extern "C" __global__ void tensor_copies(const __grid_constant__ TensorMap map) {
   extern __shared__ __align__(1024) char storage[];
   const uint32_t barrier = shared_address(storage), data = barrier + 1024;
