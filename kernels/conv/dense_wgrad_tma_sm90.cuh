@@ -180,12 +180,12 @@ LC_DEVICE void load_role(const Params& p, uint32_t shared, const Barriers& barri
     const int step = at.chunk * kSteps;
     barrier_arrive_expect(landed, (kUsedRows + kN) * kRowBytes);
 #pragma unroll 1
-    for (int row = kShareX > 1 ? of_x * kXBoxRows : 0; row < kUsedRows; row += kShareX * kXBoxRows) {
+    for (int row = of_x * kXBoxRows; row < kUsedRows; row += kShareX * kXBoxRows) {
       const int time = step + (tile.tap + row / kTileChannels) * kDilation - static_cast<int>(p.pad_left);
       load_box(slot + row * kRowBytes, p.x_map, time, x_row + row % kTileChannels, at.signal, landed, kShareX, x_mask);
     }
 #pragma unroll 1
-    for (int row = kShareY > 1 ? of_y * kYBoxRows : 0; row < kN; row += kShareY * kYBoxRows)
+    for (int row = of_y * kYBoxRows; row < kN; row += kShareY * kYBoxRows)
       load_box(slot + kSharedY + row * kRowBytes, p.y_map, step, y_row + row, at.signal, landed, kShareY, y_mask);
   }
 }

@@ -220,18 +220,11 @@ class DenseWgradSm80 final : public CudaKernel {
         static_cast<std::int32_t>(problem.groups),
         distance_to_forward_y(tensors.y, tensors.forward_y),
         static_cast<float>(problem.negative_slope)};
-    const bool flags = may_flag(problem);
-    if (flags) clear_wgrad_flags(functions.driver(), functions[0].context, layout, context.workspace, context.stream);
     LaunchShape shape;
     shape.blocks = std::min<std::int64_t>(ranges.splits * g.tiles, device.sm_count * t.blocks_per_sm);
     shape.threads = static_cast<int>(t.threads());
     shape.dynamic_shared_bytes = functions[0].dynamic_shared_bytes;
-    cuda::launch(functions.driver(), functions[0], shape, context.stream, p);
-    if (flags)
-      launch_wgrad_repair(functions.driver(), functions[1], problem, device, tensors, ranges, layout, context.workspace,
-                          context.stream);
-    launch_reduce_wgrad(functions.driver(), functions[flags ? 2 : 1], problem, tensors, layout, context.workspace,
-                        context.stream);
+    launch_wgrad(functions, shape, p, may_flag(problem), problem, device, tensors, ranges, layout, context);
   }
 
   LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
@@ -256,10 +249,7 @@ class DenseWgradSm80 final : public CudaKernel {
   }
   /// dense: x and dy have time stride 1.
   static std::vector<KernelSpec> specs(const ConvProblem& problem, const Tile& t, bool dense) {
-    std::vector<KernelSpec> specs{main_spec(problem, t, dense)};
-    if (may_flag(problem)) specs.push_back(wgrad_repair_step(problem).spec);
-    specs.push_back(reduce_wgrad_step(problem).spec);
-    return specs;
+    return wgrad_specs(main_spec(problem, t, dense), problem, may_flag(problem));
   }
   static bool fits(const Device& device, const Geometry& g) {
     const std::int64_t limit = device.shared_bytes_per_block > 0 ? device.shared_bytes_per_block : 98304;

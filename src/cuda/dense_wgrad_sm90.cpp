@@ -109,19 +109,12 @@ class DenseWgradSm90 final : public CudaKernel {
         static_cast<char*>(context.workspace) + where.carry_offset,
         distance_to_forward_y(tensors.y, tensors.forward_y),
         static_cast<float>(problem.negative_slope)};
-    const bool repair = needs_repair(problem, t);
-    if (repair)
-      clear_wgrad_flags(functions.driver(), functions[0].context, where.layout, context.workspace, context.stream);
     LaunchShape shape;
     shape.blocks = Geometry(problem, t).tiles * where.ranges.splits;
     shape.threads = static_cast<int>(t.threads());
     shape.dynamic_shared_bytes = functions[0].dynamic_shared_bytes;
-    cuda::launch(functions.driver(), functions[0], shape, context.stream, p);
-    if (repair)
-      launch_wgrad_repair(functions.driver(), functions[1], problem, device, tensors, where.ranges, where.layout,
-                          context.workspace, context.stream);
-    launch_reduce_wgrad(functions.driver(), functions[repair ? 2 : 1], problem, tensors, where.layout,
-                        context.workspace, context.stream);
+    launch_wgrad(functions, shape, p, wgrad_needs_repair(problem, t.steps), problem, device, tensors, where.ranges,
+                 where.layout, context);
   }
 
   LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
@@ -144,11 +137,6 @@ class DenseWgradSm90 final : public CudaKernel {
   }
 
  private:
-  /// 16-bit operands are exact; they need a repair where zeros stand for samples or steps that do not exist.
-  static bool needs_repair(const ConvProblem& p, const Tile& t) {
-    return p.dtype == DType::f32 || p.pad_left > 0 || p.pad_right > 0 || p.out_length() % t.steps != 0;
-  }
-
   /// Rows of dy that turn out not to begin on 16 bytes take memory of their own, from the rings'.
   static void make_room(const ConvProblem& problem, Tile& t, const Access& access) {
     while (!Geometry(problem, t, access.placed_y).fits && t.slots > 2) {
@@ -160,10 +148,7 @@ class DenseWgradSm90 final : public CudaKernel {
   }
 
   static std::vector<KernelSpec> specs(const ConvProblem& problem, const Tile& t, const Access& access) {
-    std::vector<KernelSpec> specs{main_spec(problem, t, access)};
-    if (needs_repair(problem, t)) specs.push_back(wgrad_repair_step(problem).spec);
-    specs.push_back(reduce_wgrad_step(problem).spec);
-    return specs;
+    return wgrad_specs(main_spec(problem, t, access), problem, wgrad_needs_repair(problem, t.steps));
   }
 
   static KernelSpec main_spec(const ConvProblem& problem, const Tile& t, const Access& access) {

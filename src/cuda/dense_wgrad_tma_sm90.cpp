@@ -3,7 +3,6 @@
 #include "cuda/dense_wgrad_tma_sm90_tile.h"
 
 #include <cmath>
-#include <memory>
 #include <string>
 #include <unordered_map>
 
@@ -103,14 +102,11 @@ class DenseWgradTmaSm90 final : public CudaKernel {
 
   std::int64_t workspace_bytes(const ConvProblem& problem, const Config& config, const Device& device) const override {
     return std::max(Workspace(problem, Tile::read(config)).bytes,
-                    dense_wgrad_sm90().workspace_bytes(problem, *of_other_tensors(problem, device), device));
+                    dense_wgrad_sm90().workspace_bytes(problem, of_other_tensors(problem, device), device));
   }
 
   std::vector<KernelSpec> specs(const ConvProblem& problem, const Config& config, const Device&) const override {
-    std::vector<KernelSpec> specs{main_spec(problem, Tile::read(config))};
-    if (needs_repair(problem)) specs.push_back(wgrad_repair_step(problem).spec);
-    specs.push_back(reduce_wgrad_step(problem).spec);
-    return specs;
+    return wgrad_specs(main_spec(problem, Tile::read(config)), problem, needs_repair(problem));
   }
 
   bool is_layer() const override { return false; }  // the host encodes tensor maps
@@ -122,34 +118,23 @@ class DenseWgradTmaSm90 final : public CudaKernel {
     Compiler& compiler = context.compiler != nullptr ? *context.compiler : Compiler::instance();
     Params p(where, context.workspace);
     if (!encode(problem, t, tensors, compiler.driver(), p)) {
-      dense_wgrad_sm90().launch(problem, *of_other_tensors(problem, device), device, tensors, context);
+      dense_wgrad_sm90().launch(problem, of_other_tensors(problem, device), device, tensors, context);
       return;
     }
     p.pad_left = problem.pad_left;
     const LaunchFunctions functions(*this, problem, config, device, context, 0,
                                     [&] { return specs(problem, config, device); });
-    const bool repair = needs_repair(problem);
-    if (repair)
-      clear_wgrad_flags(functions.driver(), functions[0].context, where.layout, context.workspace, context.stream);
     LaunchShape shape;
     shape.blocks = Geometry(problem, t).tiles * where.ranges.splits;
     shape.threads = static_cast<int>(kThreads);
     shape.cluster_blocks = static_cast<int>(t.cluster());
     shape.dynamic_shared_bytes = functions[0].dynamic_shared_bytes;
-    cuda::launch(functions.driver(), functions[0], shape, context.stream, p);
-    if (repair)
-      launch_wgrad_repair(functions.driver(), functions[1], problem, device, tensors, where.ranges, where.layout,
-                          context.workspace, context.stream);
-    launch_reduce_wgrad(functions.driver(), functions[repair ? 2 : 1], problem, tensors, where.layout,
-                        context.workspace, context.stream);
+    launch_wgrad(functions, shape, p, needs_repair(problem), problem, device, tensors, where.ranges, where.layout,
+                 context);
   }
 
  private:
-  /// 16-bit operands are exact; they need a repair where zeros stand for samples or steps that do not exist.
-  static bool needs_repair(const ConvProblem& p) {
-    return p.dtype == DType::f32 || p.pad_left > 0 || p.pad_right > 0 ||
-           p.out_length() % (kRowBytes / size_bytes(p.dtype)) != 0;
-  }
+  static bool needs_repair(const ConvProblem& p) { return wgrad_needs_repair(p, kRowBytes / size_bytes(p.dtype)); }
 
   static KernelSpec main_spec(const ConvProblem& problem, const Tile& t) {
     KernelSpec spec;
@@ -190,18 +175,16 @@ class DenseWgradTmaSm90 final : public CudaKernel {
   }
 
   /// dense_wgrad_sm90's config for tensors that no map describes: slices that begin anywhere, channels-last. It takes
-  /// rows of any alignment. Remembered, as planning takes longer than a call.
-  static std::shared_ptr<const Config> of_other_tensors(const ConvProblem& problem, const Device& device) {
+  /// rows of any alignment. Remembered, as planning takes longer than a call; good
+  /// until this thread asks for another.
+  static const Config& of_other_tensors(const ConvProblem& problem, const Device& device) {
     constexpr std::size_t kMost = 256;
-    thread_local std::unordered_map<std::string, std::shared_ptr<const Config>> known;
+    thread_local std::unordered_map<std::string, Config> known;
     const std::string key = problem.to_string() + " " + device.to_string();
-    auto found = known.find(key);
-    if (found == known.end()) {
-      if (known.size() == kMost) known.clear();
-      auto config = std::make_shared<const Config>(dense_wgrad_sm90().configs(problem, device).front());
-      found = known.emplace(key, std::move(config)).first;
-    }
-    return found->second;
+    const auto found = known.find(key);
+    if (found != known.end()) return found->second;
+    if (known.size() == kMost) known.clear();
+    return known[key] = dense_wgrad_sm90().configs(problem, device).front();
   }
 
   /// One wave of blocks or a few, as full as they get. False if not even one split fits the workspace.

@@ -2,6 +2,7 @@
 #include "cuda/wgrad_common.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace longconv::cuda {
 namespace {
@@ -126,6 +127,17 @@ void launch_reduce_wgrad(const Driver& driver, const Function& function, const C
   shape.threads = kReduceThreads;
   shape.overlap_previous = layout.splits > 0;
   launch(driver, function, shape, stream, p);
+}
+
+bool wgrad_needs_repair(const ConvProblem& p, std::int64_t chunk_steps) {
+  return p.dtype == DType::f32 || p.pad_left > 0 || p.pad_right > 0 || p.out_length() % chunk_steps != 0;
+}
+
+std::vector<KernelSpec> wgrad_specs(KernelSpec main, const ConvProblem& problem, bool repair) {
+  std::vector<KernelSpec> specs{std::move(main)};
+  if (repair) specs.push_back(wgrad_repair_step(problem).spec);
+  specs.push_back(reduce_wgrad_step(problem).spec);
+  return specs;
 }
 
 void write_zero_gradients(const ConvProblem& problem, const Device& device, const ConvTensors& tensors,

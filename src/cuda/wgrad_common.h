@@ -83,6 +83,27 @@ LayerStep reduce_wgrad_step(const ConvProblem& problem);
 void launch_reduce_wgrad(const Driver& driver, const Function& function, const ConvProblem& problem,
                          const ConvTensors& tensors, const WgradLayout& layout, void* workspace, void* stream);
 
+/// Whether a main kernel that computes chunks of `chunk_steps` may flag splits. 16-bit operands are exact; they need a
+/// repair where zeros stand for samples or steps that do not exist.
+bool wgrad_needs_repair(const ConvProblem& problem, std::int64_t chunk_steps);
+
+/// The specs of launch_wgrad(), in its order.
+std::vector<KernelSpec> wgrad_specs(KernelSpec main, const ConvProblem& problem, bool repair);
+
+/// The whole launch, of the functions that wgrad_specs() names: `main` is the first one's shape and parameters.
+template <typename Params>
+void launch_wgrad(const LaunchFunctions& functions, const LaunchShape& main, const Params& params, bool repair,
+                  const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
+                  const WgradRanges& ranges, const WgradLayout& layout, const LaunchContext& context) {
+  const Driver& driver = functions.driver();
+  if (repair) clear_wgrad_flags(driver, functions[0].context, layout, context.workspace, context.stream);
+  launch(driver, functions[0], main, context.stream, params);
+  if (repair)
+    launch_wgrad_repair(driver, functions[1], problem, device, tensors, ranges, layout, context.workspace,
+                        context.stream);
+  launch_reduce_wgrad(driver, functions[repair ? 2 : 1], problem, tensors, layout, context.workspace, context.stream);
+}
+
 /// The gradients of an empty batch: zeros. Without a workspace.
 void write_zero_gradients(const ConvProblem& problem, const Device& device, const ConvTensors& tensors,
                           const LaunchContext& context);
