@@ -119,7 +119,7 @@ class Dgrad {
                                                         size_bytes(w.dtype);
     run.dtype = w.dtype;
     run.count = count;
-    run.sample_stride = s_.classes.cycle * w.strides[2];
+    run.sample_stride = run_stride(count, s_.classes.cycle, w.strides[2]);
     real_.read_samples(run, to, count);
   }
 
@@ -345,7 +345,7 @@ class Dgrad {
                 size_bytes(dy.dtype);
         run.dtype = dy.dtype;
         run.count = std::min(kPiece, end - j);
-        run.sample_stride = -classes.gap_samples * dy.strides[2];
+        run.sample_stride = run_stride(run.count, -classes.gap_samples, dy.strides[2]);
         real_.read_samples(run, samples, kPiece);
         read_weights(task.group, o, input, i, j, run.count, weights);
         for (std::int64_t m = 0; m < run.count; ++m) sum += static_cast<double>(weights[m]) * samples[m];

@@ -56,6 +56,12 @@ struct SampleRun {
   std::int64_t readable = 0;
 };
 
+/// A run's sample_stride where samples `step` apart are `stride` elements apart each. One sample has no next: the
+/// product of a huge step, which may not fit 64 bits, is never formed.
+inline std::int64_t run_stride(std::int64_t count, std::int64_t step, std::int64_t stride) {
+  return count > 1 ? step * stride : 0;
+}
+
 /// The last step of a row of outputs: out[t] = round(act(sums[t] + bias + residual[t])).
 /// One rounding to `dtype` (nearest, ties to even; NaN stays NaN).
 template <class T>

@@ -40,7 +40,7 @@ void OutputRows<T>::write(std::int64_t batch, std::int64_t channel, std::int64_t
       run.source = address(residual_, channel + i);
       run.dtype = residual_.dtype;
       run.count = count;
-      run.sample_stride = residual_.strides[2] * time_step;
+      run.sample_stride = run_stride(count, time_step, residual_.strides[2]);
       if (sizeof(T) == static_cast<std::size_t>(element) && (count == 1 || run.sample_stride == 1)) {
         row.residual = static_cast<const T*>(run.source);
       } else {

@@ -62,7 +62,7 @@ struct Reader {
     run.channels = channels;
     run.channel_stride = signal.channel_stride;
     run.count = end - begin;
-    run.sample_stride = step * signal.time_stride;
+    run.sample_stride = run_stride(run.count, step, signal.time_stride);
     run.readable = signal.time_stride == 1 ? signal.length_samples - index : 0;
     real_table<T>(table).read_samples(run, rows + begin, row_pitch);
   }

@@ -92,5 +92,22 @@ TEST(LongIndex, WeightGradientReadsBeyondTwoToTheThirtyOne) {
   }
 }
 
+// Where the window is taken once, the distance to a next one (stride * a tensor's own stride) need not fit 64 bits.
+TEST(LongIndex, StridesWhoseNextSampleNobodyReads) {
+  for (const char* problem : {"n2 c4->3 l3 k1 s1152921504606846977", "n2 c4->3 l5 k2 s8468404744311242124 d3 p2",
+                              "n1 c2->2 l3 k2 s6917529027641081857 d2 g2", "n1 c1->1 l9 k3 s4611686018427387905 d3"}) {
+    for (const char* pass : {"fprop ", "dgrad ", "wgrad "}) {
+      for (const Layout layout : kLayouts) {
+        for (const char* dtype : kDTypes) {
+          Trial trial{.problem = ConvProblem::parse(std::string(pass) + problem + " " + dtype)};
+          trial.problem.has_residual = trial.problem.pass != Pass::wgrad && layout != Layout::contiguous;
+          trial.layout = layout;
+          EXPECT_EQ(run_trial(trial), "");
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace longconv::testing
