@@ -2,6 +2,7 @@
 #include "cuda_runtime.h"
 
 #include <ATen/Context.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/Stream.h>
 #include <dlfcn.h>
@@ -90,27 +91,25 @@ bool reuses_packed_weights() { return reuse_enabled(); }
 void execute_on_cuda(const Plan& plan, const ConvTensors& tensors, const at::Tensor& weight) {
   LaunchContext context;
   context.stream = current_stream(plan.device.ordinal);
-  const auto allocate = [&](std::int64_t bytes) {
-    const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(plan.device.ordinal));
-    return at::empty({bytes}, at::TensorOptions().dtype(at::kByte).device(device));
-  };
   context.workspace_bytes = plan.workspace_bytes();
   // A capture packs into memory of its graph: a replay must see the weights as they are then.
   std::int64_t packed_bytes = 0;
   if (reuse_enabled() && PackedWeightCache::can_keep(weight) && !cuda::is_capturing(context.stream)) {
     packed_bytes = plan.packed_weights_bytes();
   }
-  at::Tensor packed, workspace;
+  at::Tensor packed;
   if (packed_bytes > 0) {
     packed = packed_weights().find(weight, plan, context.stream);
     context.weights_are_packed = packed.defined();
-    if (!packed.defined()) packed = allocate(packed_bytes);
+    if (!packed.defined()) packed = at::empty({packed_bytes}, weight.options().dtype(at::kByte));
     context.packed_weights = packed.data_ptr();
     context.workspace_bytes -= packed_bytes;
   }
+  c10::DataPtr workspace;  // no tensor: a small call would wait for its making longer than for the memory
   if (context.workspace_bytes > 0) {
-    workspace = allocate(context.workspace_bytes);
-    context.workspace = workspace.data_ptr();
+    workspace = at::detail::getCUDAHooks().getCUDADeviceAllocator()->allocate(
+        static_cast<std::size_t>(context.workspace_bytes));
+    context.workspace = workspace.get();
   }
   execute(plan, tensors, context);
   if (packed_bytes > 0 && !context.weights_are_packed) {

@@ -62,10 +62,11 @@ std::string build_info() {
 #define LONGCONV_TAGS
 #endif
 
-#define LONGCONV_FPROP_ARGUMENTS                                                          \
-  "Tensor x, Tensor weight, Tensor? bias, Tensor? residual, int stride, " LONGCONV_SYMINT \
-  " pad_left, " LONGCONV_SYMINT                                                           \
-  " pad_right, str pad_mode, int dilation, int groups, str activation, float negative_slope, str precision"
+#define LONGCONV_FPROP_ARGUMENTS                                                                           \
+  "Tensor x, Tensor weight, Tensor? bias, Tensor? residual, int stride, " LONGCONV_SYMINT                  \
+  " pad_left, " LONGCONV_SYMINT                                                                            \
+  " pad_right, str pad_mode, int dilation, int groups, str activation='none', float negative_slope=0.01, " \
+  "str precision='follow'"
 
 #define LONGCONV_DGRAD_ARGUMENTS                                                           \
   "Tensor grad_y, Tensor weight, " LONGCONV_SYMINT " length, int stride, " LONGCONV_SYMINT \

@@ -172,9 +172,9 @@ def _fprop_vmap(
     pad_mode: str,
     dilation: int,
     groups: int,
-    activation: str,
-    negative_slope: float,
-    precision: str,
+    activation: str = "none",
+    negative_slope: float = 0.01,
+    precision: str = "follow",
 ) -> tuple[Tensor, int]:
     size = info.batch_size
     x_dim, weight_dim, bias_dim, residual_dim = in_dims[:4]

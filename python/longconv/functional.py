@@ -170,17 +170,21 @@ def conv1d(
         padding_mode if type(padding_mode) is str else name_of("conv1d", "padding_mode", padding_mode),
         dilation_samples,
         groups if type(groups) is int else integer("conv1d", "groups", groups),
-        "none" if activation is None else name_of("conv1d", "activation", activation),
-        negative_slope if type(negative_slope) is float else number("conv1d", "negative_slope", negative_slope),
-        "follow" if precision is None else name_of("conv1d", "precision", precision),
     )
+    rest: tuple[str, float, str] | tuple[()] = ()  # the operator's defaults: every argument costs, a name the most
+    if activation is not None or precision is not None or type(negative_slope) is not float:
+        rest = (
+            "none" if activation is None else name_of("conv1d", "activation", activation),
+            negative_slope if type(negative_slope) is float else number("conv1d", "negative_slope", negative_slope),
+            "follow" if precision is None else name_of("conv1d", "precision", precision),
+        )
     if grad_weight_dtype is not None:
         weight, bias = lowered("conv1d", grad_weight_dtype, input, weight, bias)
     if rank == 3:
         if out is None:
-            return _fprop(input, weight, bias, residual, *arguments)
+            return _fprop(input, weight, bias, residual, *arguments, *rest)
         check_tensor("conv1d", "out", out)
-        _fprop_out(input, weight, bias, residual, *arguments, out=out)
+        _fprop_out(input, weight, bias, residual, *arguments, *rest, out=out)
         return out
     if residual is not None:
         if residual.dim() != 2:
@@ -190,10 +194,10 @@ def conv1d(
             )
         residual = residual.unsqueeze(0)
     if out is None:
-        return _fprop(input.unsqueeze(0), weight, bias, residual, *arguments).squeeze(0)
+        return _fprop(input.unsqueeze(0), weight, bias, residual, *arguments, *rest).squeeze(0)
     check_tensor("conv1d", "out", out)
     view = out.unsqueeze(0)
-    _fprop_out(input.unsqueeze(0), weight, bias, residual, *arguments, out=view)
+    _fprop_out(input.unsqueeze(0), weight, bias, residual, *arguments, *rest, out=view)
     if view.shape[1:] != out.shape:  # the operator resized the view of it, and the memory behind both
         out.resize_(view.shape[1:])
     return out
