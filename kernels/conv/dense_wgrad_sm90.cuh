@@ -248,7 +248,7 @@ struct MultiplyRole {
   float sum[kSums ? kM : 1][kN / 2];
 
   LC_DEVICE int row_of(int m, int h) const { return ((kRowWays > 1 ? warpgroup : 0) * kM + m) * 64 + warp * 16 + h * 8 + (lane >> 2); }
-  static LC_DEVICE bool exists(const Tile& tile, int row) { return row / kTileChannels < tile.taps && row % kTileChannels < tile.channels; }
+  static LC_DEVICE bool exists(const Tile& tile, int row) { return row / kTileChannels < kTaps && tap_of(row / kTileChannels) < tile.taps && row % kTileChannels < tile.channels; }
 
   // Rows of A: a row's place in a slot, in elements, and how far its address in memory is from that of the chunk, mod 16.
   uint32_t places[kM], low = 0;
@@ -259,9 +259,18 @@ struct MultiplyRole {
     for (int i = 0; i < 4; ++i) {
       const int h = i & 1;
       const uint32_t row = rows + (places[m] >> (16 * h) & 0xffffu) * kBytes + ((begins + (low >> (4 * (2 * m + h)))) & 15);
-      const uint32_t at = row + (step * kStepK + (i >> 1) * (kStepK / 2)) * (kStride * kBytes);
-      if constexpr (kBytes == 4) v[i] = load_shared_u32(at);
-      else v[i] = kPairs ? load_shared_u32(at) : load_shared_u16(at) | load_shared_u16(at + kStride * 2) << 16;
+      const uint32_t offset = (step * kStepK + (i >> 1) * (kStepK / 2)) * (kStride * kBytes);
+      if constexpr (kBytes == 4 || kPairs) {
+        v[i] = load_shared_u32(row + offset);
+      } else if constexpr (kStride == 1) {
+        // Of a pair that does not begin on 4 bytes, the two words that it lies in: a warp without such rows loads half as much.
+        const uint32_t odd = row & 2, word = load_shared_u32(row - odd + offset);
+        uint32_t next = 0;
+        if (odd) next = load_shared_u32(row - odd + offset + 4);
+        v[i] = __byte_perm(word, next, odd ? 0x5432 : 0x3210);
+      } else {
+        v[i] = load_shared_u16(row + offset) | load_shared_u16(row + offset + kStride * 2) << 16;
+      }
     }
   }
 
@@ -358,7 +367,7 @@ struct MultiplyRole {
       for (int h = 0; h < 2; ++h) {
         const int row = row_of(m, h);
         if (!exists(tile, row)) continue;
-        float* const to = out + (tile.channel + row % kTileChannels) * static_cast<int64_t>(kKernel) + tile.tap + row / kTileChannels;
+        float* const to = out + (tile.channel + row % kTileChannels) * static_cast<int64_t>(kKernel) + tile.tap + tap_of(row / kTileChannels);
 #pragma unroll
         for (int j = 0; j < kN / 8; ++j)
 #pragma unroll
@@ -379,8 +388,8 @@ struct MultiplyRole {
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
           // Rows that do not exist read row 0.
-          const int row = exists(tile, row_of(m, h)) ? row_of(m, h) : 0, tap = row / kTileChannels, channel = row % kTileChannels;
-          const uint32_t place = (kWindows > 1 ? row : channel) * (XRows::kPitch / kBytes) + (kWindows > 1 ? 0 : tap * kDilation) + (lane & 3) * (kBytes == 2 ? 2 : 1) * kStride;
+          const int row = exists(tile, row_of(m, h)) ? row_of(m, h) : 0, tap = tap_of(row / kTileChannels), channel = row % kTileChannels;
+          const uint32_t place = (kWindows > 1 ? tap * kTileChannels + channel : channel) * (XRows::kPitch / kBytes) + (kWindows > 1 ? 0 : tap * kDilation) + (lane & 3) * (kBytes == 2 ? 2 : 1) * kStride;
           const uint32_t bytes = static_cast<uint32_t>(channel) * static_cast<uint32_t>(p.x_channel * kBytes) + (kWindows > 1 ? tap * kDilation * kBytes : 0);
           places[m] |= place << (16 * h);
           low |= (bytes & 15) << (4 * (2 * m + h));

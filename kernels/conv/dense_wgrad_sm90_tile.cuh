@@ -80,6 +80,14 @@ static_assert(!kPlacedY || (kBytes == 2 && !kGatherY), "as they are, of a known 
 static_assert(!kGradient || !(kPlacedY || kGatherY), "the gradient is formed in raw rows");
 static_assert(!kPairs || (kBytes == 2 && kStride == 1), "pairs of neighbours");
 
+// The taps of a tile in the order of its rows: 16-bit samples are loaded in pairs, so of odd dilations those come first that lie an
+// even number of samples on, and most warps have rows of one alignment.
+LC_DEVICE int tap_of(int index) {
+  constexpr int kEven = (kTaps + 1) / 2;
+  if (kBytes == 4 || kStride > 1 || kDilation % 2 == 0) return index;
+  return index < kEven ? 2 * index : 2 * (index - kEven) + 1;
+}
+
 struct Params {
   const Element* x;
   const Element* dy;

@@ -240,17 +240,24 @@ class DenseWgradSm90 final : public CudaKernel {
     const double products = split ? 3 : 1;
     // Cycles of a multiprocessor for one k-step of a block.
     const double blocks_n = real(t.warpgroups * t.m_blocks);
-    const double block_cycles = real(t.columns) / 2 * products * (t.columns % 64 == 0 ? 1 : 1.8);
+    const double block_cycles = real(t.columns) / 2 * products *
+                                (t.columns % 64 != 0 ? 1.8
+                                 : t.columns == 64   ? 1.25
+                                                     : 1);
     const double multiply = blocks_n * block_cycles * (split ? 1 : 1.2);
     const double serial = real(t.m_blocks) * (block_cycles + (split ? 210 : 87));
     const std::int64_t conflicts = std::gcd(p.stride, std::int64_t{4});
-    const double a_loads = (g.bytes == 4 || how.pairs ? 4 : 8) * real(g.bytes == 4 ? conflicts : 1);
+    // 16-bit samples in pairs where they begin on 4 bytes: of odd dilations every other tap's (the kernel's tap_of).
+    const double paired = how.pairs                                    ? 1
+                          : p.stride == 1 && p.length_samples % 2 == 0 ? real(ceil_div(t.taps, 2)) / real(t.taps)
+                                                                       : 0;
+    const double a_loads = (g.bytes == 4 ? 4 : 8 - 4 * paired) * real(g.bytes == 4 ? conflicts : 1);
     const double row_bytes =
         real(t.channels * t.windows) * real(g.window) * real(g.bytes) / real(t.steps) * real(g.step_k);
     const double y_bytes = real(t.out()) * 32;
     const double shared = blocks_n * (a_loads * 4 + real(t.columns) / 4 * products) +
                           (row_bytes + y_bytes * (how.placed_y ? 1 : 2 + real(g.planes))) / 128;
-    const double a_instructions = split ? 40 : g.bytes == 4 ? 12 : how.pairs ? 6 : 14;
+    const double a_instructions = split ? 40 : g.bytes == 4 ? 12 : 14 - 8 * paired;
     const double forms = p.has_forward_y() ? 1 : 0;  // dL/dz
     const double pack_instructions =
         how.placed_y ? 0 : (split ? 60 : 30) + (p.has_bias ? 10 : 0) + 30 * forms;  // of 16 bytes
@@ -293,8 +300,11 @@ class DenseWgradSm90 final : public CudaKernel {
     double sum = 0;
     for (const double seconds : bounds) sum += std::pow(seconds, 3.3);
     const double waits = t.y_stages < 2 ? 1.02 : 1;  // loads, for packing
-    e.seconds =
-        waits * std::pow(sum, 1 / 3.3) + seconds_of_cycle * carried / 54 + 2 * sums / rates.bytes_per_second + 10e-6;
+    const double large = t.m_blocks * t.columns < 384 ? 1
+                         : g.bytes == 4               ? 0.85
+                                                      : 0.93;  // 192 sums a thread: as measured
+    e.seconds = waits * large * std::pow(sum, 1 / 3.3) + seconds_of_cycle * carried / 54 +
+                2 * sums / rates.bytes_per_second + 10e-6;
     return e;
   }
 };

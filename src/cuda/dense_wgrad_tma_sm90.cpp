@@ -226,8 +226,9 @@ class DenseWgradTmaSm90 final : public CudaKernel {
                              seconds_of_cycle * shared, seconds_of_cycle * dress};
     double sum = 0;
     for (const double seconds : bounds) sum += std::pow(seconds, 4.6);
-    // Blocks that read the same signals are not always in step; what is shared is best the larger operand.
-    const double shares = t.share_x > 1 || g.tiles == 1 ? 1 : t.share_y > 1 ? 1.02 : 1.06;
+    // Blocks that read the same signals are not always in step: what a cluster does not load twice is worth more.
+    const double spared = used * (1 - 1 / real(t.share_x)) + n * (1 - 1 / real(t.share_y));
+    const double shares = g.tiles == 1 ? 1 : (t.share_y > 1 ? 1.005 : 1) + 0.2 * (1.0 / 3 - spared / (used + n));
     e.seconds = std::pow(sum, 1 / 4.6) * shares + 2 * sums / rates.bytes_per_second + 10e-6;
     return e;
   }

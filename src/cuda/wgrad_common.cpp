@@ -43,7 +43,7 @@ bool choose_wgrad_splits(std::int64_t tiles, const Device& device, std::int64_t 
   if (!fits()) return false;
   std::int64_t best = fewest;
   double least = time_of(fewest) * (1 + 0.02 * static_cast<double>(ceil_div(tiles * fewest, sms)));
-  for (std::int64_t waves = 1; waves <= 4; ++waves) {
+  for (std::int64_t waves = 1; waves <= 6; ++waves) {
     splits = std::max(fewest, waves * sms / tiles);
     while (splits > fewest && !fits()) --splits;
     const double cost = time_of(splits) * (1 + 0.02 * static_cast<double>(waves));
