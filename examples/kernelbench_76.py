@@ -2909,7 +2909,7 @@ namespace dense_fprop_sm90_tf32 {
 //   last warp   loads packed weights; where all of them stay in shared memory, it may be the fourth packer after that
 // In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
-// one window. Barriers: slot full (kChunks packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
+// one window. Barriers: slot full (its units' packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
 // empty (MMA warps). Slots and W stages are released one wgmma group late.
 //
 // Limits: time stride 1 or the gather packer; kernel, channels, stride, dilation and tile sizes are compile-time.
@@ -2928,13 +2928,13 @@ using MmaType = tf32;
 constexpr int kN = 256, kChannelWays = 2, kTimeWays = 2 / kChannelWays;
 constexpr int kMBlocks = 1, kRingRows = 64 * kMBlocks;  // output channels of a warpgroup
 constexpr int kChunks = 2, kWSteps = 1;
-constexpr Store kStore = static_cast<Store>(4);
+constexpr Store kStore = static_cast<Store>(0);
 enum class Pack { any, transposed, gather };
 constexpr Pack kPack = static_cast<Pack>(0);
 
 struct StorePolicy {
   using Element = dense_fprop_sm90_tf32::Element;
-  static constexpr int kColumns = kN, kPhases = 1, kStageRows = 0;
+  static constexpr int kColumns = kN, kPhases = 1, kStageRows = 4;
   static constexpr Store kStore = dense_fprop_sm90_tf32::kStore;
 };
 using Rows = RowStore<StorePolicy>;
@@ -2947,12 +2947,14 @@ struct C : TapRows<1, 0, kStride, 4, 3, kKernel> {
   static constexpr Activation kActivation = static_cast<Activation>(0);
   static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr bool kBias = 0, kResidual = 0;
-  static constexpr bool kResident = 0, kStationary = 1, kGather = kPack == Pack::gather;
-  static constexpr int kPackers = 4, kCluster = 1, kRawStages = 1, kWStages = 24, kSlots = 3;
+  static constexpr bool kResident = 0, kStationary = 0, kGather = kPack == Pack::gather;
+  static constexpr int kPackers = 3, kCluster = 1, kRawStages = 2, kWStages = 4, kSlots = 4;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
-  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
-  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk, kUnitsPerSlot = kChunks, kPackersPerSlot = kChunks;
+  // Packing: a unit is one or two 16-byte chunks of channels (what is around it costs as much as two); planes, one for each needed
+  // residue of k*dilation mod stride.
+  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChunks = 1, kUnitChannels = kUnitChunks * kChunk;
+  static constexpr int kUnitsPerSlot = kChunks / kUnitChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
   static constexpr int64_t kInputStep = static_cast<int64_t>(Rows::kPhaseStep * kTimeWays) * kStride;
@@ -2960,7 +2962,7 @@ struct C : TapRows<1, 0, kStride, 4, 3, kKernel> {
   static constexpr int kRawNeeded = kStride == 1 ? kPlaneRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   // + kChunk - 1: a row may begin anywhere in its first 16 bytes. Odd multiple of 16 bytes: ldmatrix without conflicts.
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + kChunk - 1) * kBytes, 16) | 1) * 16;
-  static constexpr int kRawBytes = kGather ? 0 : kChunk * kRawPitch * (0 ? 2 : 1);
+  static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch * (0 ? 2 : 1);
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * kChunks;
 
   static constexpr int kSlotChannels = kChunks * kChunk, kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
@@ -2981,13 +2983,14 @@ struct C : TapRows<1, 0, kStride, 4, 3, kKernel> {
   static constexpr int kSharedBarriers = kSharedOut + 8 * Rows::kStageBytes;
   static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
 };
-static_assert(C::kSharedBytes <= 223664 && 223664 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 224752 && 224752 <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
 static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
 static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-static_assert(C::kSlots >= 2 && C::kSlots * kChunks >= C::kPackers, "slots are released one group late; a packer is never two uses of a slot ahead");
+static_assert(kChunks % C::kUnitChunks == 0, "a slot is whole units");
+static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "slots are released one group late; a packer is never two uses of a slot ahead");
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
@@ -2999,6 +3002,48 @@ using Params = FpropParams<Element>;
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
+// Packs a unit's chunks of channels from its raw rows, or from memory.
+LC_DEVICE void pack_unit(const Params& p, const Raw& ring, const Window<Element>& w, bool edge, uint32_t raw, uint32_t dst, int lane) {
+  const bool gather = C::kGather || (kPad >= Pad::reflect && edge);
+  if (!gather && (C::kWholeSlots || w.channels > 0)) {
+    if constexpr (Raw::kGradient) {
+      form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kUnitChannels) * C::kRawPitch, p.negative_slope, lane, 32);
+      __syncwarp();
+    }
+    if (!C::kWholeSlots && w.channels < C::kUnitChannels) {  // rows of missing channels: zeros
+      for (int j = w.channels; j < C::kUnitChannels; ++j)
+        for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+      fence_proxy_async();  // before the copy that comes there next
+      __syncwarp();
+    }
+  }
+  const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+#pragma unroll
+  for (int c = 0; c < C::kUnitChunks; ++c, dst += C::kChunkRows * 16, raw += C::kChunk * C::kRawPitch) {
+    if (!C::kWholeSlots && w.channels <= c * C::kChunk) {
+      for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
+      continue;
+    }
+    if (gather) {
+      pack_gather<C, kPad>(w.row + c * C::kChunk * p.x_channel, p.x_channel, p.x_time, w.channels - c * C::kChunk, w.first, p.length, dst, lane);
+      continue;
+    }
+    uint32_t offset[C::kChunk], misaligned = 0;
+#pragma unroll
+    for (int j = 0; j < C::kChunk; ++j) {
+      const uint32_t shift = (low + (c * C::kChunk + j) * static_cast<uint32_t>(ring.pitch)) & 15;
+      misaligned |= shift;
+      offset[j] = j * C::kRawPitch + shift;
+    }
+    if (kPad == Pad::zeros && edge)
+      pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
+    else if (kPack == Pack::transposed && !misaligned)
+      pack_transposed<C>(raw, dst, lane);
+    else
+      pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
+  }
+}
+
 LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
@@ -3007,43 +3052,13 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
     for (; unit < C::kUnits; unit += C::kPackers) {
-      const int sequence = slot_base + unit / kChunks, s = sequence % C::kSlots, use = sequence / C::kSlots;
-      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % kChunks * (C::kChunkRows * 16);
+      const int sequence = slot_base + unit / C::kUnitsPerSlot, s = sequence % C::kSlots, use = sequence / C::kSlots;
+      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % C::kUnitsPerSlot * (C::kUnitChunks * C::kChunkRows * 16);
       const Window<Element> w = Raw::window(p, item, unit);
       const bool edge = Raw::crosses_edge(w.first, p.length);
       barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
       if (!C::kGather) barrier_wait(ring.full + 8 * stage, phase);
-      if (!C::kWholeSlots && w.channels <= 0) {
-        for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
-      } else if (C::kGather || (kPad >= Pad::reflect && edge)) {
-        pack_gather<C, kPad>(w.row, p.x_channel, p.x_time, w.channels, w.first, p.length, dst, lane);
-      } else {
-        const uint32_t raw = ring.memory + stage * C::kRawBytes;
-        if constexpr (Raw::kGradient) {
-          form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kChunk) * C::kRawPitch, p.negative_slope, lane, 32);
-          __syncwarp();
-        }
-        if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros
-          for (int j = w.channels; j < C::kChunk; ++j)
-            for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-          fence_proxy_async();  // before the copy that comes there next
-          __syncwarp();
-        }
-        const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
-        uint32_t offset[C::kChunk], misaligned = 0;
-#pragma unroll
-        for (int j = 0; j < C::kChunk; ++j) {
-          const uint32_t shift = (low + j * static_cast<uint32_t>(ring.pitch)) & 15;
-          misaligned |= shift;
-          offset[j] = j * C::kRawPitch + shift;
-        }
-        if (kPad == Pad::zeros && edge)
-          pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
-        else if (kPack == Pack::transposed && !misaligned)
-          pack_transposed<C>(raw, dst, lane);
-        else
-          pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
-      }
+      pack_unit(p, ring, w, edge, ring.memory + stage * C::kRawBytes, dst, lane);
       if constexpr (Raw::kGradient) fence_proxy_async();  // bulk copies write next where ordinary stores have formed the gradient
       __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
       if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * s);
@@ -3297,7 +3312,7 @@ namespace dense_dgrad_sm90_tf32 {
 //   last warp   loads packed weights; where all of them stay in shared memory, it may be the fourth packer after that
 // In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
-// one window. Barriers: slot full (kChunks packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
+// one window. Barriers: slot full (its units' packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
 // empty (MMA warps). Slots and W stages are released one wgmma group late.
 //
 // Limits: time stride 1 or the gather packer; kernel, channels, stride, dilation and tile sizes are compile-time.
@@ -3339,8 +3354,10 @@ struct C : TapRows<3, 2, kStride, 4, 3, kKernel> {
   static constexpr int kPackers = 7, kCluster = 1, kRawStages = 2, kWStages = 24, kSlots = 4;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
-  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
-  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk, kUnitsPerSlot = kChunks, kPackersPerSlot = kChunks;
+  // Packing: a unit is one or two 16-byte chunks of channels (what is around it costs as much as two); planes, one for each needed
+  // residue of k*dilation mod stride.
+  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChunks = 1, kUnitChannels = kUnitChunks * kChunk;
+  static constexpr int kUnitsPerSlot = kChunks / kUnitChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
   static constexpr int64_t kInputStep = static_cast<int64_t>(Rows::kPhaseStep * kTimeWays) * kStride;
@@ -3348,7 +3365,7 @@ struct C : TapRows<3, 2, kStride, 4, 3, kKernel> {
   static constexpr int kRawNeeded = kStride == 1 ? kPlaneRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   // + kChunk - 1: a row may begin anywhere in its first 16 bytes. Odd multiple of 16 bytes: ldmatrix without conflicts.
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + kChunk - 1) * kBytes, 16) | 1) * 16;
-  static constexpr int kRawBytes = kGather ? 0 : kChunk * kRawPitch * (0 ? 2 : 1);
+  static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch * (0 ? 2 : 1);
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * kChunks;
 
   static constexpr int kSlotChannels = kChunks * kChunk, kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
@@ -3375,7 +3392,8 @@ static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps =
 static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-static_assert(C::kSlots >= 2 && C::kSlots * kChunks >= C::kPackers, "slots are released one group late; a packer is never two uses of a slot ahead");
+static_assert(kChunks % C::kUnitChunks == 0, "a slot is whole units");
+static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "slots are released one group late; a packer is never two uses of a slot ahead");
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
@@ -3387,6 +3405,48 @@ using Params = FpropParams<Element>;
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
+// Packs a unit's chunks of channels from its raw rows, or from memory.
+LC_DEVICE void pack_unit(const Params& p, const Raw& ring, const Window<Element>& w, bool edge, uint32_t raw, uint32_t dst, int lane) {
+  const bool gather = C::kGather || (kPad >= Pad::reflect && edge);
+  if (!gather && (C::kWholeSlots || w.channels > 0)) {
+    if constexpr (Raw::kGradient) {
+      form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kUnitChannels) * C::kRawPitch, p.negative_slope, lane, 32);
+      __syncwarp();
+    }
+    if (!C::kWholeSlots && w.channels < C::kUnitChannels) {  // rows of missing channels: zeros
+      for (int j = w.channels; j < C::kUnitChannels; ++j)
+        for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+      fence_proxy_async();  // before the copy that comes there next
+      __syncwarp();
+    }
+  }
+  const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+#pragma unroll
+  for (int c = 0; c < C::kUnitChunks; ++c, dst += C::kChunkRows * 16, raw += C::kChunk * C::kRawPitch) {
+    if (!C::kWholeSlots && w.channels <= c * C::kChunk) {
+      for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
+      continue;
+    }
+    if (gather) {
+      pack_gather<C, kPad>(w.row + c * C::kChunk * p.x_channel, p.x_channel, p.x_time, w.channels - c * C::kChunk, w.first, p.length, dst, lane);
+      continue;
+    }
+    uint32_t offset[C::kChunk], misaligned = 0;
+#pragma unroll
+    for (int j = 0; j < C::kChunk; ++j) {
+      const uint32_t shift = (low + (c * C::kChunk + j) * static_cast<uint32_t>(ring.pitch)) & 15;
+      misaligned |= shift;
+      offset[j] = j * C::kRawPitch + shift;
+    }
+    if (kPad == Pad::zeros && edge)
+      pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
+    else if (kPack == Pack::transposed && !misaligned)
+      pack_transposed<C>(raw, dst, lane);
+    else
+      pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
+  }
+}
+
 LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
@@ -3395,43 +3455,13 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
     for (; unit < C::kUnits; unit += C::kPackers) {
-      const int sequence = slot_base + unit / kChunks, s = sequence % C::kSlots, use = sequence / C::kSlots;
-      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % kChunks * (C::kChunkRows * 16);
+      const int sequence = slot_base + unit / C::kUnitsPerSlot, s = sequence % C::kSlots, use = sequence / C::kSlots;
+      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % C::kUnitsPerSlot * (C::kUnitChunks * C::kChunkRows * 16);
       const Window<Element> w = Raw::window(p, item, unit);
       const bool edge = Raw::crosses_edge(w.first, p.length);
       barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
       if (!C::kGather) barrier_wait(ring.full + 8 * stage, phase);
-      if (!C::kWholeSlots && w.channels <= 0) {
-        for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
-      } else if (C::kGather || (kPad >= Pad::reflect && edge)) {
-        pack_gather<C, kPad>(w.row, p.x_channel, p.x_time, w.channels, w.first, p.length, dst, lane);
-      } else {
-        const uint32_t raw = ring.memory + stage * C::kRawBytes;
-        if constexpr (Raw::kGradient) {
-          form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kChunk) * C::kRawPitch, p.negative_slope, lane, 32);
-          __syncwarp();
-        }
-        if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros
-          for (int j = w.channels; j < C::kChunk; ++j)
-            for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-          fence_proxy_async();  // before the copy that comes there next
-          __syncwarp();
-        }
-        const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
-        uint32_t offset[C::kChunk], misaligned = 0;
-#pragma unroll
-        for (int j = 0; j < C::kChunk; ++j) {
-          const uint32_t shift = (low + j * static_cast<uint32_t>(ring.pitch)) & 15;
-          misaligned |= shift;
-          offset[j] = j * C::kRawPitch + shift;
-        }
-        if (kPad == Pad::zeros && edge)
-          pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
-        else if (kPack == Pack::transposed && !misaligned)
-          pack_transposed<C>(raw, dst, lane);
-        else
-          pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
-      }
+      pack_unit(p, ring, w, edge, ring.memory + stage * C::kRawBytes, dst, lane);
       if constexpr (Raw::kGradient) fence_proxy_async();  // bulk copies write next where ordinary stores have formed the gradient
       __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
       if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * s);
@@ -3864,6 +3894,14 @@ static_assert(!kPlacedY || (kBytes == 2 && !kGatherY), "as they are, of a known 
 static_assert(!kGradient || !(kPlacedY || kGatherY), "the gradient is formed in raw rows");
 static_assert(!kPairs || (kBytes == 2 && kStride == 1), "pairs of neighbours");
 
+// The taps of a tile in the order of its rows: 16-bit samples are loaded in pairs, so of odd dilations those come first that lie an
+// even number of samples on, and most warps have rows of one alignment.
+LC_DEVICE int tap_of(int index) {
+  constexpr int kEven = (kTaps + 1) / 2;
+  if (kBytes == 4 || kStride > 1 || kDilation % 2 == 0) return index;
+  return index < kEven ? 2 * index : 2 * (index - kEven) + 1;
+}
+
 struct Params {
   const Element* x;
   const Element* dy;
@@ -4135,7 +4173,7 @@ struct MultiplyRole {
   float sum[kSums ? kM : 1][kN / 2];
 
   LC_DEVICE int row_of(int m, int h) const { return ((kRowWays > 1 ? warpgroup : 0) * kM + m) * 64 + warp * 16 + h * 8 + (lane >> 2); }
-  static LC_DEVICE bool exists(const Tile& tile, int row) { return row / kTileChannels < tile.taps && row % kTileChannels < tile.channels; }
+  static LC_DEVICE bool exists(const Tile& tile, int row) { return row / kTileChannels < kTaps && tap_of(row / kTileChannels) < tile.taps && row % kTileChannels < tile.channels; }
 
   // Rows of A: a row's place in a slot, in elements, and how far its address in memory is from that of the chunk, mod 16.
   uint32_t places[kM], low = 0;
@@ -4146,9 +4184,18 @@ struct MultiplyRole {
     for (int i = 0; i < 4; ++i) {
       const int h = i & 1;
       const uint32_t row = rows + (places[m] >> (16 * h) & 0xffffu) * kBytes + ((begins + (low >> (4 * (2 * m + h)))) & 15);
-      const uint32_t at = row + (step * kStepK + (i >> 1) * (kStepK / 2)) * (kStride * kBytes);
-      if constexpr (kBytes == 4) v[i] = load_shared_u32(at);
-      else v[i] = kPairs ? load_shared_u32(at) : load_shared_u16(at) | load_shared_u16(at + kStride * 2) << 16;
+      const uint32_t offset = (step * kStepK + (i >> 1) * (kStepK / 2)) * (kStride * kBytes);
+      if constexpr (kBytes == 4 || kPairs) {
+        v[i] = load_shared_u32(row + offset);
+      } else if constexpr (kStride == 1) {
+        // Of a pair that does not begin on 4 bytes, the two words that it lies in: a warp without such rows loads half as much.
+        const uint32_t odd = row & 2, word = load_shared_u32(row - odd + offset);
+        uint32_t next = 0;
+        if (odd) next = load_shared_u32(row - odd + offset + 4);
+        v[i] = __byte_perm(word, next, odd ? 0x5432 : 0x3210);
+      } else {
+        v[i] = load_shared_u16(row + offset) | load_shared_u16(row + offset + kStride * 2) << 16;
+      }
     }
   }
 
@@ -4245,7 +4292,7 @@ struct MultiplyRole {
       for (int h = 0; h < 2; ++h) {
         const int row = row_of(m, h);
         if (!exists(tile, row)) continue;
-        float* const to = out + (tile.channel + row % kTileChannels) * static_cast<int64_t>(kKernel) + tile.tap + row / kTileChannels;
+        float* const to = out + (tile.channel + row % kTileChannels) * static_cast<int64_t>(kKernel) + tile.tap + tap_of(row / kTileChannels);
 #pragma unroll
         for (int j = 0; j < kN / 8; ++j)
 #pragma unroll
@@ -4266,8 +4313,8 @@ struct MultiplyRole {
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
           // Rows that do not exist read row 0.
-          const int row = exists(tile, row_of(m, h)) ? row_of(m, h) : 0, tap = row / kTileChannels, channel = row % kTileChannels;
-          const uint32_t place = (kWindows > 1 ? row : channel) * (XRows::kPitch / kBytes) + (kWindows > 1 ? 0 : tap * kDilation) + (lane & 3) * (kBytes == 2 ? 2 : 1) * kStride;
+          const int row = exists(tile, row_of(m, h)) ? row_of(m, h) : 0, tap = tap_of(row / kTileChannels), channel = row % kTileChannels;
+          const uint32_t place = (kWindows > 1 ? tap * kTileChannels + channel : channel) * (XRows::kPitch / kBytes) + (kWindows > 1 ? 0 : tap * kDilation) + (lane & 3) * (kBytes == 2 ? 2 : 1) * kStride;
           const uint32_t bytes = static_cast<uint32_t>(channel) * static_cast<uint32_t>(p.x_channel * kBytes) + (kWindows > 1 ? tap * kDilation * kBytes : 0);
           places[m] |= place << (16 * h);
           low |= (bytes & 15) << (4 * (2 * m + h));
@@ -5441,7 +5488,7 @@ constexpr int kChannelWays = 1, kTimeWays = 2 / kChannelWays, kInterval = 3;
 
 struct StorePolicy {
   using Element = float;
-  static constexpr int kColumns = kN, kPhases = 3, kStageRows = 4;
+  static constexpr int kColumns = kN, kPhases = 3, kStageRows = 8;
   static constexpr Store kStore = static_cast<Store>(3);
 };
 using Rows = RowStore<StorePolicy>;
@@ -5454,7 +5501,7 @@ struct C : TapRows<3, 2, 1, 4, 3, kKernel> {
   static constexpr bool kBias = 0, kResidual = 0;
   static constexpr Pad kPad = static_cast<Pad>(1);
   static constexpr bool kResident = 0, kStationary = 1, kGather = 0 == 2;
-  static constexpr int kPackers = 4, kCluster = 1, kRawStages = 3, kWStages = 8, kSlots = 6;
+  static constexpr int kPackers = 4, kCluster = 1, kRawStages = 2, kWStages = 8, kSlots = 4;
 
   // A slot is packed by one packer from raw stages of its own, or by all of them together from stages that warp 11 fills:
   // fewer raw stages cover the latency of memory where windows are long.
@@ -5501,7 +5548,7 @@ struct C : TapRows<3, 2, 1, 4, 3, kKernel> {
   static constexpr int kSharedBarriers = round_up(kSharedExpected + kPackers * kExpected * 4, 8);
   static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
 };
-static_assert(C::kSharedBytes <= 220640 && 220640 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 203152 && 203152 <= 232448, "the launcher reckons as this file does");
 static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
 static_assert(kInterval % C::kPeriod == 0, "an interval begins with the same phase as the others");
 static_assert(C::kSlots >= C::kUnitStep && C::kSlots >= 2, "a packer is never two uses of a slot ahead");
@@ -6067,6 +6114,14 @@ static_assert(!kPlacedY || (kBytes == 2 && !kGatherY), "as they are, of a known 
 static_assert(!kGradient || !(kPlacedY || kGatherY), "the gradient is formed in raw rows");
 static_assert(!kPairs || (kBytes == 2 && kStride == 1), "pairs of neighbours");
 
+// The taps of a tile in the order of its rows: 16-bit samples are loaded in pairs, so of odd dilations those come first that lie an
+// even number of samples on, and most warps have rows of one alignment.
+LC_DEVICE int tap_of(int index) {
+  constexpr int kEven = (kTaps + 1) / 2;
+  if (kBytes == 4 || kStride > 1 || kDilation % 2 == 0) return index;
+  return index < kEven ? 2 * index : 2 * (index - kEven) + 1;
+}
+
 struct Params {
   const Element* x;
   const Element* dy;
@@ -6338,7 +6393,7 @@ struct MultiplyRole {
   float sum[kSums ? kM : 1][kN / 2];
 
   LC_DEVICE int row_of(int m, int h) const { return ((kRowWays > 1 ? warpgroup : 0) * kM + m) * 64 + warp * 16 + h * 8 + (lane >> 2); }
-  static LC_DEVICE bool exists(const Tile& tile, int row) { return row / kTileChannels < tile.taps && row % kTileChannels < tile.channels; }
+  static LC_DEVICE bool exists(const Tile& tile, int row) { return row / kTileChannels < kTaps && tap_of(row / kTileChannels) < tile.taps && row % kTileChannels < tile.channels; }
 
   // Rows of A: a row's place in a slot, in elements, and how far its address in memory is from that of the chunk, mod 16.
   uint32_t places[kM], low = 0;
@@ -6349,9 +6404,18 @@ struct MultiplyRole {
     for (int i = 0; i < 4; ++i) {
       const int h = i & 1;
       const uint32_t row = rows + (places[m] >> (16 * h) & 0xffffu) * kBytes + ((begins + (low >> (4 * (2 * m + h)))) & 15);
-      const uint32_t at = row + (step * kStepK + (i >> 1) * (kStepK / 2)) * (kStride * kBytes);
-      if constexpr (kBytes == 4) v[i] = load_shared_u32(at);
-      else v[i] = kPairs ? load_shared_u32(at) : load_shared_u16(at) | load_shared_u16(at + kStride * 2) << 16;
+      const uint32_t offset = (step * kStepK + (i >> 1) * (kStepK / 2)) * (kStride * kBytes);
+      if constexpr (kBytes == 4 || kPairs) {
+        v[i] = load_shared_u32(row + offset);
+      } else if constexpr (kStride == 1) {
+        // Of a pair that does not begin on 4 bytes, the two words that it lies in: a warp without such rows loads half as much.
+        const uint32_t odd = row & 2, word = load_shared_u32(row - odd + offset);
+        uint32_t next = 0;
+        if (odd) next = load_shared_u32(row - odd + offset + 4);
+        v[i] = __byte_perm(word, next, odd ? 0x5432 : 0x3210);
+      } else {
+        v[i] = load_shared_u16(row + offset) | load_shared_u16(row + offset + kStride * 2) << 16;
+      }
     }
   }
 
@@ -6448,7 +6512,7 @@ struct MultiplyRole {
       for (int h = 0; h < 2; ++h) {
         const int row = row_of(m, h);
         if (!exists(tile, row)) continue;
-        float* const to = out + (tile.channel + row % kTileChannels) * static_cast<int64_t>(kKernel) + tile.tap + row / kTileChannels;
+        float* const to = out + (tile.channel + row % kTileChannels) * static_cast<int64_t>(kKernel) + tile.tap + tap_of(row / kTileChannels);
 #pragma unroll
         for (int j = 0; j < kN / 8; ++j)
 #pragma unroll
@@ -6469,8 +6533,8 @@ struct MultiplyRole {
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
           // Rows that do not exist read row 0.
-          const int row = exists(tile, row_of(m, h)) ? row_of(m, h) : 0, tap = row / kTileChannels, channel = row % kTileChannels;
-          const uint32_t place = (kWindows > 1 ? row : channel) * (XRows::kPitch / kBytes) + (kWindows > 1 ? 0 : tap * kDilation) + (lane & 3) * (kBytes == 2 ? 2 : 1) * kStride;
+          const int row = exists(tile, row_of(m, h)) ? row_of(m, h) : 0, tap = tap_of(row / kTileChannels), channel = row % kTileChannels;
+          const uint32_t place = (kWindows > 1 ? tap * kTileChannels + channel : channel) * (XRows::kPitch / kBytes) + (kWindows > 1 ? 0 : tap * kDilation) + (lane & 3) * (kBytes == 2 ? 2 : 1) * kStride;
           const uint32_t bytes = static_cast<uint32_t>(channel) * static_cast<uint32_t>(p.x_channel * kBytes) + (kWindows > 1 ? tap * kDilation * kBytes : 0);
           places[m] |= place << (16 * h);
           low |= (bytes & 15) << (4 * (2 * m + h));
@@ -9469,7 +9533,7 @@ struct Splits {
 
 #if CUDART_VERSION >= 12000
 // float32 in TF32 on Hopper: dense_fprop_sm90.
-// Its configuration: m1 n256 ways2 chunks2 slots3 raw1 taps3 w24 wstep1 stationary1 resident0 full0 rows0 packers4 cluster1.
+// Its configuration: m1 n256 ways2 chunks2 slots4 raw2 taps3 w4 wstep1 stationary0 resident0 full0 rows4 packers3 unit1 cluster1.
 void forward_tf32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_tf32;
   namespace conv = conv1d::dense_fprop_sm90_tf32;
@@ -9494,14 +9558,14 @@ void forward_tf32_sm90a(const Call& call) {
   p.batch = static_cast<int>(call.batch), p.groups = 1;
   point(p.weights, memory + kWeightOffset);
   constexpr Shape kConvShape = {0, /*tile_steps=*/248, /*items_per_tile=*/1, /*blocks_per_sm=*/1,
-                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/223664};
+                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/224752};
   launch(conv::longconv_dense_fprop_sm90, p, kConvShape, call.batch, call.out_length, call);
 }
 #endif
 
 #if CUDART_VERSION >= 12000
 // float32 in TF32 on Hopper: dense_dgrad_sm90.
-// Its configuration: m1 n80 ways1 chunks4 slots4 raw2 taps3 w24 wstep2 stationary1 resident0 full1 rows4 packers7 cluster1.
+// Its configuration: m1 n80 ways1 chunks4 slots4 raw2 taps3 w24 wstep2 stationary1 resident0 full1 rows4 packers7 unit1 cluster1.
 void backward_input_tf32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_dgrad_tf32;
   namespace conv = conv1d::dense_dgrad_sm90_tf32;
@@ -9667,7 +9731,7 @@ void forward_fp32_sm90a(const Call& call) {
 
 #if CUDART_VERSION >= 12000
 // fp32 on Hopper: dense_dgrad_split_sm90.
-// Its configuration: ways1 slots6 raw3 taps3 interval3 w8 stationary1 resident0 full1 packers4 cluster1 team0 rows4.
+// Its configuration: ways1 slots4 raw2 taps3 interval3 w8 stationary1 resident0 full1 packers4 cluster1 team0 rows8.
 void backward_input_fp32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_dgrad_fp32;
   namespace conv = conv1d::dense_dgrad_split_sm90_fp32;
@@ -9702,7 +9766,7 @@ void backward_input_fp32_sm90a(const Call& call) {
   point(p.weight_inverse, memory + kInverseOffset);
   point(p.redo, memory + kPackedBytes);
   constexpr Shape kConvShape = {0, /*tile_steps=*/240, /*items_per_tile=*/1, /*blocks_per_sm=*/1,
-                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/220640};
+                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/203152};
   launch(conv::longconv_dense_fprop_split_sm90, p, kConvShape, call.batch, call.length, call);
   // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
   repair::Params r{};
@@ -10158,7 +10222,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_ce89543412a3",
+        name="longconv_conv1d_fdb2761cea05",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

@@ -21,7 +21,7 @@
 //   last warp   loads packed weights; where all of them stay in shared memory, it may be the fourth packer after that
 // In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
-// one window. Barriers: slot full (kChunks packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
+// one window. Barriers: slot full (its units' packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
 // empty (MMA warps). Slots and W stages are released one wgmma group late.
 //
 // Limits: time stride 1 or the gather packer; kernel, channels, stride, dilation and tile sizes are compile-time.
@@ -77,8 +77,10 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKe
   static constexpr int kPackers = LC_PACKERS, kCluster = LC_CLUSTER, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
-  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
-  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk, kUnitsPerSlot = kChunks, kPackersPerSlot = kChunks;
+  // Packing: a unit is one or two 16-byte chunks of channels (what is around it costs as much as two); planes, one for each needed
+  // residue of k*dilation mod stride.
+  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChunks = LC_UNIT_CHUNKS, kUnitChannels = kUnitChunks * kChunk;
+  static constexpr int kUnitsPerSlot = kChunks / kUnitChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
   static constexpr int64_t kInputStep = static_cast<int64_t>(Rows::kPhaseStep * kTimeWays) * kStride;
@@ -86,7 +88,7 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKe
   static constexpr int kRawNeeded = kStride == 1 ? kPlaneRows : (kSpan - 1) * kStride + (kTaps - 1) * kDilation + 1;
   // + kChunk - 1: a row may begin anywhere in its first 16 bytes. Odd multiple of 16 bytes: ldmatrix without conflicts.
   static constexpr int kRawPitch = (ceil_div((kRawNeeded + kChunk - 1) * kBytes, 16) | 1) * 16;
-  static constexpr int kRawBytes = kGather ? 0 : kChunk * kRawPitch * (LC_ACTIVATION_GRADIENT ? 2 : 1);
+  static constexpr int kRawBytes = kGather ? 0 : kUnitChannels * kRawPitch * (LC_ACTIVATION_GRADIENT ? 2 : 1);
   static constexpr int kChunkRows = kPlanes * kPlaneRows, kSlotBytes = kChunkRows * 16 * kChunks;
 
   static constexpr int kSlotChannels = kChunks * kChunk, kChannelBlocks = ceil_div(kInChannels, kSlotChannels);
@@ -113,7 +115,8 @@ static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses ==
 static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-static_assert(C::kSlots >= 2 && C::kSlots * kChunks >= C::kPackers, "slots are released one group late; a packer is never two uses of a slot ahead");
+static_assert(kChunks % C::kUnitChunks == 0, "a slot is whole units");
+static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "slots are released one group late; a packer is never two uses of a slot ahead");
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
@@ -131,6 +134,48 @@ using Params = FpropParams<Element>;
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
+// Packs a unit's chunks of channels from its raw rows, or from memory.
+LC_DEVICE void pack_unit(const Params& p, const Raw& ring, const Window<Element>& w, bool edge, uint32_t raw, uint32_t dst, int lane) {
+  const bool gather = C::kGather || (kPad >= Pad::reflect && edge);
+  if (!gather && (C::kWholeSlots || w.channels > 0)) {
+    if constexpr (Raw::kGradient) {
+      form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kUnitChannels) * C::kRawPitch, p.negative_slope, lane, 32);
+      __syncwarp();
+    }
+    if (!C::kWholeSlots && w.channels < C::kUnitChannels) {  // rows of missing channels: zeros
+      for (int j = w.channels; j < C::kUnitChannels; ++j)
+        for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+      fence_proxy_async();  // before the copy that comes there next
+      __syncwarp();
+    }
+  }
+  const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+#pragma unroll
+  for (int c = 0; c < C::kUnitChunks; ++c, dst += C::kChunkRows * 16, raw += C::kChunk * C::kRawPitch) {
+    if (!C::kWholeSlots && w.channels <= c * C::kChunk) {
+      for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
+      continue;
+    }
+    if (gather) {
+      pack_gather<C, kPad>(w.row + c * C::kChunk * p.x_channel, p.x_channel, p.x_time, w.channels - c * C::kChunk, w.first, p.length, dst, lane);
+      continue;
+    }
+    uint32_t offset[C::kChunk], misaligned = 0;
+#pragma unroll
+    for (int j = 0; j < C::kChunk; ++j) {
+      const uint32_t shift = (low + (c * C::kChunk + j) * static_cast<uint32_t>(ring.pitch)) & 15;
+      misaligned |= shift;
+      offset[j] = j * C::kRawPitch + shift;
+    }
+    if (kPad == Pad::zeros && edge)
+      pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
+    else if (kPack == Pack::transposed && !misaligned)
+      pack_transposed<C>(raw, dst, lane);
+    else
+      pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
+  }
+}
+
 LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
@@ -139,43 +184,13 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
   for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
     const Item item = schedule.item(index);
     for (; unit < C::kUnits; unit += C::kPackers) {
-      const int sequence = slot_base + unit / kChunks, s = sequence % C::kSlots, use = sequence / C::kSlots;
-      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % kChunks * (C::kChunkRows * 16);
+      const int sequence = slot_base + unit / C::kUnitsPerSlot, s = sequence % C::kSlots, use = sequence / C::kSlots;
+      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % C::kUnitsPerSlot * (C::kUnitChunks * C::kChunkRows * 16);
       const Window<Element> w = Raw::window(p, item, unit);
       const bool edge = Raw::crosses_edge(w.first, p.length);
       barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
       if (!C::kGather) barrier_wait(ring.full + 8 * stage, phase);
-      if (!C::kWholeSlots && w.channels <= 0) {
-        for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
-      } else if (C::kGather || (kPad >= Pad::reflect && edge)) {
-        pack_gather<C, kPad>(w.row, p.x_channel, p.x_time, w.channels, w.first, p.length, dst, lane);
-      } else {
-        const uint32_t raw = ring.memory + stage * C::kRawBytes;
-        if constexpr (Raw::kGradient) {
-          form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kChunk) * C::kRawPitch, p.negative_slope, lane, 32);
-          __syncwarp();
-        }
-        if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros
-          for (int j = w.channels; j < C::kChunk; ++j)
-            for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-          fence_proxy_async();  // before the copy that comes there next
-          __syncwarp();
-        }
-        const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
-        uint32_t offset[C::kChunk], misaligned = 0;
-#pragma unroll
-        for (int j = 0; j < C::kChunk; ++j) {
-          const uint32_t shift = (low + j * static_cast<uint32_t>(ring.pitch)) & 15;
-          misaligned |= shift;
-          offset[j] = j * C::kRawPitch + shift;
-        }
-        if (kPad == Pad::zeros && edge)
-          pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
-        else if (kPack == Pack::transposed && !misaligned)
-          pack_transposed<C>(raw, dst, lane);
-        else
-          pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
-      }
+      pack_unit(p, ring, w, edge, ring.memory + stage * C::kRawBytes, dst, lane);
       if constexpr (Raw::kGradient) fence_proxy_async();  // bulk copies write next where ordinary stores have formed the gradient
       __syncwarp();  // what every lane has stored is the barrier's; who multiplies makes it wgmma's
       if (arrives(lane)) barrier_arrive(barriers.slot_full + 8 * s);

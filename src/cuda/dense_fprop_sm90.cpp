@@ -20,14 +20,14 @@ enum Pack : std::int64_t { kAny = 0, kTransposed = 1, kGather = 2 };
 /// the output's alignment) and sector-aligned windows, which `stage_rows` 0 stores straight from registers.
 struct Tile {
   std::int64_t m_blocks, columns, channel_ways, chunks, slots, raw_stages, taps, w_stages, w_steps, stationary,
-      resident, full, stage_rows, packers, cluster;
+      resident, full, stage_rows, packers, unit, cluster;
 
   std::int64_t threads() const { return packers == 7 ? 512 : 384; }
   static Tile read(const Config& config) {
     ConfigReader c(config);
-    return {c.get("m"),        c.get("n"),    c.get("ways"), c.get("chunks"),  c.get("slots"),
-            c.get("raw"),      c.get("taps"), c.get("w"),    c.get("wstep"),   c.get("stationary"),
-            c.get("resident"), c.get("full"), c.get("rows"), c.get("packers"), c.get("cluster")};
+    return {c.get("m"),    c.get("n"),       c.get("ways"),  c.get("chunks"),     c.get("slots"),    c.get("raw"),
+            c.get("taps"), c.get("w"),       c.get("wstep"), c.get("stationary"), c.get("resident"), c.get("full"),
+            c.get("rows"), c.get("packers"), c.get("unit"),  c.get("cluster")};
   }
   Config config() const {
     return Config{{{"m", m_blocks},
@@ -44,6 +44,7 @@ struct Tile {
                    {"full", full},
                    {"rows", stage_rows},
                    {"packers", packers},
+                   {"unit", unit},
                    {"cluster", cluster}}};
   }
 };
@@ -69,7 +70,7 @@ struct Geometry {
         pack(span, t.taps, p) {
     const std::int64_t raw_needed = p.stride == 1 ? pack.plane_rows : pack.raw_needed;
     const std::int64_t pitch = (ceil_div((raw_needed + chunk - 1) * element_bytes, 16) | 1) * 16;
-    raw_bytes = gather ? 0 : p.signals() * chunk * pitch;
+    raw_bytes = gather ? 0 : p.signals() * t.unit * chunk * pitch;
     const std::int64_t stage_out = t.stage_rows * stage_pitch_bytes(p.phases, t.columns, element_bytes);
     shared_bytes = t.slots * pack.chunk_rows() * 16 * t.chunks +
                    t.channel_ways * t.w_stages * t.w_steps * 2048 * t.m_blocks + t.packers * t.raw_stages * raw_bytes +
@@ -77,7 +78,7 @@ struct Geometry {
     // 14 bits of a descriptor's leading dimension, in units of 16 bytes.
     fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.chunks % (2 * t.w_steps) == 0 &&
            (t.stage_rows > 0 || (p.phases == 1 && (t.full || element_bytes == 4))) && t.slots >= 2 &&
-           t.slots * t.chunks >= t.packers && t.columns > 0 &&
+           t.chunks % t.unit == 0 && t.slots * (t.chunks / t.unit) >= t.packers && t.columns > 0 &&
            (t.packers == 3 || (t.packers == 4 && t.stationary) ||
             (t.packers == 7 && t.columns <= 128 && t.m_blocks * p.phases * t.columns <= 256)) &&
            (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
@@ -119,12 +120,14 @@ class DenseSm90 final : public CudaKernel {
           if (chunks > all_chunks && chunks != 2) continue;
           for (const std::int64_t resident : {0, 1})
             for (const auto& [full, rows] : stores(problem, aligned))
-              for (const auto& [stationary, packers] : {Pair{0, 3}, {0, 7}, {1, 3}, {1, 4}, {1, 7}}) {
-                if (packers == 7 && chunks > 4) continue;  // they would finish a slot in two unequal rounds
-                const Tile t{m,       n,          out <= 64 ? 1 : 2, chunks, 2,    1,       taps, 2,
-                             w_steps, stationary, resident,          full,   rows, packers, 1};
-                add_best_fit(problem, device, t, gather, found);
-              }
+              for (const auto& [stationary, packers] : {Pair{0, 3}, {0, 7}, {1, 3}, {1, 4}, {1, 7}})
+                for (const std::int64_t unit : {1, 2}) {
+                  if (packers == 7 && chunks > 4) continue;  // they would finish a slot in two unequal rounds
+                  if (unit == 2 && (packers != 7 || chunks != 4 || m != 2)) continue;
+                  const Tile t{m,       n,          out <= 64 ? 1 : 2, chunks, 2,    1,       taps, 2,
+                               w_steps, stationary, resident,          full,   rows, packers, unit, 1};
+                  add_best_fit(problem, device, t, gather, found);
+                }
         }
       }
     }
@@ -264,11 +267,12 @@ class DenseSm90 final : public CudaKernel {
     const std::int64_t store = store_code(problem, t.full, aligned_output, t.stage_rows);
     for (const Define& define :
          {Define{"LC_ELEMENT", element_code(problem)}, Define{"LC_M_BLOCKS", t.m_blocks},
-          Define{"LC_COLUMNS", t.columns}, Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_CHUNKS", t.chunks},
-          Define{"LC_SLOTS", t.slots}, Define{"LC_RAW_STAGES", t.raw_stages}, Define{"LC_TAPS", t.taps},
-          Define{"LC_W_STAGES", t.w_stages}, Define{"LC_W_STEPS", t.w_steps}, Define{"LC_W_STATIONARY", t.stationary},
-          Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers}, Define{"LC_CLUSTER", t.cluster},
-          Define{"LC_STORE", store}, Define{"LC_PACK", pack}, Define{"LC_STAGE_ROWS", t.stage_rows}}) {
+          Define{"LC_UNIT_CHUNKS", t.unit}, Define{"LC_COLUMNS", t.columns}, Define{"LC_CHANNEL_WAYS", t.channel_ways},
+          Define{"LC_CHUNKS", t.chunks}, Define{"LC_SLOTS", t.slots}, Define{"LC_RAW_STAGES", t.raw_stages},
+          Define{"LC_TAPS", t.taps}, Define{"LC_W_STAGES", t.w_stages}, Define{"LC_W_STEPS", t.w_steps},
+          Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers},
+          Define{"LC_CLUSTER", t.cluster}, Define{"LC_STORE", store}, Define{"LC_PACK", pack},
+          Define{"LC_STAGE_ROWS", t.stage_rows}}) {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;
@@ -300,8 +304,22 @@ class DenseSm90 final : public CudaKernel {
     const std::int64_t w_unit = t.w_steps * t.m_blocks;  // 2 KB each
     std::vector<std::pair<double, Config>> tried;
     using Depths = std::pair<std::int64_t, std::int64_t>;
-    for (const auto& [slots, raw] : {Depths{6, 3}, {4, 3}, {3, 3}, {4, 2}, {3, 2}, {2, 2}, {4, 1}, {3, 1}, {2, 1}}) {
-      if (slots == 6 && t.chunks > 2) continue;
+    for (const auto& [slots, raw] : {Depths{6, 3},
+                                     {4, 3},
+                                     {3, 3},
+                                     {6, 2},
+                                     {5, 2},
+                                     {4, 2},
+                                     {3, 2},
+                                     {2, 2},
+                                     {6, 1},
+                                     {5, 1},
+                                     {4, 1},
+                                     {3, 1},
+                                     {2, 1}}) {
+      if (slots > 4 && t.chunks > 2 * t.unit) continue;
+      // Two chunks at a time: what is loaded and packed ahead must not be less for it.
+      if (t.unit > 1 && (raw < 2 || slots * t.chunks < t.packers * t.unit + 2 * t.chunks)) continue;
       for (const std::int64_t w_depth : {24, 16, 12, 8, 6, 4}) {
         Tile fit = t;
         if (!t.resident) fit.slots = slots;
@@ -320,16 +338,18 @@ class DenseSm90 final : public CudaKernel {
                            const Device& device) {
     HopperWork w = hopper_work(problem, t, g);
     w.groups = static_cast<double>(g.pass_stages);
-    w.product_cycles = static_cast<double>(t.w_steps * t.m_blocks * t.columns) * 1.07 / narrow_rate(t.columns);
-    w.group_latency = 245;
+    w.product_cycles = static_cast<double>(t.w_steps * t.m_blocks * t.columns) * 0.97 / narrow_rate(t.columns);
+    w.group_latency = 326;
+    if (problem.phases > 1) w.piece_share = 0.15;
     w.flops = 2 * w.tiles * static_cast<double>(g.span * g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * t.chunks * g.chunk * problem.kernel_size);
     w.blocks = t.m_blocks;
     w.columns = problem.phases * t.columns;
-    w.units = static_cast<double>(g.channel_blocks * g.tap_groups * t.chunks);
-    // One packer, one chunk; many packers wait for each other's turns at shared memory.
+    w.units = static_cast<double>(g.channel_blocks * g.tap_groups * t.chunks / t.unit);
+    // One packer, one unit.
     const double rows = gather ? 400 : problem.signals() == 2 ? 135 : 95;  // the gradient's: not measured
-    w.unit_cycles = (860 + static_cast<double>(g.pack.steps()) * rows) * (t.packers == 7 ? 1.35 : 1);
+    w.unit_cycles =
+        ((t.unit > 1 ? 1000 : 825) + static_cast<double>(t.unit * g.pack.steps()) * rows) * (t.packers == 7 ? 0.93 : 1);
     w.packers = t.packers;
     w.raw_bytes = g.raw_bytes;
     if (!t.stationary)

@@ -295,16 +295,16 @@ class DenseSplitSm90 final : public CudaKernel {
 
   static Estimate estimate(const PolyphaseProblem& problem, const Tile& t, const Geometry& g, const Device& device) {
     // Of a packer, for 32 steps of a slot's 16 channels. A team's packers do a third each, in halves of the channels.
-    constexpr double kPackSlot = 2600, kTeamSlot = 1920;
-    const double pack_rows = problem.signals() == 2 ? 430 : 330;  // the gradient's: not measured
+    constexpr double kPackSlot = 1960, kTeamSlot = 1920;
+    const double pack_rows = problem.signals() == 2 ? 460 : 353;  // the gradient's: not measured
     HopperWork w = hopper_work(problem, t, g);
     w.groups = static_cast<double>(g.pass_stages);
     const double taps = static_cast<double>(g.channel_blocks * problem.kernel_size) / w.groups;  // of an interval
-    w.product_cycles = taps * 3 * static_cast<double>(g.columns) * 1.45 / narrow_rate(g.columns);
+    w.product_cycles = taps * 3 * static_cast<double>(g.columns) * 1.253 / narrow_rate(g.columns);
     // Three intervals of one tap of each phase are started together and promoted once.
     const std::int64_t last_taps = problem.kernel_size - (g.tap_groups - 1) * t.taps;
     const bool merged = t.interval == problem.period() && t.taps % t.interval == 0 && last_taps % t.interval == 0;
-    w.group_latency = merged ? 230 : 690;
+    w.group_latency = merged ? 230 : 718;
     w.promote_cycles = merged ? 22 : 65;
     w.flops = 6 * w.tiles * static_cast<double>(g.span * g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * 16 * problem.kernel_size);
@@ -313,6 +313,11 @@ class DenseSplitSm90 final : public CudaKernel {
     const std::int64_t steps = g.pack.steps();
     w.unit_cycles = t.team ? kTeamSlot + static_cast<double>(ceil_div(2 * steps, 3)) / 2 * pack_rows
                            : kPackSlot + static_cast<double>(steps) * pack_rows;
+    if (!t.team && !t.resident) {  // a packer waits for its own slots
+      w.unit_cycles *= 1 + 0.403 * static_cast<double>(t.packers) / static_cast<double>(t.slots);
+      w.slot_wait = 0.0747;
+    }
+    w.scattered_bytes = 0.983;
     w.packers = t.team ? 1 : t.packers;
     w.raw_bytes = g.raw_bytes;
     if (!t.stationary)

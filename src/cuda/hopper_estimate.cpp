@@ -11,19 +11,21 @@ namespace longconv::cuda {
 namespace {
 
 // Cycles.
-constexpr double kBlock = 1710;      // to finish 16 rows by N columns: waits, addresses, weights' scales
-constexpr double kStagePiece = 350;  // until the copy engine has read a piece of a block and the next may be staged: of
-                                     // one phase; of several it hides
+constexpr double kBlock = 2090;      // to finish 16 rows by N columns: waits, addresses, weights' scales
+constexpr double kStagePiece = 484;  // until the copy engine has read a piece of a block and the next may be staged
 constexpr double kStageByte = 0.45;  // of a row of the block
 constexpr double kExchange = 6;      // of a column, where lanes exchange them into sectors
-constexpr double kEnds = 480;        // the ragged ends of a block's rows
+constexpr double kEnds = 493;        // the ragged ends of a block's rows
 constexpr double kEdgeColumn = 15;   // of a block that plain stores write element by element
-constexpr double kGroupWait = 90;    // between a group of wgmma and the next
-constexpr double kLoad = 2200;       // latency of a bulk load from memory that is busy
-constexpr double kLoadByte = 0.145;  // a multiprocessor's share of its bandwidth
-constexpr double kUsefulRawStages = 2, kDeepRaw = 0.01;  // a third one costs (all of pointwise's types: 1 to 2 %)
-constexpr double kL2Share = 0.3;                         // of a byte from memory, that a byte from L2 costs
-constexpr double kWeightLoad = 2000;                     // the same for L2
+constexpr double kGroupWait = 95;    // between a group of wgmma and the next
+constexpr double kLoad = 1825;       // latency of a bulk load from memory that is busy
+constexpr double kLoadByte = 0.119;  // a multiprocessor's share of its bandwidth
+constexpr double kUsefulRawStages = 1.465, kDeepRaw = 0.0188;  // the second hides part of a load, a third one costs
+constexpr double kSerialLoad = 0.523;                          // of a load, that a packer with one raw stage waits for
+constexpr double kL2Share = 0.35;                              // of a byte from memory, that a byte from L2 costs
+constexpr double kWeightLoad = 1655;                           // the same for L2
+
+constexpr double kMemory = 0.923, kTogether = 0.787;  // of the time at the device's rate; of the sum of cubes
 
 /// The part of a block's tiles at a row's edge, in the block that has most of them: it takes every `blocks`-th tile.
 double edge_share(const HopperWork& w, double blocks) {
@@ -49,18 +51,18 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   const bool ragged = w.store == HopperStore::ends;        // sectors written in two halves
   const bool scattered = w.store == HopperStore::sectors;  // 32 bytes of 8 rows at a time
   Estimate e;
-  e.bytes = w.x_bytes + w.y_bytes * (ragged ? 1.26 : scattered ? 1.2 : 1.0);
+  e.bytes = w.x_bytes + w.y_bytes * (ragged ? 1.26 : scattered ? w.scattered_bytes : 1.0);
   e.flops = w.flops;
   // Weights come from L2, and so does what of x is loaded again; but by the same ways.
   const double loaded = w.tiles * (w.x_is_resident ? 1 : passes) * w.units * static_cast<double>(w.raw_bytes);
   const double again = w.tiles * passes * w.weight_bytes + std::max(0., loaded - w.x_bytes);
-  const double memory = 0.85 * (e.bytes + kL2Share * again) / rates.bytes_per_second;
+  const double memory = kMemory * (e.bytes + kL2Share * again) / rates.bytes_per_second;
 
   const auto columns = static_cast<double>(w.columns);
   double store = kBlock + kEdgeColumn * columns * edge_share(w, blocks);
   if (w.store == HopperStore::sectors) store += kExchange * columns;
   if (w.store != HopperStore::direct && w.store != HopperStore::sectors)
-    store += 16 / static_cast<double>(w.stage_rows) * (w.phases > 1 ? 0.15 : 1) * kStagePiece +
+    store += 16 / static_cast<double>(w.stage_rows) * w.piece_share * kStagePiece +
              kStageByte * columns * static_cast<double>(w.element_bytes);
   if (w.store == HopperStore::ends) store += kEnds;
   const double group =
@@ -73,15 +75,16 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   if (w.x_is_resident) pack += 0.35 * (1 - 1 / passes) * multiply;
   const double load =
       units * (kLoad + kLoadByte * static_cast<double>(w.raw_bytes)) / std::min(raw_stages, kUsefulRawStages);
+  if (w.raw_stages == 1) pack += kSerialLoad * load;
   const double weights = share * passes * w.weight_bytes * kWeightLoad / static_cast<double>(w.ring_bytes);
 
   // They overlap, but not perfectly: the second longest still shows. Tiles come in whole rounds.
   const auto cube = [](double v) { return v * v * v; };
   const double together = std::cbrt(cube(memory) + cube(multiply) + cube(pack) + cube(load) + cube(weights));
-  const double coupling = 1 + (w.x_is_resident ? 0.08 : 0.19) / std::max(1.0, slots - 1);
+  const double coupling = 1 + (w.x_is_resident ? 0.08 : w.slot_wait) / std::max(1.0, slots - 1);
   const double rounds = std::ceil(items / device.sm_count) * device.sm_count / items;
-  e.seconds =
-      together * coupling * rounds * (1 + kDeepRaw * std::max(0., raw_stages - kUsefulRawStages)) + kLaunchSeconds;
+  e.seconds = kTogether * together * coupling * rounds * (1 + kDeepRaw * std::max(0., raw_stages - kUsefulRawStages)) +
+              kLaunchSeconds;
   return e;
 }
 

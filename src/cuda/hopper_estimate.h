@@ -29,7 +29,9 @@ struct HopperWork {
 
   // Storing, for one pass over one tile: blocks of 16 rows by `columns` that each warp finishes.
   HopperStore store = HopperStore::windows;
-  std::int64_t blocks = 1, columns = 0, element_bytes = 4, stage_rows = 4, phases = 1;
+  std::int64_t blocks = 1, columns = 0, element_bytes = 4, stage_rows = 4;
+  double piece_share = 1;          ///< of the time that the copy engine takes for a staged piece: the rest hides
+  double scattered_bytes = 1.375;  ///< memory traffic of a byte that leaves in sectors
 
   // Packing, for one pass over one tile's x.
   double units = 0;             ///< what is packed at a time
@@ -38,6 +40,7 @@ struct HopperWork {
   std::int64_t raw_stages = 1;  ///< loads under way for each of them
   std::int64_t raw_bytes = 0;   ///< of a load
   std::int64_t slots = 2;
+  double slot_wait = 0.171;  ///< share of all time with two slots, less with more
 
   // Weights from L2.
   double weight_bytes = 0;      ///< for one pass over one tile; 0: they stay in shared memory
@@ -62,7 +65,6 @@ HopperWork hopper_work(const Problem& problem, const Tile& t, const Geometry& g)
             : aligned ? problem.phases > 1 ? HopperStore::whole : HopperStore::direct
                       : HopperStore::ends;
   w.stage_rows = t.stage_rows > 0 ? t.stage_rows : 4;
-  w.phases = problem.phases;
   w.raw_stages = t.raw_stages;
   w.slots = t.slots;
   return w;

@@ -28,6 +28,7 @@ TEST(Replay, LineReadsBack) {
   const Trial trial{.problem = ConvProblem::parse("dgrad n2 c4->6 l50 k3 s2 d3 g2 p(1,0) reflect f16 residual"),
                     .kernel = "dense_dgrad",
                     .config = 2,
+                    .set = "slots=3,raw=1",
                     .capability = 86,
                     .isa = "avx2",
                     .threads = 3,

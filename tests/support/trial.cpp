@@ -31,6 +31,21 @@ const Kernel& kernel_named(std::string_view name) {
   throw std::invalid_argument("no kernel is called " + std::string(name));
 }
 
+/// changes: "key=value,key=value".
+void replace_values(Config& config, const std::string& changes) {
+  std::istringstream words(changes);
+  for (std::string word; std::getline(words, word, ',');) {
+    const auto equals = word.find('=');
+    bool known = false;
+    for (auto& [key, value] : config.values) {
+      if (equals == std::string::npos || key != word.substr(0, equals)) continue;
+      value = std::stoll(word.substr(equals + 1));
+      known = true;
+    }
+    if (!known) throw std::invalid_argument("no value of the config is set by " + word);
+  }
+}
+
 std::string find_changed(const char* what, const TestTensor& tensor, const std::vector<unsigned char>& before) {
   if (!tensor.defined() || tensor.snapshot() == before) return {};
   return std::string("the input ") + what + " was written to; ";
@@ -132,6 +147,7 @@ std::string Trial::to_string() const {
   std::string text = problem.to_string() + " |";
   if (!kernel.empty()) text += " kernel " + kernel;
   if (config >= 0) text += " config " + std::to_string(config);
+  if (!set.empty()) text += " set " + set;
   if (capability != 0) text += " capability " + std::to_string(capability);
   if (!isa.empty()) text += " isa " + isa;
   text += " threads " + std::to_string(threads) + " layout " + std::string(name(layout)) + " values " +
@@ -160,6 +176,8 @@ Trial Trial::parse(std::string_view text) {
       trial.kernel = value;
     else if (key == "config")
       trial.config = std::stoll(value);
+    else if (key == "set")
+      trial.set = value;
     else if (key == "capability")
       trial.capability = std::stoi(value);
     else if (key == "isa")
@@ -192,9 +210,11 @@ Device device_of(const Trial& trial) {
 Plan plan_of(const Trial& trial) {
   const Device device = device_of(trial);
   Plan plan = trial.kernel.empty() ? make_plan(trial.problem, device) : make_plan(trial.problem, device, trial.kernel);
-  if (trial.config >= 0) {
+  if (trial.config >= 0 || !trial.set.empty()) {
     const Kernel& kernel = kernel_named(plan.chosen.kernel->name());
-    const Config config = kernel.configs(trial.problem, device).at(static_cast<std::size_t>(trial.config));
+    Config config = plan.chosen.config;
+    if (trial.config >= 0) config = kernel.configs(trial.problem, device).at(static_cast<std::size_t>(trial.config));
+    replace_values(config, trial.set);
     plan.chosen = {&kernel, config, kernel.estimate(trial.problem, config, device),
                    kernel.workspace_bytes(trial.problem, config, device)};
   }

@@ -18,6 +18,7 @@ struct Trial {
   ConvProblem problem;
   std::string kernel = "";   ///< empty: the planner's choice
   std::int64_t config = -1;  ///< index into the kernel's configs(); -1: the planner's choice
+  std::string set = "";      ///< values of the config to replace, "unit=2,slots=6": configs that no list has for it
   int capability = 0;        ///< run on a GPU of this compute capability, or the next newer; 0: on the CPU
   std::string isa = "";      ///< "portable", "avx2", "avx512"; empty: the best of this machine
   int threads = 1;
@@ -27,8 +28,8 @@ struct Trial {
   bool in_place = false;      ///< the residual is the result tensor itself
   bool kept_weights = false;  ///< GPU: executed a second time, on the weights that the first packed; that result counts
 
-  /// "<problem> | kernel dense_fprop config 0 capability 90 isa avx2 threads 2 layout sliced values wide seed 7
-  /// in_place kept_weights".
+  /// "<problem> | kernel dense_fprop config 0 set slots=6 capability 90 isa avx2 threads 2 layout sliced values wide
+  /// seed 7 in_place kept_weights".
   std::string to_string() const;
   /// Reads to_string()'s form.
   static Trial parse(std::string_view text);
