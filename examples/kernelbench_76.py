@@ -2193,11 +2193,10 @@ struct WgradRanges {
   LC_DEVICE int64_t begin(int64_t split) const { return split * chunks / splits; }
 };
 
-// Walks the chunks of a split.
+// Walks chunks, from `first` on.
 struct ChunkCursor {
   int signal, chunk;
-  LC_DEVICE ChunkCursor(const WgradRanges& ranges, int split) {
-    const int64_t first = ranges.begin(split);
+  LC_DEVICE ChunkCursor(const WgradRanges& ranges, int64_t first) {
     signal = static_cast<int>(first / ranges.chunks_per_signal);
     chunk = static_cast<int>(first - signal * ranges.chunks_per_signal);
   }
@@ -2211,6 +2210,50 @@ template <class Sum> struct WgradPartials {
   Sum* weight;      // [split][group][o][i][k]
   Sum* bias;        // [split][out channel], null without a bias gradient
   uint32_t* flags;  // [split]: not 0 where the direct kernel must compute the split's partial sums again
+};
+
+// ---- tile/wgrad_shares.cuh -------------------------------------------------------------------------------------------
+// Which segment of which tile a block sums, where the reduction of all tiles is cut into equal shares
+// (src/cuda/wgrad_shares.h).
+
+struct ShareOrder {
+  int64_t quota;        // chunks of a share
+  int whole, shares;    // shares of each tile that lie within it; shares of what is left of all tiles
+  uint8_t second[128];  // tiles whose rest begins within a share, longest part of it in that share first
+};
+
+// A block's segment, in shared memory: 16 bytes.
+struct Segment {
+  static constexpr int kBytes = 16;
+  int tile, split, first, chunks;  // split: of its tile; first: chunk of the tile
+  bool last;                       // of its tile
+
+  // chunks_of_tile: chunks of each of `tiles` tiles.
+  LC_DEVICE Segment(const ShareOrder& order, int64_t chunks_of_tile, int tiles, int index) {
+    if (index < order.whole * tiles) {
+      tile = index % tiles, split = index / tiles;
+      first = static_cast<int>(split * order.quota), chunks = static_cast<int>(order.quota);
+      last = first + chunks == chunks_of_tile;
+      return;
+    }
+    index -= order.whole * tiles;
+    const int64_t rest = chunks_of_tile - order.whole * order.quota;
+    const int64_t begin = index < order.shares ? index * order.quota : order.second[index - order.shares] * rest;
+    tile = static_cast<int>(begin / rest);
+    const int64_t share = begin / order.quota, tile_begin = tile * rest, tile_end = tile_begin + rest;
+    const int64_t end = min((share + 1) * order.quota, tile_end);
+    split = order.whole + static_cast<int>(share - tile_begin / order.quota);
+    first = static_cast<int>(chunks_of_tile - rest + begin - tile_begin), chunks = static_cast<int>(end - begin);
+    last = end == tile_end;
+  }
+  LC_DEVICE explicit Segment(uint32_t shared) {
+    const uint4 v = load_shared_v4(shared);
+    tile = static_cast<int>(v.x), split = static_cast<int>(v.y), first = static_cast<int>(v.z), chunks = static_cast<int>(v.w >> 1);
+    last = v.w & 1;
+  }
+  LC_DEVICE void store(uint32_t shared) const {
+    store_shared_v4(shared, static_cast<uint32_t>(tile), static_cast<uint32_t>(split), static_cast<uint32_t>(first), static_cast<uint32_t>(chunks) << 1 | (last ? 1u : 0u));
+  }
 };
 
 // ---- tile/carried_sums.cuh -------------------------------------------------------------------------------------------
@@ -3813,7 +3856,7 @@ namespace dense_wgrad_sm90_tf32 {
 //   rows o     --copy-->  raw --pack--> steps x o  ------------>  B /
 //
 // A block computes a tile of dW (kTaps x kTileChannels rows of D, kColumns * kColumnWays output channels) over one split, a
-// fixed range of (batch, time); the tile stays in registers throughout. Roles (384 or 512 threads):
+// fixed range of (batch, time), or over a segment of an equal share of all tiles' work (kShares); the tile stays in registers throughout. Roles (384 or 512 threads):
 //   the first 8 or 12 warps   two or three MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2 or 3) or
 //                             columns (kColumnWays 2)
 //   the others                4 or 8 packers: each loads its part of the rows of x and of dy, a lane packs a row of dy or a
@@ -3847,6 +3890,7 @@ constexpr bool kPairs = 0;  // 16-bit, stride 1: every (channel, tap) row of x b
 constexpr int kTileChannels = 64, kTaps = 3, kM = 1, kN = 128;
 constexpr int kColumnWays = 1, kRowWays = 3 / kColumnWays, kSteps = 32, kWindows = 1;
 constexpr int kSlots = 4, kYStages = 3, kPackers = 4;
+constexpr bool kShares = 0;  // a block sums a segment of an equal share (tile/wgrad_shares.cuh), else a split
 
 constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kMmaWarps = 4 * 3, kMmaThreads = 32 * kMmaWarps, kThreads = kMmaThreads + 32 * kPackers;
 constexpr bool kSplit = 0 == 3;
@@ -3869,7 +3913,8 @@ constexpr int kSharedXBytes = kTileChannels * kWindows * XRows::kPitch;
 constexpr int kSlotBytes = kSharedXBytes + kPlanes * kYPlaneBytes, kSharedRaw = kSlots * kSlotBytes;
 constexpr int kSharedSums = kSharedRaw + kPackers * kYStages * kYStageBytes;  // of dy, by rows and parts of the steps
 constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 8 : 0);
-constexpr int kSharedBytes = kSharedBarriers + 8 * 2 * kSlots;
+constexpr int kSharedSegment = round_up(kSharedBarriers + 8 * 2 * kSlots, 16);
+constexpr int kSharedBytes = kShares ? kSharedSegment + Segment::kBytes : kSharedBarriers + 8 * 2 * kSlots;
 
 constexpr bool kThree = kMmaWarps == 12;  // warpgroups that multiply
 constexpr int kAccumulators = kM * kN / 2;
@@ -3913,25 +3958,49 @@ struct Params {
   float4* carry;       // [block][accumulators / 4][thread]
 };
 
-// What a block computes. Made anew where it is used: registers are scarce.
+// What a block computes. Made anew where it is used: registers are scarce. shared: the block's memory.
 struct Tile {
   int split, group, out, outs, channel, channels, tap, taps;  // first of the group, and how many exist
-  LC_DEVICE Tile() {
+  LC_DEVICE explicit Tile(uint32_t shared) {
     int index = blockIdx.x;
+    if constexpr (kShares) {
+      const Segment segment(shared + kSharedSegment);
+      index = segment.tile, split = segment.split;
+    }
     forget_origin(index);
     out = index % kOutTiles * kTileOut, index /= kOutTiles;
     tap = index % kTapTiles * kTaps, index /= kTapTiles;
     channel = index % kRowTiles * kTileChannels, index /= kRowTiles;
-    group = index % kConvGroups, split = index / kConvGroups;
+    group = index % kConvGroups;
+    if constexpr (!kShares) split = index / kConvGroups;
     outs = kWholeOut ? kTileOut : min(kTileOut, kOutChannels - out);
     channels = kInChannels % kTileChannels == 0 ? kTileChannels : min(kTileChannels, kInChannels - channel);
     taps = kKernel % kTaps == 0 ? kTaps : min(kTaps, kKernel - tap);
   }
-  LC_DEVICE int chunks(const Params& p) const { return static_cast<int>(p.ranges.begin(split + 1) - p.ranges.begin(split)); }
+};
+
+// The chunks that a block sums, and where their sums go.
+struct Part {
+  int64_t first;
+  int chunks, split, empty;  // empty: further splits of the tile that have no chunks, whose sums this block writes as zeros
+  LC_DEVICE Part(const Params& p, uint32_t shared) {
+    if constexpr (kShares) {
+      const Segment segment(shared + kSharedSegment);
+      first = segment.first, chunks = segment.chunks, split = segment.split;
+      empty = segment.last ? static_cast<int>(p.ranges.splits) - 1 - split : 0;
+    } else {
+      split = Tile(shared).split, empty = 0;
+      first = p.ranges.begin(split), chunks = static_cast<int>(p.ranges.begin(split + 1) - first);
+    }
+  }
+  // Has the direct kernel compute this part again, which knows splits of all tiles alone.
+  LC_DEVICE void flag(const Params& p) const {
+    for (int64_t s = kShares ? 0 : split; s < (kShares ? p.ranges.splits : split + 1); ++s) p.partials.flags[s] = 1;
+  }
 };
 
 struct Cursor : ChunkCursor {
-  LC_DEVICE Cursor(const Params& p, int split) : ChunkCursor(p.ranges, split) {}
+  LC_DEVICE Cursor(const Params& p, int64_t first) : ChunkCursor(p.ranges, first) {}
   LC_DEVICE void advance(const Params& p) { ChunkCursor::advance(p.ranges); }
   LC_DEVICE int64_t step() const { return static_cast<int64_t>(chunk) * kSteps; }
 };
@@ -3978,7 +4047,7 @@ struct PackRole {
 
   LC_DEVICE PackRole(const Params& params, uint32_t shared_memory, const Barriers& b, int index, int lane_index)
       : p(params), shared(shared_memory), barriers(b), packer(index), lane(lane_index),
-        loads_inner(params, Tile(), 16 / kBytes, kPlacedY ? 0 : 16 / kBytes), whole(params, Tile(), 0, 0) {}
+        loads_inner(params, Tile(shared_memory), 16 / kBytes, kPlacedY ? 0 : 16 / kBytes), whole(params, Tile(shared_memory), 0, 0) {}
 
   // This packer's rows of x, within the tile; bytes between channels.
   LC_DEVICE int first_channel() const { return packer * kPackerChannels; }
@@ -4017,7 +4086,7 @@ struct PackRole {
     Cursor at;
     int slot = 0, y_stage = 0;
     uint32_t parity = 1;  // that slot_empty has ended
-    LC_DEVICE Stage(const Params& p, int split) : at(p, split) {}
+    LC_DEVICE Stage(const Params& p, int64_t first) : at(p, first) {}
     // True at the beginning of another signal.
     LC_DEVICE bool advance(const Params& p) {
       if (++slot == kSlots) slot = 0, parity ^= 1;
@@ -4029,7 +4098,7 @@ struct PackRole {
   // Of the chunk to be loaded: what this lane loads first of x and of dy.
   uint64_t x_from, y_from;
   LC_DEVICE void point_at(const Cursor& at) {
-    const Tile tile;
+    const Tile tile(shared);
     x_from = reinterpret_cast<uint64_t>(x_row(tile, at) + x_first(tile, at, 0)) + XRows::inner_offset(x_pitch(), lane);
     y_from = reinterpret_cast<uint64_t>(y_row(tile, at, 0)) + YRows::inner_offset<kPlacedY>(y_pitch(), lane);
   }
@@ -4037,7 +4106,7 @@ struct PackRole {
   // Starts the loads of a chunk when its slot is empty.
   LC_DEVICE void issue(const Stage& stage) {
     barrier_wait(barriers.slot_empty + 8 * stage.slot, stage.parity);
-    const Tile tile;
+    const Tile tile(shared);
     if (!kGatherX && !kGatherY && loads_inner.has(stage.at.chunk)) {
       constexpr bool kAllChannels = kInChannels % kTileChannels == 0 && kTileChannels % kPackers == 0;
 #pragma unroll 1
@@ -4088,7 +4157,7 @@ struct PackRole {
 
   // shift: of this lane's row of dy, in elements from a 16-byte boundary; aligned: 0 of all lanes.
   LC_DEVICE void pack(const Stage& stage, uint32_t shift, bool aligned) {
-    const Tile tile;
+    const Tile tile(shared);
     const Cursor& at = stage.at;
     // All windows of the chunk, or some steps: zeros stand for what does not exist.
     const bool edge = !whole.has(at.chunk);
@@ -4119,10 +4188,10 @@ struct PackRole {
   }
 
   LC_DEVICE void run() {
-    for (int round = 0; sums(Tile()) && round < kRounds && group_of(round) < kGroups; ++round) store_row_sum(row_sum(round), RowSum());
-    Stage loading(p, Tile().split), packing = loading;
+    for (int round = 0; sums(Tile(shared)) && round < kRounds && group_of(round) < kGroups; ++round) store_row_sum(row_sum(round), RowSum());
+    Stage loading(p, Part(p, shared).first), packing = loading;
     point_at(loading.at);
-    int left = Tile().chunks(p), to_load = left, shift = 0;
+    int left = Part(p, shared).chunks, to_load = left, shift = 0;
     bool aligned = false, turned = true;
 #pragma unroll 1
     for (; left > 0; --left) {
@@ -4135,7 +4204,7 @@ struct PackRole {
         async_commit();  // a group for each chunk, even where there is none: the wait below counts them
       }
       if (turned) {
-        const Element* const row = y_row(Tile(), packing.at, 0) + lane * p.dy_channel;
+        const Element* const row = y_row(Tile(shared), packing.at, 0) + lane * p.dy_channel;
         shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
         aligned = __all_sync(~0u, shift == 0);
       }
@@ -4144,8 +4213,8 @@ struct PackRole {
       pack(packing, shift, aligned);
       turned = packing.advance(p);
     }
-    if (flagged || (kBytes == 4 && to.range.left())) p.partials.flags[Tile().split] = 1;
-    if (sums(Tile())) store_sums(Tile());
+    if (flagged || (kBytes == 4 && to.range.left())) Part(p, shared).flag(p);
+    if (sums(Tile(shared))) store_sums(Tile(shared));
   }
 
   LC_DEVICE uint32_t row_sum(int round) const {
@@ -4153,11 +4222,13 @@ struct PackRole {
   }
   // The parts of a row's steps are added in their order.
   LC_DEVICE void store_sums(const Tile& tile) {
+    const Part mine(p, shared);
     named_barrier_sync(1, 32 * kPackers);
     for (int row = packer * 32 + lane; row < tile.outs; row += 32 * kPackers) {
       float sum = 0.f;
       for (int part = 0; part < kParts; ++part) sum += load_row_sum(shared + kSharedSums + (part * kTileOut + row) * 8).value();
-      p.partials.bias[(static_cast<int64_t>(tile.split) * kConvGroups + tile.group) * kOutChannels + tile.out + row] = sum;
+      for (int more = 0; more <= mine.empty; ++more, sum = 0.f)
+        p.partials.bias[(static_cast<int64_t>(mine.split + more) * kConvGroups + tile.group) * kOutChannels + tile.out + row] = sum;
     }
   }
 };
@@ -4168,6 +4239,7 @@ using Fragment = uint32_t[4];
 
 struct MultiplyRole {
   const Params& p;
+  const uint32_t shared;
   const int warpgroup, warp, lane;
   float acc[kM][kN / 2];
   float sum[kSums ? kM : 1][kN / 2];
@@ -4281,11 +4353,11 @@ struct MultiplyRole {
     if constexpr (kSums) return sum;
     else return acc;
   }
-  template <int kRows> LC_DEVICE void store_partial(const float (&sums)[kRows][kN / 2]) {
+  template <int kRows> LC_DEVICE void store_partial(const float (&sums)[kRows][kN / 2], int split) {
     constexpr int64_t kRow = static_cast<int64_t>(kInChannels) * kKernel;
-    const Tile tile;
+    const Tile tile(shared);
     const int column = (kColumnWays == 2 ? warpgroup : 0) * kN + 2 * (lane & 3);
-    float* const out = p.partials.weight + ((static_cast<int64_t>(tile.split) * kConvGroups + tile.group) * kOutChannels + tile.out + column) * kRow;
+    float* const out = p.partials.weight + ((static_cast<int64_t>(split) * kConvGroups + tile.group) * kOutChannels + tile.out + column) * kRow;
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
@@ -4302,11 +4374,11 @@ struct MultiplyRole {
     }
   }
 
-  LC_DEVICE void run(uint32_t shared, const Barriers& barriers) {
+  LC_DEVICE void run(const Barriers& barriers) {
     uint32_t begins;  // low half of the chunk's first element's address, and of its signal's above
     int chunks, chunk;
     {
-      const Tile tile;
+      const Tile tile(shared);
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
         places[m] = 0;
@@ -4320,11 +4392,12 @@ struct MultiplyRole {
           low |= (bytes & 15) << (4 * (2 * m + h));
         }
       }
-      const Cursor at(p, tile.split);
+      const Part part(p, shared);
+      const Cursor at(p, part.first);
       const Element* origin = p.x + (static_cast<int64_t>(tile.group) * kInChannels + tile.channel) * p.x_channel + static_cast<int64_t>(tile.tap) * kDilation - p.pad_left;
       begins = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(origin + at.signal * p.x_batch)) & 0xffffu) * 0x10001u;
       begins = (begins & 0xffff0000u) | ((begins + static_cast<uint32_t>(at.chunk) * (kSteps * kStride * kBytes)) & 0xffffu);
-      chunk = at.chunk, chunks = tile.chunks(p);
+      chunk = at.chunk, chunks = part.chunks;
     }
     const uint64_t b0 = wgmma_descriptor(shared + kSharedXBytes + (kColumnWays == 2 ? warpgroup * kN * 16 : 0), kTileOut * 16, 128);
     Tf32Range range;
@@ -4362,9 +4435,19 @@ struct MultiplyRole {
       clear_sums();
       carried = true;
     }
-    if (kBytes == 4 && range.left()) p.partials.flags[Tile().split] = 1;
+    if (kBytes == 4 && range.left()) Part(p, shared).flag(p);
     if (carried) add_carried(finished(), false, false);
-    store_partial(finished());
+    const Part part(p, shared);
+    store_partial(finished(), part.split);
+    if constexpr (kShares) {
+      if (part.empty == 0) return;
+#pragma unroll
+      for (auto& block : finished())
+#pragma unroll
+        for (float& v : block) v = 0.f;
+#pragma unroll 1
+      for (int more = 1; more <= part.empty; ++more) store_partial(finished(), part.split + more);
+    }
   }
 };
 
@@ -4374,14 +4457,14 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_sm90(const _
   const uint32_t shared = shared_address(memory);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const Barriers barriers(shared);
-  barriers.init();
+  barriers.init();  // and a barrier of the block
   if (warp >= kMmaWarps) {
     decrease_registers<kPackerRegisters>();
     PackRole(p, shared, barriers, warp - kMmaWarps, lane).run();
     allow_next_kernel();  // as in dense_fprop_sm90.cuh
   } else {
     increase_registers<kMmaRegisters>();
-    MultiplyRole{p, warp >> 2, warp & 3, lane}.run(shared, barriers);
+    MultiplyRole{p, shared, warp >> 2, warp & 3, lane}.run(barriers);
   }
 #endif
 }
@@ -6033,7 +6116,7 @@ namespace dense_wgrad_sm90_fp32 {
 //   rows o     --copy-->  raw --pack--> steps x o  ------------>  B /
 //
 // A block computes a tile of dW (kTaps x kTileChannels rows of D, kColumns * kColumnWays output channels) over one split, a
-// fixed range of (batch, time); the tile stays in registers throughout. Roles (384 or 512 threads):
+// fixed range of (batch, time), or over a segment of an equal share of all tiles' work (kShares); the tile stays in registers throughout. Roles (384 or 512 threads):
 //   the first 8 or 12 warps   two or three MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2 or 3) or
 //                             columns (kColumnWays 2)
 //   the others                4 or 8 packers: each loads its part of the rows of x and of dy, a lane packs a row of dy or a
@@ -6067,6 +6150,7 @@ constexpr bool kPairs = 0;  // 16-bit, stride 1: every (channel, tap) row of x b
 constexpr int kTileChannels = 64, kTaps = 3, kM = 1, kN = 128;
 constexpr int kColumnWays = 1, kRowWays = 3 / kColumnWays, kSteps = 48, kWindows = 1;
 constexpr int kSlots = 2, kYStages = 1, kPackers = 4;
+constexpr bool kShares = 0;  // a block sums a segment of an equal share (tile/wgrad_shares.cuh), else a split
 
 constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kMmaWarps = 4 * 3, kMmaThreads = 32 * kMmaWarps, kThreads = kMmaThreads + 32 * kPackers;
 constexpr bool kSplit = 3 == 3;
@@ -6089,7 +6173,8 @@ constexpr int kSharedXBytes = kTileChannels * kWindows * XRows::kPitch;
 constexpr int kSlotBytes = kSharedXBytes + kPlanes * kYPlaneBytes, kSharedRaw = kSlots * kSlotBytes;
 constexpr int kSharedSums = kSharedRaw + kPackers * kYStages * kYStageBytes;  // of dy, by rows and parts of the steps
 constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 8 : 0);
-constexpr int kSharedBytes = kSharedBarriers + 8 * 2 * kSlots;
+constexpr int kSharedSegment = round_up(kSharedBarriers + 8 * 2 * kSlots, 16);
+constexpr int kSharedBytes = kShares ? kSharedSegment + Segment::kBytes : kSharedBarriers + 8 * 2 * kSlots;
 
 constexpr bool kThree = kMmaWarps == 12;  // warpgroups that multiply
 constexpr int kAccumulators = kM * kN / 2;
@@ -6133,25 +6218,49 @@ struct Params {
   float4* carry;       // [block][accumulators / 4][thread]
 };
 
-// What a block computes. Made anew where it is used: registers are scarce.
+// What a block computes. Made anew where it is used: registers are scarce. shared: the block's memory.
 struct Tile {
   int split, group, out, outs, channel, channels, tap, taps;  // first of the group, and how many exist
-  LC_DEVICE Tile() {
+  LC_DEVICE explicit Tile(uint32_t shared) {
     int index = blockIdx.x;
+    if constexpr (kShares) {
+      const Segment segment(shared + kSharedSegment);
+      index = segment.tile, split = segment.split;
+    }
     forget_origin(index);
     out = index % kOutTiles * kTileOut, index /= kOutTiles;
     tap = index % kTapTiles * kTaps, index /= kTapTiles;
     channel = index % kRowTiles * kTileChannels, index /= kRowTiles;
-    group = index % kConvGroups, split = index / kConvGroups;
+    group = index % kConvGroups;
+    if constexpr (!kShares) split = index / kConvGroups;
     outs = kWholeOut ? kTileOut : min(kTileOut, kOutChannels - out);
     channels = kInChannels % kTileChannels == 0 ? kTileChannels : min(kTileChannels, kInChannels - channel);
     taps = kKernel % kTaps == 0 ? kTaps : min(kTaps, kKernel - tap);
   }
-  LC_DEVICE int chunks(const Params& p) const { return static_cast<int>(p.ranges.begin(split + 1) - p.ranges.begin(split)); }
+};
+
+// The chunks that a block sums, and where their sums go.
+struct Part {
+  int64_t first;
+  int chunks, split, empty;  // empty: further splits of the tile that have no chunks, whose sums this block writes as zeros
+  LC_DEVICE Part(const Params& p, uint32_t shared) {
+    if constexpr (kShares) {
+      const Segment segment(shared + kSharedSegment);
+      first = segment.first, chunks = segment.chunks, split = segment.split;
+      empty = segment.last ? static_cast<int>(p.ranges.splits) - 1 - split : 0;
+    } else {
+      split = Tile(shared).split, empty = 0;
+      first = p.ranges.begin(split), chunks = static_cast<int>(p.ranges.begin(split + 1) - first);
+    }
+  }
+  // Has the direct kernel compute this part again, which knows splits of all tiles alone.
+  LC_DEVICE void flag(const Params& p) const {
+    for (int64_t s = kShares ? 0 : split; s < (kShares ? p.ranges.splits : split + 1); ++s) p.partials.flags[s] = 1;
+  }
 };
 
 struct Cursor : ChunkCursor {
-  LC_DEVICE Cursor(const Params& p, int split) : ChunkCursor(p.ranges, split) {}
+  LC_DEVICE Cursor(const Params& p, int64_t first) : ChunkCursor(p.ranges, first) {}
   LC_DEVICE void advance(const Params& p) { ChunkCursor::advance(p.ranges); }
   LC_DEVICE int64_t step() const { return static_cast<int64_t>(chunk) * kSteps; }
 };
@@ -6198,7 +6307,7 @@ struct PackRole {
 
   LC_DEVICE PackRole(const Params& params, uint32_t shared_memory, const Barriers& b, int index, int lane_index)
       : p(params), shared(shared_memory), barriers(b), packer(index), lane(lane_index),
-        loads_inner(params, Tile(), 16 / kBytes, kPlacedY ? 0 : 16 / kBytes), whole(params, Tile(), 0, 0) {}
+        loads_inner(params, Tile(shared_memory), 16 / kBytes, kPlacedY ? 0 : 16 / kBytes), whole(params, Tile(shared_memory), 0, 0) {}
 
   // This packer's rows of x, within the tile; bytes between channels.
   LC_DEVICE int first_channel() const { return packer * kPackerChannels; }
@@ -6237,7 +6346,7 @@ struct PackRole {
     Cursor at;
     int slot = 0, y_stage = 0;
     uint32_t parity = 1;  // that slot_empty has ended
-    LC_DEVICE Stage(const Params& p, int split) : at(p, split) {}
+    LC_DEVICE Stage(const Params& p, int64_t first) : at(p, first) {}
     // True at the beginning of another signal.
     LC_DEVICE bool advance(const Params& p) {
       if (++slot == kSlots) slot = 0, parity ^= 1;
@@ -6249,7 +6358,7 @@ struct PackRole {
   // Of the chunk to be loaded: what this lane loads first of x and of dy.
   uint64_t x_from, y_from;
   LC_DEVICE void point_at(const Cursor& at) {
-    const Tile tile;
+    const Tile tile(shared);
     x_from = reinterpret_cast<uint64_t>(x_row(tile, at) + x_first(tile, at, 0)) + XRows::inner_offset(x_pitch(), lane);
     y_from = reinterpret_cast<uint64_t>(y_row(tile, at, 0)) + YRows::inner_offset<kPlacedY>(y_pitch(), lane);
   }
@@ -6257,7 +6366,7 @@ struct PackRole {
   // Starts the loads of a chunk when its slot is empty.
   LC_DEVICE void issue(const Stage& stage) {
     barrier_wait(barriers.slot_empty + 8 * stage.slot, stage.parity);
-    const Tile tile;
+    const Tile tile(shared);
     if (!kGatherX && !kGatherY && loads_inner.has(stage.at.chunk)) {
       constexpr bool kAllChannels = kInChannels % kTileChannels == 0 && kTileChannels % kPackers == 0;
 #pragma unroll 1
@@ -6308,7 +6417,7 @@ struct PackRole {
 
   // shift: of this lane's row of dy, in elements from a 16-byte boundary; aligned: 0 of all lanes.
   LC_DEVICE void pack(const Stage& stage, uint32_t shift, bool aligned) {
-    const Tile tile;
+    const Tile tile(shared);
     const Cursor& at = stage.at;
     // All windows of the chunk, or some steps: zeros stand for what does not exist.
     const bool edge = !whole.has(at.chunk);
@@ -6339,10 +6448,10 @@ struct PackRole {
   }
 
   LC_DEVICE void run() {
-    for (int round = 0; sums(Tile()) && round < kRounds && group_of(round) < kGroups; ++round) store_row_sum(row_sum(round), RowSum());
-    Stage loading(p, Tile().split), packing = loading;
+    for (int round = 0; sums(Tile(shared)) && round < kRounds && group_of(round) < kGroups; ++round) store_row_sum(row_sum(round), RowSum());
+    Stage loading(p, Part(p, shared).first), packing = loading;
     point_at(loading.at);
-    int left = Tile().chunks(p), to_load = left, shift = 0;
+    int left = Part(p, shared).chunks, to_load = left, shift = 0;
     bool aligned = false, turned = true;
 #pragma unroll 1
     for (; left > 0; --left) {
@@ -6355,7 +6464,7 @@ struct PackRole {
         async_commit();  // a group for each chunk, even where there is none: the wait below counts them
       }
       if (turned) {
-        const Element* const row = y_row(Tile(), packing.at, 0) + lane * p.dy_channel;
+        const Element* const row = y_row(Tile(shared), packing.at, 0) + lane * p.dy_channel;
         shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
         aligned = __all_sync(~0u, shift == 0);
       }
@@ -6364,8 +6473,8 @@ struct PackRole {
       pack(packing, shift, aligned);
       turned = packing.advance(p);
     }
-    if (flagged || (kBytes == 4 && to.range.left())) p.partials.flags[Tile().split] = 1;
-    if (sums(Tile())) store_sums(Tile());
+    if (flagged || (kBytes == 4 && to.range.left())) Part(p, shared).flag(p);
+    if (sums(Tile(shared))) store_sums(Tile(shared));
   }
 
   LC_DEVICE uint32_t row_sum(int round) const {
@@ -6373,11 +6482,13 @@ struct PackRole {
   }
   // The parts of a row's steps are added in their order.
   LC_DEVICE void store_sums(const Tile& tile) {
+    const Part mine(p, shared);
     named_barrier_sync(1, 32 * kPackers);
     for (int row = packer * 32 + lane; row < tile.outs; row += 32 * kPackers) {
       float sum = 0.f;
       for (int part = 0; part < kParts; ++part) sum += load_row_sum(shared + kSharedSums + (part * kTileOut + row) * 8).value();
-      p.partials.bias[(static_cast<int64_t>(tile.split) * kConvGroups + tile.group) * kOutChannels + tile.out + row] = sum;
+      for (int more = 0; more <= mine.empty; ++more, sum = 0.f)
+        p.partials.bias[(static_cast<int64_t>(mine.split + more) * kConvGroups + tile.group) * kOutChannels + tile.out + row] = sum;
     }
   }
 };
@@ -6388,6 +6499,7 @@ using Fragment = uint32_t[4];
 
 struct MultiplyRole {
   const Params& p;
+  const uint32_t shared;
   const int warpgroup, warp, lane;
   float acc[kM][kN / 2];
   float sum[kSums ? kM : 1][kN / 2];
@@ -6501,11 +6613,11 @@ struct MultiplyRole {
     if constexpr (kSums) return sum;
     else return acc;
   }
-  template <int kRows> LC_DEVICE void store_partial(const float (&sums)[kRows][kN / 2]) {
+  template <int kRows> LC_DEVICE void store_partial(const float (&sums)[kRows][kN / 2], int split) {
     constexpr int64_t kRow = static_cast<int64_t>(kInChannels) * kKernel;
-    const Tile tile;
+    const Tile tile(shared);
     const int column = (kColumnWays == 2 ? warpgroup : 0) * kN + 2 * (lane & 3);
-    float* const out = p.partials.weight + ((static_cast<int64_t>(tile.split) * kConvGroups + tile.group) * kOutChannels + tile.out + column) * kRow;
+    float* const out = p.partials.weight + ((static_cast<int64_t>(split) * kConvGroups + tile.group) * kOutChannels + tile.out + column) * kRow;
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
@@ -6522,11 +6634,11 @@ struct MultiplyRole {
     }
   }
 
-  LC_DEVICE void run(uint32_t shared, const Barriers& barriers) {
+  LC_DEVICE void run(const Barriers& barriers) {
     uint32_t begins;  // low half of the chunk's first element's address, and of its signal's above
     int chunks, chunk;
     {
-      const Tile tile;
+      const Tile tile(shared);
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
         places[m] = 0;
@@ -6540,11 +6652,12 @@ struct MultiplyRole {
           low |= (bytes & 15) << (4 * (2 * m + h));
         }
       }
-      const Cursor at(p, tile.split);
+      const Part part(p, shared);
+      const Cursor at(p, part.first);
       const Element* origin = p.x + (static_cast<int64_t>(tile.group) * kInChannels + tile.channel) * p.x_channel + static_cast<int64_t>(tile.tap) * kDilation - p.pad_left;
       begins = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(origin + at.signal * p.x_batch)) & 0xffffu) * 0x10001u;
       begins = (begins & 0xffff0000u) | ((begins + static_cast<uint32_t>(at.chunk) * (kSteps * kStride * kBytes)) & 0xffffu);
-      chunk = at.chunk, chunks = tile.chunks(p);
+      chunk = at.chunk, chunks = part.chunks;
     }
     const uint64_t b0 = wgmma_descriptor(shared + kSharedXBytes + (kColumnWays == 2 ? warpgroup * kN * 16 : 0), kTileOut * 16, 128);
     Tf32Range range;
@@ -6582,9 +6695,19 @@ struct MultiplyRole {
       clear_sums();
       carried = true;
     }
-    if (kBytes == 4 && range.left()) p.partials.flags[Tile().split] = 1;
+    if (kBytes == 4 && range.left()) Part(p, shared).flag(p);
     if (carried) add_carried(finished(), false, false);
-    store_partial(finished());
+    const Part part(p, shared);
+    store_partial(finished(), part.split);
+    if constexpr (kShares) {
+      if (part.empty == 0) return;
+#pragma unroll
+      for (auto& block : finished())
+#pragma unroll
+        for (float& v : block) v = 0.f;
+#pragma unroll 1
+      for (int more = 1; more <= part.empty; ++more) store_partial(finished(), part.split + more);
+    }
   }
 };
 
@@ -6594,14 +6717,14 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_sm90(const _
   const uint32_t shared = shared_address(memory);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const Barriers barriers(shared);
-  barriers.init();
+  barriers.init();  // and a barrier of the block
   if (warp >= kMmaWarps) {
     decrease_registers<kPackerRegisters>();
     PackRole(p, shared, barriers, warp - kMmaWarps, lane).run();
     allow_next_kernel();  // as in dense_fprop_sm90.cuh
   } else {
     increase_registers<kMmaRegisters>();
-    MultiplyRole{p, warp >> 2, warp & 3, lane}.run(shared, barriers);
+    MultiplyRole{p, shared, warp >> 2, warp & 3, lane}.run(barriers);
   }
 #endif
 }
@@ -9616,7 +9739,7 @@ void backward_input_tf32_sm90a(const Call& call) {
 
 #if CUDART_VERSION >= 12000
 // float32 in TF32 on Hopper: dense_wgrad_sm90.
-// Its configuration: channels64 taps3 m1 n128 wg3 ways1 steps32 windows1 slots4 y3 packers4 splits132.
+// Its configuration: channels64 taps3 m1 n128 wg3 ways1 steps32 windows1 slots4 y3 packers4 splits132 shares0.
 void backward_weight_tf32_sm90a(const Call& call) {
   namespace conv = conv1d::dense_wgrad_sm90_tf32;
   namespace repair = conv1d::direct_wgrad_repair_tf32;
@@ -9792,7 +9915,7 @@ void backward_input_fp32_sm90a(const Call& call) {
 
 #if CUDART_VERSION >= 12000
 // fp32 on Hopper: dense_wgrad_sm90.
-// Its configuration: channels64 taps3 m1 n128 wg3 ways1 steps48 windows1 slots2 y1 packers4 splits132.
+// Its configuration: channels64 taps3 m1 n128 wg3 ways1 steps48 windows1 slots2 y1 packers4 splits132 shares0.
 void backward_weight_fp32_sm90a(const Call& call) {
   namespace conv = conv1d::dense_wgrad_sm90_fp32;
   namespace repair = conv1d::direct_wgrad_repair_fp32;
@@ -10222,7 +10345,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_fdb2761cea05",
+        name="longconv_conv1d_66055b9832f7",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

@@ -13,7 +13,7 @@
 //   rows o     --copy-->  raw --pack--> steps x o  ------------>  B /
 //
 // A block computes a tile of dW (kTaps x kTileChannels rows of D, kColumns * kColumnWays output channels) over one split, a
-// fixed range of (batch, time); the tile stays in registers throughout. Roles (384 or 512 threads):
+// fixed range of (batch, time), or over a segment of an equal share of all tiles' work (kShares); the tile stays in registers throughout. Roles (384 or 512 threads):
 //   the first 8 or 12 warps   two or three MMA warpgroups, kM x 64 rows x kN columns each: over rows (kRowWays 2 or 3) or
 //                             columns (kColumnWays 2)
 //   the others                4 or 8 packers: each loads its part of the rows of x and of dy, a lane packs a row of dy or a
@@ -44,7 +44,7 @@ struct PackRole {
 
   LC_DEVICE PackRole(const Params& params, uint32_t shared_memory, const Barriers& b, int index, int lane_index)
       : p(params), shared(shared_memory), barriers(b), packer(index), lane(lane_index),
-        loads_inner(params, Tile(), 16 / kBytes, kPlacedY ? 0 : 16 / kBytes), whole(params, Tile(), 0, 0) {}
+        loads_inner(params, Tile(shared_memory), 16 / kBytes, kPlacedY ? 0 : 16 / kBytes), whole(params, Tile(shared_memory), 0, 0) {}
 
   // This packer's rows of x, within the tile; bytes between channels.
   LC_DEVICE int first_channel() const { return packer * kPackerChannels; }
@@ -83,7 +83,7 @@ struct PackRole {
     Cursor at;
     int slot = 0, y_stage = 0;
     uint32_t parity = 1;  // that slot_empty has ended
-    LC_DEVICE Stage(const Params& p, int split) : at(p, split) {}
+    LC_DEVICE Stage(const Params& p, int64_t first) : at(p, first) {}
     // True at the beginning of another signal.
     LC_DEVICE bool advance(const Params& p) {
       if (++slot == kSlots) slot = 0, parity ^= 1;
@@ -95,7 +95,7 @@ struct PackRole {
   // Of the chunk to be loaded: what this lane loads first of x and of dy.
   uint64_t x_from, y_from;
   LC_DEVICE void point_at(const Cursor& at) {
-    const Tile tile;
+    const Tile tile(shared);
     x_from = reinterpret_cast<uint64_t>(x_row(tile, at) + x_first(tile, at, 0)) + XRows::inner_offset(x_pitch(), lane);
     y_from = reinterpret_cast<uint64_t>(y_row(tile, at, 0)) + YRows::inner_offset<kPlacedY>(y_pitch(), lane);
   }
@@ -103,7 +103,7 @@ struct PackRole {
   // Starts the loads of a chunk when its slot is empty.
   LC_DEVICE void issue(const Stage& stage) {
     barrier_wait(barriers.slot_empty + 8 * stage.slot, stage.parity);
-    const Tile tile;
+    const Tile tile(shared);
     if (!kGatherX && !kGatherY && loads_inner.has(stage.at.chunk)) {
       constexpr bool kAllChannels = kInChannels % kTileChannels == 0 && kTileChannels % kPackers == 0;
 #pragma unroll 1
@@ -160,7 +160,7 @@ struct PackRole {
 
   // shift: of this lane's row of dy, in elements from a 16-byte boundary; aligned: 0 of all lanes.
   LC_DEVICE void pack(const Stage& stage, uint32_t shift, bool aligned) {
-    const Tile tile;
+    const Tile tile(shared);
     const Cursor& at = stage.at;
     // All windows of the chunk, or some steps: zeros stand for what does not exist.
     const bool edge = !whole.has(at.chunk);
@@ -194,10 +194,10 @@ struct PackRole {
   }
 
   LC_DEVICE void run() {
-    for (int round = 0; sums(Tile()) && round < kRounds && group_of(round) < kGroups; ++round) store_row_sum(row_sum(round), RowSum());
-    Stage loading(p, Tile().split), packing = loading;
+    for (int round = 0; sums(Tile(shared)) && round < kRounds && group_of(round) < kGroups; ++round) store_row_sum(row_sum(round), RowSum());
+    Stage loading(p, Part(p, shared).first), packing = loading;
     point_at(loading.at);
-    int left = Tile().chunks(p), to_load = left, shift = 0;
+    int left = Part(p, shared).chunks, to_load = left, shift = 0;
     bool aligned = false, turned = true;
 #pragma unroll 1
     for (; left > 0; --left) {
@@ -210,7 +210,7 @@ struct PackRole {
         async_commit();  // a group for each chunk, even where there is none: the wait below counts them
       }
       if (turned) {
-        const Element* const row = y_row(Tile(), packing.at, 0) + lane * p.dy_channel;
+        const Element* const row = y_row(Tile(shared), packing.at, 0) + lane * p.dy_channel;
         shift = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(row)) & 15) / kBytes;
         aligned = __all_sync(~0u, shift == 0);
       }
@@ -219,8 +219,8 @@ struct PackRole {
       pack(packing, shift, aligned);
       turned = packing.advance(p);
     }
-    if (flagged || (kBytes == 4 && to.range.left())) p.partials.flags[Tile().split] = 1;
-    if (sums(Tile())) store_sums(Tile());
+    if (flagged || (kBytes == 4 && to.range.left())) Part(p, shared).flag(p);
+    if (sums(Tile(shared))) store_sums(Tile(shared));
   }
 
   LC_DEVICE uint32_t row_sum(int round) const {
@@ -228,11 +228,13 @@ struct PackRole {
   }
   // The parts of a row's steps are added in their order.
   LC_DEVICE void store_sums(const Tile& tile) {
+    const Part mine(p, shared);
     named_barrier_sync(1, 32 * kPackers);
     for (int row = packer * 32 + lane; row < tile.outs; row += 32 * kPackers) {
       float sum = 0.f;
       for (int part = 0; part < kParts; ++part) sum += load_row_sum(shared + kSharedSums + (part * kTileOut + row) * 8).value();
-      p.partials.bias[(static_cast<int64_t>(tile.split) * kConvGroups + tile.group) * kOutChannels + tile.out + row] = sum;
+      for (int more = 0; more <= mine.empty; ++more, sum = 0.f)
+        p.partials.bias[(static_cast<int64_t>(mine.split + more) * kConvGroups + tile.group) * kOutChannels + tile.out + row] = sum;
     }
   }
 };
@@ -243,6 +245,7 @@ using Fragment = uint32_t[4];
 
 struct MultiplyRole {
   const Params& p;
+  const uint32_t shared;
   const int warpgroup, warp, lane;
   float acc[kM][kN / 2];
   float sum[kSums ? kM : 1][kN / 2];
@@ -356,11 +359,11 @@ struct MultiplyRole {
     if constexpr (kSums) return sum;
     else return acc;
   }
-  template <int kRows> LC_DEVICE void store_partial(const float (&sums)[kRows][kN / 2]) {
+  template <int kRows> LC_DEVICE void store_partial(const float (&sums)[kRows][kN / 2], int split) {
     constexpr int64_t kRow = static_cast<int64_t>(kInChannels) * kKernel;
-    const Tile tile;
+    const Tile tile(shared);
     const int column = (kColumnWays == 2 ? warpgroup : 0) * kN + 2 * (lane & 3);
-    float* const out = p.partials.weight + ((static_cast<int64_t>(tile.split) * kConvGroups + tile.group) * kOutChannels + tile.out + column) * kRow;
+    float* const out = p.partials.weight + ((static_cast<int64_t>(split) * kConvGroups + tile.group) * kOutChannels + tile.out + column) * kRow;
 #pragma unroll
     for (int m = 0; m < kM; ++m) {
 #pragma unroll
@@ -377,11 +380,11 @@ struct MultiplyRole {
     }
   }
 
-  LC_DEVICE void run(uint32_t shared, const Barriers& barriers) {
+  LC_DEVICE void run(const Barriers& barriers) {
     uint32_t begins;  // low half of the chunk's first element's address, and of its signal's above
     int chunks, chunk;
     {
-      const Tile tile;
+      const Tile tile(shared);
 #pragma unroll
       for (int m = 0; m < kM; ++m) {
         places[m] = 0;
@@ -395,11 +398,12 @@ struct MultiplyRole {
           low |= (bytes & 15) << (4 * (2 * m + h));
         }
       }
-      const Cursor at(p, tile.split);
+      const Part part(p, shared);
+      const Cursor at(p, part.first);
       const Element* origin = p.x + (static_cast<int64_t>(tile.group) * kInChannels + tile.channel) * p.x_channel + static_cast<int64_t>(tile.tap) * kDilation - p.pad_left;
       begins = (static_cast<uint32_t>(reinterpret_cast<uint64_t>(origin + at.signal * p.x_batch)) & 0xffffu) * 0x10001u;
       begins = (begins & 0xffff0000u) | ((begins + static_cast<uint32_t>(at.chunk) * (kSteps * kStride * kBytes)) & 0xffffu);
-      chunk = at.chunk, chunks = tile.chunks(p);
+      chunk = at.chunk, chunks = part.chunks;
     }
     const uint64_t b0 = wgmma_descriptor(shared + kSharedXBytes + (kColumnWays == 2 ? warpgroup * kN * 16 : 0), kTileOut * 16, 128);
     Tf32Range range;
@@ -437,9 +441,19 @@ struct MultiplyRole {
       clear_sums();
       carried = true;
     }
-    if (kBytes == 4 && range.left()) p.partials.flags[Tile().split] = 1;
+    if (kBytes == 4 && range.left()) Part(p, shared).flag(p);
     if (carried) add_carried(finished(), false, false);
-    store_partial(finished());
+    const Part part(p, shared);
+    store_partial(finished(), part.split);
+    if constexpr (kShares) {
+      if (part.empty == 0) return;
+#pragma unroll
+      for (auto& block : finished())
+#pragma unroll
+        for (float& v : block) v = 0.f;
+#pragma unroll 1
+      for (int more = 1; more <= part.empty; ++more) store_partial(finished(), part.split + more);
+    }
   }
 };
 
@@ -448,13 +462,16 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_wgrad_s
   const uint32_t shared = shared_address(memory);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const Barriers barriers(shared);
-  barriers.init();
+#if LC_SHARES
+  if (threadIdx.x == 0) Segment(p.order, p.ranges.chunks, kConvGroups * kRowTiles * kTapTiles * kOutTiles, blockIdx.x).store(shared + kSharedSegment);
+#endif
+  barriers.init();  // and a barrier of the block
   if (warp >= kMmaWarps) {
     decrease_registers<kPackerRegisters>();
     PackRole(p, shared, barriers, warp - kMmaWarps, lane).run();
     allow_next_kernel();  // as in dense_fprop_sm90.cuh
   } else {
     increase_registers<kMmaRegisters>();
-    MultiplyRole{p, warp >> 2, warp & 3, lane}.run(shared, barriers);
+    MultiplyRole{p, shared, warp >> 2, warp & 3, lane}.run(barriers);
   }
 }

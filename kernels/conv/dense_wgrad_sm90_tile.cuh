@@ -8,6 +8,7 @@
 #include "tile/pack_steps.cuh"
 #include "tile/warp_arrival.cuh"
 #include "tile/wgrad_ranges.cuh"
+#include "tile/wgrad_shares.cuh"
 
 // --- the problem: LC_ELEMENT 0 f32 as TF32, 1 bf16, 2 f16, 3 f32; channels are per group
 #if LC_ELEMENT == 1
@@ -33,6 +34,7 @@ constexpr bool kPairs = LC_PAIRS;  // 16-bit, stride 1: every (channel, tap) row
 constexpr int kTileChannels = LC_TILE_CHANNELS, kTaps = LC_TAPS, kM = LC_M_BLOCKS, kN = LC_COLUMNS;
 constexpr int kColumnWays = LC_COLUMN_WAYS, kRowWays = LC_WARPGROUPS / kColumnWays, kSteps = LC_STEPS, kWindows = LC_WINDOWS;
 constexpr int kSlots = LC_SLOTS, kYStages = LC_Y_STAGES, kPackers = LC_PACKERS;
+constexpr bool kShares = LC_SHARES;  // a block sums a segment of an equal share (tile/wgrad_shares.cuh), else a split
 
 constexpr int kBytes = sizeof(Element), kStepK = 32 / kBytes, kMmaWarps = 4 * LC_WARPGROUPS, kMmaThreads = 32 * kMmaWarps, kThreads = kMmaThreads + 32 * kPackers;
 constexpr bool kSplit = LC_ELEMENT == 3;
@@ -55,7 +57,8 @@ constexpr int kSharedXBytes = kTileChannels * kWindows * XRows::kPitch;
 constexpr int kSlotBytes = kSharedXBytes + kPlanes * kYPlaneBytes, kSharedRaw = kSlots * kSlotBytes;
 constexpr int kSharedSums = kSharedRaw + kPackers * kYStages * kYStageBytes;  // of dy, by rows and parts of the steps
 constexpr int kSharedBarriers = kSharedSums + (kBias ? kParts * kTileOut * 8 : 0);
-constexpr int kSharedBytes = kSharedBarriers + 8 * 2 * kSlots;
+constexpr int kSharedSegment = round_up(kSharedBarriers + 8 * 2 * kSlots, 16);
+constexpr int kSharedBytes = kShares ? kSharedSegment + Segment::kBytes : kSharedBarriers + 8 * 2 * kSlots;
 
 constexpr bool kThree = kMmaWarps == 12;  // warpgroups that multiply
 constexpr int kAccumulators = kM * kN / 2;
@@ -97,31 +100,58 @@ struct Params {
   WgradRanges ranges;  // chunk_steps is kSteps
   WgradPartials<float> partials;
   float4* carry;       // [block][accumulators / 4][thread]
-#if LC_ACTIVATION_GRADIENT
+#if LC_ACTIVATION_GRADIENT || LC_SHARES
   int64_t to_forward_y;  // bytes, from an element of dy
   float negative_slope;
 #endif
+#if LC_SHARES
+  ShareOrder order;
+#endif
 };
 
-// What a block computes. Made anew where it is used: registers are scarce.
+// What a block computes. Made anew where it is used: registers are scarce. shared: the block's memory.
 struct Tile {
   int split, group, out, outs, channel, channels, tap, taps;  // first of the group, and how many exist
-  LC_DEVICE Tile() {
+  LC_DEVICE explicit Tile(uint32_t shared) {
     int index = blockIdx.x;
+    if constexpr (kShares) {
+      const Segment segment(shared + kSharedSegment);
+      index = segment.tile, split = segment.split;
+    }
     forget_origin(index);
     out = index % kOutTiles * kTileOut, index /= kOutTiles;
     tap = index % kTapTiles * kTaps, index /= kTapTiles;
     channel = index % kRowTiles * kTileChannels, index /= kRowTiles;
-    group = index % kConvGroups, split = index / kConvGroups;
+    group = index % kConvGroups;
+    if constexpr (!kShares) split = index / kConvGroups;
     outs = kWholeOut ? kTileOut : min(kTileOut, kOutChannels - out);
     channels = kInChannels % kTileChannels == 0 ? kTileChannels : min(kTileChannels, kInChannels - channel);
     taps = kKernel % kTaps == 0 ? kTaps : min(kTaps, kKernel - tap);
   }
-  LC_DEVICE int chunks(const Params& p) const { return static_cast<int>(p.ranges.begin(split + 1) - p.ranges.begin(split)); }
+};
+
+// The chunks that a block sums, and where their sums go.
+struct Part {
+  int64_t first;
+  int chunks, split, empty;  // empty: further splits of the tile that have no chunks, whose sums this block writes as zeros
+  LC_DEVICE Part(const Params& p, uint32_t shared) {
+    if constexpr (kShares) {
+      const Segment segment(shared + kSharedSegment);
+      first = segment.first, chunks = segment.chunks, split = segment.split;
+      empty = segment.last ? static_cast<int>(p.ranges.splits) - 1 - split : 0;
+    } else {
+      split = Tile(shared).split, empty = 0;
+      first = p.ranges.begin(split), chunks = static_cast<int>(p.ranges.begin(split + 1) - first);
+    }
+  }
+  // Has the direct kernel compute this part again, which knows splits of all tiles alone.
+  LC_DEVICE void flag(const Params& p) const {
+    for (int64_t s = kShares ? 0 : split; s < (kShares ? p.ranges.splits : split + 1); ++s) p.partials.flags[s] = 1;
+  }
 };
 
 struct Cursor : ChunkCursor {
-  LC_DEVICE Cursor(const Params& p, int split) : ChunkCursor(p.ranges, split) {}
+  LC_DEVICE Cursor(const Params& p, int64_t first) : ChunkCursor(p.ranges, first) {}
   LC_DEVICE void advance(const Params& p) { ChunkCursor::advance(p.ranges); }
   LC_DEVICE int64_t step() const { return static_cast<int64_t>(chunk) * kSteps; }
 };

@@ -171,7 +171,7 @@ LC_DEVICE void load_role(const Params& p, uint32_t shared, const Barriers& barri
   uint32_t y_mask = 0;
   for (int i = 0; i < kShareY; ++i) y_mask |= 1u << (i * kShareX + of_x);
   const int x_row = tile.group * kInChannels + tile.channel, y_row = tile.group * kOutChannels + tile.out;
-  ChunkCursor at(p.ranges, tile.split);
+  ChunkCursor at(p.ranges, p.ranges.begin(tile.split));
   Turn turn;
 #pragma unroll 1
   for (int left = tile.chunks(p); left > 0; --left, turn.advance(), at.advance(p.ranges)) {

@@ -10,11 +10,10 @@ struct WgradRanges {
   LC_DEVICE int64_t begin(int64_t split) const { return split * chunks / splits; }
 };
 
-// Walks the chunks of a split.
+// Walks chunks, from `first` on.
 struct ChunkCursor {
   int signal, chunk;
-  LC_DEVICE ChunkCursor(const WgradRanges& ranges, int split) {
-    const int64_t first = ranges.begin(split);
+  LC_DEVICE ChunkCursor(const WgradRanges& ranges, int64_t first) {
     signal = static_cast<int>(first / ranges.chunks_per_signal);
     chunk = static_cast<int>(first - signal * ranges.chunks_per_signal);
   }

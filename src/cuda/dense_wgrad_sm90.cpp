@@ -93,6 +93,7 @@ class DenseWgradSm90 final : public CudaKernel {
       void* carry;
       std::int64_t to_forward_y;
       float negative_slope;
+      WgradShares::Order order;
     } p{tensors.x.data,
         tensors.y.data,
         tensors.x.strides[0],
@@ -108,17 +109,22 @@ class DenseWgradSm90 final : public CudaKernel {
         partials,
         static_cast<char*>(context.workspace) + where.carry_offset,
         distance_to_forward_y(tensors.y, tensors.forward_y),
-        static_cast<float>(problem.negative_slope)};
+        static_cast<float>(problem.negative_slope),
+        where.shares.order};
     LaunchShape shape;
-    shape.blocks = Geometry(problem, t).tiles * where.ranges.splits;
+    shape.blocks = where.blocks;
     shape.threads = static_cast<int>(t.threads());
     shape.dynamic_shared_bytes = functions[0].dynamic_shared_bytes;
     launch_wgrad(functions, shape, p, wgrad_needs_repair(problem, t.steps), problem, device, tensors, where.ranges,
                  where.layout, context);
   }
 
-  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device&) const override {
-    const Tile t = Tile::read(config);
+  LayerLaunch layer_launch(const ConvProblem& problem, const Config& config, const Device& device) const override {
+    Tile t = Tile::read(config);
+    if (t.shares > 0) {  // of one length
+      t.shares = 0;
+      choose_splits(problem, device, t);
+    }
     const Geometry g(problem, t);
     LayerLaunch layer;
     layer.main = {main_spec(problem, t, access(problem)), t.threads(), 0, 1, g.tiles, 1, 0};
@@ -189,6 +195,7 @@ class DenseWgradSm90 final : public CudaKernel {
                     {"LC_SLOTS", t.slots},
                     {"LC_Y_STAGES", t.y_stages},
                     {"LC_PACKERS", t.packers},
+                    {"LC_SHARES", std::int64_t{t.shares > 0}},
                     {"LC_SHARED_BYTES", spec.dynamic_shared_bytes}};
     return spec;
   }
@@ -209,6 +216,9 @@ class DenseWgradSm90 final : public CudaKernel {
           shallow.slots = 2, shallow.y_stages = 1;
           if (!Geometry(problem, t).fits || !Geometry(problem, shallow, false).fits) continue;
           if (choose_splits(problem, device, t)) fitting.emplace_back(estimate(problem, t, device).seconds, t.config());
+          Tile equal = t;
+          if (choose_shares(problem, device, equal))
+            fitting.emplace_back(estimate(problem, equal, device).seconds, equal.config());
           break;
         }
       }
@@ -224,6 +234,25 @@ class DenseWgradSm90 final : public CudaKernel {
     const std::int64_t chunks = problem.batch * ceil_div(problem.out_length(), t.steps);
     return choose_wgrad_splits(g.tiles, device, ceil_div(chunks, g.most_carries * g.carry_chunks), t.splits,
                                [&] { return Workspace(problem, t).bytes <= kMaxWgradWorkspaceBytes; });
+  }
+
+  /// A share for each multiprocessor. False where splits fill the GPU as well, or there are too many tiles or sums.
+  /// fp32 has none: it flags parts whose values TF32 pairs cannot carry, and a flag here has everything computed again.
+  static bool choose_shares(const ConvProblem& problem, const Device& device, Tile& t) {
+    t.shares = std::max(device.sm_count, 1);
+    const Geometry g(problem, t);
+    if (is_split(problem) || !g.fits || g.tiles > std::min(t.shares, WgradShares::kMostTiles)) return false;
+    const Workspace where(problem, t);
+    if (where.bytes > kMaxWgradWorkspaceBytes || where.shares.splits > where.ranges.chunks / 2 ||
+        where.most_chunks > g.most_carries * g.carry_chunks) {
+      return false;
+    }
+    t.splits = where.ranges.splits;
+    Tile uniform = t;
+    uniform.shares = 0;
+    if (!choose_splits(problem, device, uniform)) return true;
+    const double waves = static_cast<double>(ceil_div(g.tiles * uniform.splits, t.shares));
+    return static_cast<double>(g.tiles * uniform.splits) < 0.93 * waves * static_cast<double>(t.shares);
   }
 
   /// Cost model, fitted to 40 configs of each of 30 problems on an H200: the quickest config there is within 10 % of
@@ -276,9 +305,8 @@ class DenseWgradSm90 final : public CudaKernel {
                            (split ? 153 * rounds * real(part_steps * g.bytes / 16) : 0) +
                            (p.has_bias ? 20 * rounds * real(part_steps * g.bytes / 16) : 0)) *
                           (t.packers == 8 ? 1.54 : 1);
-    const double steps = real(t.steps) / real(g.step_k),
-                 chunks = real(ceil_div(where.ranges.chunks, where.ranges.splits));
-    const double waves = std::ceil(real(g.tiles * where.ranges.splits) / sms), blocks = waves * sms;
+    const double steps = real(t.steps) / real(g.step_k), chunks = real(where.most_chunks);
+    const double waves = t.shares > 0 ? 1 : std::ceil(real(where.blocks) / sms), blocks = waves * sms;
     const double seconds_of_cycle = waves * chunks / clock;  // that each chunk takes
     Estimate e;
     e.flops = 2 * real(where.ranges.chunks * t.steps) * real(g.tiles) * real(64 * t.m_blocks * t.row_ways()) *

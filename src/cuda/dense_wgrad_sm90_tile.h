@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "cuda/wgrad_common.h"
+#include "cuda/wgrad_shares.h"
 
 namespace longconv::cuda::wgrad_sm90 {
 
@@ -13,12 +14,13 @@ constexpr std::int64_t kMostProducts = 48;  // of a chunk, that a warpgroup unro
 /// The kernel's LC_ configuration.
 struct Tile {
   std::int64_t channels, taps, m_blocks, columns, warpgroups, column_ways, steps, windows, slots, y_stages, packers,
-      splits;
+      splits, shares;
 
   static Tile read(const Config& config) {
     ConfigReader c(config);
-    return {c.get("channels"), c.get("taps"),    c.get("m"),     c.get("n"), c.get("wg"),      c.get("ways"),
-            c.get("steps"),    c.get("windows"), c.get("slots"), c.get("y"), c.get("packers"), c.get("splits")};
+    return {c.get("channels"), c.get("taps"),   c.get("m"),       c.get("n"),     c.get("wg"),
+            c.get("ways"),     c.get("steps"),  c.get("windows"), c.get("slots"), c.get("y"),
+            c.get("packers"),  c.get("splits"), c.get("shares")};
   }
   Config config() const {
     return Config{{{"channels", channels},
@@ -32,7 +34,8 @@ struct Tile {
                    {"slots", slots},
                    {"y", y_stages},
                    {"packers", packers},
-                   {"splits", splits}}};
+                   {"splits", splits},
+                   {"shares", shares}}};
   }
   std::int64_t row_ways() const { return warpgroups / column_ways; }
   std::int64_t mma_threads() const { return 128 * warpgroups; }
@@ -92,6 +95,7 @@ struct Geometry {
         t.slots * slot_bytes +
         (placed_y ? 0 : t.packers * t.y_stages * rounds * 32 * pitch(part_steps) * (p.has_forward_y() ? 2 : 1)) +
         (p.has_bias ? parts * t.out() * 8 : 0) + 8 * 2 * t.slots;
+    if (t.shares > 0) shared_bytes = round_up(shared_bytes, 16) + 16;
     fits = shared_bytes <= kHopperSharedBytes && t.m_blocks * 64 * t.row_ways() >= t.channels * t.taps &&
            t.out() % 32 == 0 && t.out() <= 256 && part_steps * bytes % 16 == 0 && t.steps % (2 * step_k) == 0 &&
            t.slots > t.y_stages && accumulators * planes <= (t.warpgroups == 3 ? 64 + 32 * planes : 192) &&
@@ -103,22 +107,27 @@ struct Geometry {
   bool sums_in_registers(const Tile& t) const { return planes == 2 || accumulators <= (t.warpgroups == 3 ? 64 : 96); }
   /// As RowWindow::kPitch.
   std::int64_t pitch(std::int64_t elements) const { return (round_up(elements * bytes + 15, 16) / 16 | 1) * 16; }
-  std::int64_t carry_bytes(const WgradRanges& ranges) const {
-    const bool needed = ceil_div(ranges.chunks, ranges.splits) > carry_chunks;
-    return needed ? tiles * ranges.splits * block_carry_bytes : 0;
-  }
 };
 
 /// The workspace: what every weight gradient has, and the sums that blocks carry.
 struct Workspace {
+  WgradShares shares;  ///< where the config has some: equal parts of all tiles' chunks, a block for each segment
   WgradRanges ranges;
   WgradLayout layout;
+  std::int64_t blocks, most_chunks;  ///< most_chunks: of a block
   std::int64_t carry_offset, bytes;
-  Workspace(const ConvProblem& p, const Tile& t)
-      : ranges(p, t.steps, t.splits),
+  Workspace(const ConvProblem& p, const Tile& t) : Workspace(p, t, Geometry(p, t)) {}
+
+ private:
+  static std::int64_t chunks_of(const ConvProblem& p, const Tile& t) { return WgradRanges(p, t.steps, 1).chunks; }
+  Workspace(const ConvProblem& p, const Tile& t, const Geometry& g)
+      : shares(t.shares > 0 ? WgradShares(g.tiles, chunks_of(p, t), t.shares) : WgradShares()),
+        ranges(p, t.steps, t.shares > 0 ? shares.splits : t.splits),
         layout(p, ranges.splits),
+        blocks(t.shares > 0 ? shares.segments : g.tiles * ranges.splits),
+        most_chunks(t.shares > 0 ? shares.order.quota : ceil_div(ranges.chunks, ranges.splits)),
         carry_offset(layout.workspace_bytes()),
-        bytes(carry_offset + round_up(Geometry(p, t).carry_bytes(ranges), 256)) {}
+        bytes(carry_offset + round_up(most_chunks > g.carry_chunks ? blocks * g.block_carry_bytes : 0, 256)) {}
 };
 
 }  // namespace longconv::cuda::wgrad_sm90

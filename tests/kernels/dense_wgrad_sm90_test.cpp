@@ -72,6 +72,27 @@ TEST_F(DenseWgradSm90, NonFiniteNumbersStayInTheirWindows) {
       expect_non_finite_right("n1 c17->33 l300 " + std::string(rest) + " bias " + format);
 }
 
+/// Blocks that sum segments of equal shares of all tiles: some begin and end within a tile's splits, some tiles have
+/// fewer.
+TEST_F(DenseWgradSm90, EqualShares) {
+  for (const char* format : {"bf16", "f16", "f32 tf32"}) {
+    for (const char* rest : {"n2 c70->300 l1500 k3 p1 bias ", "n3 c20->70 l700 k4 s2 bias ", "n1 c40->200 l1024 k1 "}) {
+      for (const char* shares : {"1", "5", "7", "12", "31"}) {
+        Trial trial = make(rest + std::string(format));
+        trial.set = std::string("shares=") + shares;
+        expect_right(trial);
+      }
+    }
+    expect_non_finite_right("n2 c17->140 l400 k3 p1 bias " + std::string(format), "shares=11");
+  }
+  Trial groups = make("n2 c34->100 l901 k5 p(4,0) reflect g2 bias bf16");
+  groups.set = "shares=9";
+  expect_right(groups);
+  Trial carried = make("n1 c74->130 l8200 k5 bf16");  // sums that go to memory between chains
+  carried.set = "channels=74,taps=5,m=3,n=128,wg=2,ways=1,steps=192,windows=1,slots=2,y=1,packers=4,shares=5";
+  expect_right(carried);
+}
+
 TEST_F(DenseWgradSm90, MagnitudesThatPairsCannotCarry) {
   expect_special_values_right("n1 c20->33 l300 k3 p1 bias f32");
 }
