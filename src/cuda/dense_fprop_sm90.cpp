@@ -348,9 +348,9 @@ class DenseSm90 final : public CudaKernel {
     w.units = static_cast<double>(g.channel_blocks * g.tap_groups * t.chunks / t.unit);
     // One packer, one unit.
     const double rows = gather ? 400 : problem.signals() == 2 ? 135 : 95;  // the gradient's: not measured
-    w.unit_cycles =
-        ((t.unit > 1 ? 1000 : 825) + static_cast<double>(t.unit * g.pack.steps()) * rows) * (t.packers == 7 ? 0.93 : 1);
+    w.unit_cycles = (825 + static_cast<double>(t.unit * g.pack.steps()) * rows) * (t.packers == 7 ? 0.93 : 1);
     w.packers = t.packers;
+    w.raw_stages = t.raw_stages * t.unit;  // bytes under way count
     w.raw_bytes = g.raw_bytes;
     if (!t.stationary)
       w.weight_bytes = static_cast<double>(g.pass_stages * t.channel_ways * t.w_steps * t.m_blocks) * 2048;
