@@ -248,7 +248,7 @@ struct MultiplyRole {
   const uint32_t shared;
   const int warpgroup, warp, lane;
   float acc[kM][kN / 2];
-  float sum[kSums ? kM : 1][kN / 2];
+  FinishedChains<kSums, kM, kN / 2> finished;
 
   LC_DEVICE int row_of(int m, int h) const { return ((kRowWays > 1 ? warpgroup : 0) * kM + m) * 64 + warp * 16 + h * 8 + (lane >> 2); }
   static LC_DEVICE bool exists(const Tile& tile, int row) { return row / kTileChannels < kTaps && tap_of(row / kTileChannels) < tile.taps && row % kTileChannels < tile.channels; }
@@ -343,23 +343,10 @@ struct MultiplyRole {
   }
 
   // A config's spare registers say how many loads of carried sums are under way at once.
-  template <int kRows> LC_DEVICE void add_carried(float (&sums)[kRows][kN / 2], bool store, bool first) {
+  LC_DEVICE void add_carried(float (&sums)[kM][kN / 2], bool store, bool first) {
     add_carried_sums<kMmaThreads, kAccumulators <= 128 ? 8 : 4>(p.carry, sums, store, first);
   }
-  LC_DEVICE void clear_sums() {
-    if constexpr (kSums) {
-#pragma unroll
-      for (int m = 0; m < kM; ++m)
-#pragma unroll
-        for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
-    }
-  }
-  // Where the sums of finished chains are.
-  LC_DEVICE auto& finished() {
-    if constexpr (kSums) return sum;
-    else return acc;
-  }
-  template <int kRows> LC_DEVICE void store_partial(const float (&sums)[kRows][kN / 2], int split) {
+  LC_DEVICE void store_partial(const float (&sums)[kM][kN / 2], int split) {
     constexpr int64_t kRow = static_cast<int64_t>(kInChannels) * kKernel;
     const Tile tile(shared);
     const int column = (kColumnWays == 2 ? warpgroup : 0) * kN + 2 * (lane & 3);
@@ -407,7 +394,7 @@ struct MultiplyRole {
     }
     const uint64_t b0 = wgmma_descriptor(shared + kSharedXBytes + (kColumnWays == 2 ? warpgroup * kN * 16 : 0), kTileOut * 16, 128);
     Tf32Range range;
-    clear_sums();
+    finished.clear();
     int chained = 0, runs = 0;  // chunks of the chain, finished chains of the run
     bool carried = false;
 #pragma unroll 1
@@ -429,30 +416,25 @@ struct MultiplyRole {
       const bool last = index + 1 == chunks;
       if (++chained < kChainChunks && !last) continue;
       chained = 0;
-      if constexpr (kSums) {
-#pragma unroll
-        for (int m = 0; m < kM; ++m)
-#pragma unroll
-          for (int i = 0; i < kN / 2; ++i) sum[m][i] += acc[m][i];
-      }
+      finished.add(acc);
       if (++runs < kRun || last) continue;
       runs = 0;
-      add_carried(finished(), true, !carried);
-      clear_sums();
+      add_carried(finished.of(acc), true, !carried);
+      finished.clear();
       carried = true;
     }
     if (kBytes == 4 && range.left()) Part(p, shared).flag(p);
-    if (carried) add_carried(finished(), false, false);
+    if (carried) add_carried(finished.of(acc), false, false);
     const Part part(p, shared);
-    store_partial(finished(), part.split);
+    store_partial(finished.of(acc), part.split);
     if constexpr (kShares) {
       if (part.empty == 0) return;
 #pragma unroll
-      for (auto& block : finished())
+      for (auto& block : finished.of(acc))
 #pragma unroll
         for (float& v : block) v = 0.f;
 #pragma unroll 1
-      for (int more = 1; more <= part.empty; ++more) store_partial(finished(), part.split + more);
+      for (int more = 1; more <= part.empty; ++more) store_partial(finished.of(acc), part.split + more);
     }
   }
 };

@@ -273,23 +273,10 @@ struct MultiplyRole {
   const Params& p;
   const int warpgroup, warp, lane;
   float acc[kM][kN / 2];
-  float sum[kSums ? kM : 1][kN / 2];
+  FinishedChains<kSums, kM, kN / 2> finished;
 
   LC_DEVICE int row_of(int m, int h) const { return (warpgroup * kM + m) * 64 + warp * 16 + h * 8 + (lane >> 2); }
-  LC_DEVICE void clear_sums() {
-    if constexpr (kSums) {
-#pragma unroll
-      for (int m = 0; m < kM; ++m)
-#pragma unroll
-        for (int i = 0; i < kN / 2; ++i) sum[m][i] = 0.f;
-    }
-  }
-  // Where the sums of finished chains are.
-  LC_DEVICE auto& finished() {
-    if constexpr (kSums) return sum;
-    else return acc;
-  }
-  template <int kBlocks> LC_DEVICE void store_partial(const float (&sums)[kBlocks][kN / 2]) {
+  LC_DEVICE void store_partial(const float (&sums)[kM][kN / 2]) {
     constexpr int64_t kRow = static_cast<int64_t>(kInChannels) * kKernel;
     const Tile tile;
     float* const out = p.partials.weight + ((static_cast<int64_t>(tile.split) * kConvGroups + tile.group) * kOutChannels + tile.out) * kRow;
@@ -321,7 +308,7 @@ struct MultiplyRole {
     const uint64_t a0 = wgmma_descriptor(shared + warpgroup * (kM * 64 * kRowBytes), 16, 8 * kRowBytes, Swizzle::bytes128);
     const uint64_t b0 = wgmma_descriptor(shared + kSharedY, 16, 8 * kRowBytes, Swizzle::bytes128);
     const uint32_t ready = kRounds ? barriers.dressed : barriers.landed;
-    clear_sums();
+    finished.clear();
     int chained = 0, runs = 0, before = -1;  // chunks of the chain; finished chains of the run; the slot to give back
     // While a block carries, it loads nothing. The first chains are of different lengths, so that not all do so at once; but
     // blocks that read the same signals stay in step.
@@ -351,20 +338,15 @@ struct MultiplyRole {
       for (int m = 0; m < kM; ++m) keep_registers(acc[m]);
       barriers.release(before, lane);
       before = -1, chained = 0, chain = kChainChunks;
-      if constexpr (kSums) {
-#pragma unroll
-        for (int m = 0; m < kM; ++m)
-#pragma unroll
-          for (int i = 0; i < kN / 2; ++i) sum[m][i] += acc[m][i];
-      }
+      finished.add(acc);
       if (++runs < kRun || last) continue;
       runs = 0;
-      add_carried_sums<kMmaThreads, 16>(p.carry, finished(), true, !carried);
-      clear_sums();
+      add_carried_sums<kMmaThreads, 16>(p.carry, finished.of(acc), true, !carried);
+      finished.clear();
       carried = true;
     }
-    if (carried) add_carried_sums<kMmaThreads, 16>(p.carry, finished(), false, false);
-    store_partial(finished());
+    if (carried) add_carried_sums<kMmaThreads, 16>(p.carry, finished.of(acc), false, false);
+    store_partial(finished.of(acc));
   }
 };
 

@@ -30,3 +30,29 @@ LC_DEVICE void add_carried_sums(float4* carry, float (&sums)[kM][kHalfColumns], 
     }
   }
 }
+
+// Sums of finished chains, of kM blocks of kHalfColumns accumulators: in registers of their own, else they stay in the chain's.
+template <bool kInRegisters, int kM, int kHalfColumns> struct FinishedChains {
+  float sum[kInRegisters ? kM : 1][kHalfColumns];
+  LC_DEVICE void clear() {
+    if constexpr (kInRegisters) {
+#pragma unroll
+      for (int m = 0; m < kM; ++m)
+#pragma unroll
+        for (int i = 0; i < kHalfColumns; ++i) sum[m][i] = 0.f;
+    }
+  }
+  LC_DEVICE void add(const float (&chain)[kM][kHalfColumns]) {
+    if constexpr (kInRegisters) {
+#pragma unroll
+      for (int m = 0; m < kM; ++m)
+#pragma unroll
+        for (int i = 0; i < kHalfColumns; ++i) sum[m][i] += chain[m][i];
+    }
+  }
+  // With the chain that has just ended.
+  LC_DEVICE float (&of(float (&chain)[kM][kHalfColumns]))[kM][kHalfColumns] {
+    if constexpr (kInRegisters) return sum;
+    else return chain;
+  }
+};
