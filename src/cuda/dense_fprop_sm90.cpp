@@ -120,14 +120,15 @@ class DenseSm90 final : public CudaKernel {
           if (chunks > all_chunks && chunks != 2) continue;
           for (const std::int64_t resident : {0, 1})
             for (const auto& [full, rows] : stores(problem, aligned))
-              for (const auto& [stationary, packers] : {Pair{0, 3}, {0, 7}, {1, 3}, {1, 4}, {1, 7}})
-                for (const std::int64_t unit : {1, 2}) {
-                  if (packers == 7 && chunks > 4) continue;  // they would finish a slot in two unequal rounds
-                  if (unit == 2 && (packers != 7 || chunks != 4 || m != 2)) continue;
-                  const Tile t{m,       n,          out <= 64 ? 1 : 2, chunks, 2,    1,       taps, 2,
-                               w_steps, stationary, resident,          full,   rows, packers, unit, 1};
-                  add_best_fit(problem, device, t, gather, found);
-                }
+              for (const auto& [stationary, packers] : {Pair{0, 3}, {0, 7}, {1, 3}, {1, 4}, {1, 7}}) {
+                if (packers == 7 && chunks > 4) continue;  // they would finish a slot in two unequal rounds
+                Tile t{m,       n,          out <= 64 ? 1 : 2, chunks, 2,    1,       taps, 2,
+                       w_steps, stationary, resident,          full,   rows, packers, 1,    1};
+                add_best_fit(problem, device, t, gather, found);
+                if (packers != 7 || chunks != 4 || m != 2) continue;
+                t.unit = 2;
+                add_best_fit(problem, device, t, gather, found);
+              }
         }
       }
     }
@@ -304,19 +305,8 @@ class DenseSm90 final : public CudaKernel {
     const std::int64_t w_unit = t.w_steps * t.m_blocks;  // 2 KB each
     std::vector<std::pair<double, Config>> tried;
     using Depths = std::pair<std::int64_t, std::int64_t>;
-    for (const auto& [slots, raw] : {Depths{6, 3},
-                                     {4, 3},
-                                     {3, 3},
-                                     {6, 2},
-                                     {5, 2},
-                                     {4, 2},
-                                     {3, 2},
-                                     {2, 2},
-                                     {6, 1},
-                                     {5, 1},
-                                     {4, 1},
-                                     {3, 1},
-                                     {2, 1}}) {
+    for (const auto& [slots, raw] :
+         {Depths{6, 3}, {4, 3}, {3, 3}, {6, 2}, {5, 2}, {4, 2}, {3, 2}, {2, 2}, {4, 1}, {3, 1}, {2, 1}}) {
       if (slots > 4 && t.chunks > 2 * t.unit) continue;
       // Two chunks at a time: what is loaded and packed ahead must not be less for it.
       if (t.unit > 1 && (raw < 2 || slots * t.chunks < t.packers * t.unit + 2 * t.chunks)) continue;

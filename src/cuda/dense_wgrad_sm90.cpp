@@ -250,7 +250,7 @@ class DenseWgradSm90 final : public CudaKernel {
     t.splits = where.ranges.splits;
     Tile uniform = t;
     uniform.shares = 0;
-    if (!choose_splits(problem, device, uniform)) return true;
+    if (!choose_splits(problem, device, uniform)) return false;
     const double waves = static_cast<double>(ceil_div(g.tiles * uniform.splits, t.shares));
     return static_cast<double>(g.tiles * uniform.splits) < 0.93 * waves * static_cast<double>(t.shares);
   }

@@ -40,8 +40,9 @@ struct WgradShares {
       if (tile * rest % quota != 0) order.second[cut++] = static_cast<std::uint8_t>(tile);
     }
     const auto part = [&](std::int64_t tile) { return std::min(rest, quota - tile * rest % quota); };
-    std::stable_sort(order.second, order.second + cut,
-                     [&](std::int64_t a, std::int64_t b) { return part(a) > part(b); });
+    // A launch does this too, so without the memory that a stable sort takes.
+    std::sort(order.second, order.second + cut,
+              [&](std::int64_t a, std::int64_t b) { return part(a) != part(b) ? part(a) > part(b) : a < b; });
     segments = whole * tiles + order.shares + cut;
   }
 };
