@@ -403,19 +403,23 @@ struct ChannelScale {
 // ---- tile/weight_flags.cuh -------------------------------------------------------------------------------------------
 // What a weight packer leaves for the launches after it, whatever the memory held before: each word has one writer.
 
-// Flags: a word of each block of the packer, not 0 where the block's weights cannot be multiplied as they were packed. True
-// when any word says so. By all kThreads threads of a block.
-template <int kThreads> LC_DEVICE bool any_weight_flag(const uint32_t* flags, int64_t words) {
+// Flags: a word of each block of the packer, not 0 where the block's weights cannot be multiplied as they were packed. Whether any
+// of them, or of other words, is not 0: by all kThreads threads of a block.
+template <int kThreads>
+LC_DEVICE bool any_word(const uint32_t* flags, int64_t words, const uint32_t* others = nullptr, int64_t other_words = 0) {
   uint32_t found = 0;
 #pragma unroll 4  // loads ahead of their use
   for (int64_t i = threadIdx.x; i < words; i += kThreads) found |= flags[i];
+#pragma unroll 4
+  for (int64_t i = threadIdx.x; i < other_words; i += kThreads) found |= others[i];
   return __syncthreads_or(static_cast<int>(found)) != 0;
 }
 
-// The redo bits, of which main kernels only set some: this block clears its share. By all kThreads threads of each block.
-template <int kThreads> LC_DEVICE void clear_redo(uint32_t* redo, int64_t words) {
+// Redo bits, of which main kernels only set some, and the counter of items that their blocks draw: this block clears its share. By all
+// kThreads threads of each block.
+template <int kThreads> LC_DEVICE void clear_state(uint32_t* state, int64_t words) {
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < words; i += static_cast<int64_t>(gridDim.x) * kThreads)
-    redo[i] = 0;
+    state[i] = 0;
 }
 
 // ---- ptx/wgmma_operands.cuh ------------------------------------------------------------------------------------------
@@ -684,70 +688,6 @@ __device__ __forceinline__ void barrier_wait(uint32_t barrier, uint32_t parity) 
 }  // namespace ptx
 }  // namespace longconv
 
-// ---- tile/warp_arrival.cuh -------------------------------------------------------------------------------------------
-// A warp's arrival at an mbarrier: one lane's. What the other lanes did before is ordered by the __syncwarp in front of it (wgmma's
-// reads by the wait for its group), as arrivals and waits are cumulative.
-//
-// The race detector of compute-sanitizer does not follow that __syncwarp: it takes all accesses of lanes 1 to 31 for unordered. With
-// -DLONGCONV_EVERY_LANE_ARRIVES each lane arrives by itself, which it follows. The code is the same otherwise.
-
-constexpr int kWarpArrivals = 1;
-LC_DEVICE bool arrives(int lane) { return lane == 0; }
-
-// ---- tile/block_barriers.cuh -----------------------------------------------------------------------------------------
-// The barriers of a Hopper block: slots of packed rows (packers <-> MMA warps), raw stages (copy engine -> packer),
-// weight stages (weight warp <-> MMA warps).
-
-// In a cluster, blocks stream the same weights and each loads its part into all: a weight stage is empty when the MMA warps
-// of all blocks have released it.
-// C: kSharedBarriers, kSlots, kPackersPerSlot, kRawBuffers, kTeam (packers of a team; raw stages then have empty barriers), kRings, kWStages, kCluster.
-LC_CONSTEXPR int barrier_count(int slots, int raw_buffers, int w_stages, int team) {
-  return 2 * slots + (team > 1 ? 2 : 1) * raw_buffers + 2 * w_stages;
-}
-
-template <class C> struct BlockBarriers {
-  uint32_t slot_full, slot_empty, raw_full, w_full, w_empty, raw_empty;
-
-  LC_DEVICE explicit BlockBarriers(uint32_t shared)
-      : slot_full(shared + C::kSharedBarriers), slot_empty(slot_full + 8 * C::kSlots), raw_full(slot_empty + 8 * C::kSlots),
-        w_full(raw_full + 8 * C::kRawBuffers), w_empty(w_full + 8 * C::kRings * C::kWStages),
-        raw_empty(w_empty + 8 * C::kRings * C::kWStages) {}
-
-  // By all threads.
-  LC_DEVICE void init() const {
-    if (threadIdx.x == 0) {
-      for (int i = 0; i < C::kSlots; ++i) {
-        barrier_init(slot_full + 8 * i, C::kPackersPerSlot * kWarpArrivals);
-        barrier_init(slot_empty + 8 * i, 8 * kWarpArrivals);
-      }
-      for (int i = 0; i < C::kRawBuffers; ++i) {
-        barrier_init(raw_full + 8 * i, 1);
-        if (C::kTeam > 1) barrier_init(raw_empty + 8 * i, C::kTeam * kWarpArrivals);
-      }
-      for (int i = 0; i < C::kRings * C::kWStages; ++i) {
-        barrier_init(w_full + 8 * i, 1);
-        barrier_init(w_empty + 8 * i, 8 / C::kRings * C::kCluster * kWarpArrivals);
-      }
-      fence_barrier_init();
-    }
-    if (C::kCluster > 1) cluster_sync();
-    else __syncthreads();
-  }
-  // By all threads, at their end: a block's shared memory outlives the copies and arrivals of the others.
-  LC_DEVICE void leave() const {
-    if (C::kCluster > 1) {
-      __syncwarp();
-      cluster_sync();
-    }
-  }
-  // By the lanes of each MMA warp that arrive.
-  LC_DEVICE void release_weights(int ring, int stage) const {
-    const uint32_t barrier = w_empty + 8 * (ring * C::kWStages + stage);
-    barrier_arrive(barrier);
-    if (C::kCluster > 1) barrier_arrive_remote(barrier, cluster_block_rank() ^ 1);
-  }
-};
-
 // ---- tile/divisor.cuh ------------------------------------------------------------------------------------------------
 // Division by a number that is the same in every round of a loop: one multiplication by its reciprocal, and a correction.
 
@@ -808,6 +748,156 @@ template <class C> struct Schedule {
     int column;
     const int row = by_row.divide(tile, column), batch = groups == 1 ? row : row / groups;
     return {batch, row - batch * groups, column, C::kResident ? 0 : index % kItemsPerTile};
+  }
+};
+
+// ---- tile/drawn_items.cuh --------------------------------------------------------------------------------------------
+// The items of a persistent Hopper block. Equal shares would leave the quick blocks idle at the end: multiprocessors differ in what
+// they get of the memory, and half of them were done 2 to 4 % before the last. So only the first items of a block are fixed, every
+// gridDim-th; the others are drawn from a counter in global memory, some ahead of their use, by one lane for the whole block. Which
+// block computes an item does not show in the result.
+
+template <class Element> struct HopperParams : FpropParams<Element> {
+  uint32_t* drawn;  // items that have been drawn, 0 when the kernel starts; null: blocks have equal shares
+};
+
+// By how many items draws are ahead of the packer that draws. More than anything that it waits for may look ahead, else blocks wait
+// for each other in a circle: raw rows (`raw_units` of `units` an item) and weights (`weight_stages` of `item_stages` an item).
+LC_CONSTEXPR int draws_ahead(int raw_units, int units, int weight_stages, int item_stages) {
+  const int raw = ceil_div(raw_units, units) + 1, weights = ceil_div(weight_stages, item_stages) + 3;
+  return raw > weights ? raw : weights;
+}
+// Places for drawn items, a power of two: whoever is behind that packer is so by at most the slots of packed rows.
+LC_CONSTEXPR int drawn_places(int ahead, int slots, int item_slots) {
+  int places = 4;
+  while (places < ahead + ceil_div(slots, item_slots) + 3) places *= 2;
+  return places;
+}
+// Of shared memory: for each place a barrier and an item.
+LC_CONSTEXPR int drawn_bytes(int places) { return places * 12; }
+
+// C: of Schedule, and kDrawsAhead, kDrawnPlaces, kSharedDrawn. In a cluster, blocks stream the same weights and have equal shares.
+template <class C> struct DrawnSchedule : Schedule<C> {
+  static constexpr int kFixed = C::kDrawsAhead + 2;  // items of a block that are not drawn
+  static_assert(kFixed < C::kDrawnPlaces, "they are all there when the kernel starts");
+  uint32_t shared;
+  template <class P> LC_DEVICE DrawnSchedule(const P& p, uint32_t memory) : Schedule<C>(p), shared(memory + C::kSharedDrawn) {}
+  // By one thread, before fence_barrier_init().
+  LC_DEVICE void init() const {
+    for (int i = 0; i < C::kDrawnPlaces; ++i) barrier_init(full(i), 1);
+    for (int i = 0; i < kFixed; ++i) hand_over(i, fixed(i));
+  }
+  // The block's item `number` where shares are equal.
+  LC_DEVICE uint32_t fixed(int number) const { return static_cast<uint32_t>(number) * this->step + this->begin; }
+  LC_DEVICE void hand_over(int number, uint32_t index) const {
+    store_shared_u32(place(number), min(index, static_cast<uint32_t>(this->end)));
+    barrier_arrive(full(number));
+  }
+  LC_DEVICE int take(int number) const {
+    barrier_wait(full(number), number / C::kDrawnPlaces & 1);
+    return static_cast<int>(load_shared_u32(place(number)));
+  }
+
+ private:
+  LC_DEVICE uint32_t full(int number) const { return shared + 8 * (number % C::kDrawnPlaces); }
+  LC_DEVICE uint32_t place(int number) const { return shared + 8 * C::kDrawnPlaces + 4 * (number % C::kDrawnPlaces); }
+};
+
+// A role's place among its block's items. Where `index` is the schedule's end there are no more, and nobody asks for the next one.
+template <class C> struct ItemCursor {
+  int index = 0, number = 0;
+  ItemCursor() = default;
+  LC_DEVICE explicit ItemCursor(const DrawnSchedule<C>& schedule) : index(schedule.begin) {}
+  LC_DEVICE void advance(const DrawnSchedule<C>& schedule) { index = schedule.take(++number); }
+};
+
+// The drawing packer's lane 0.
+template <class C> class ItemDraw {
+ public:
+  // At the beginning of the block's item `number`: hands over what was drawn at the one before, and draws.
+  template <class P> LC_DEVICE void at_item(const P& p, const DrawnSchedule<C>& schedule, int number, int lane) {
+    if (lane != 0 || number == 0 || next_ == kEnd) return;
+    const bool draws = C::kCluster == 1 && p.drawn != nullptr;
+    if (number == 1) {
+      if (draws) wait_for_previous_kernel();  // which clears the counter
+    } else {
+      schedule.hand_over(number + C::kDrawsAhead, next_);
+      if (next_ >= static_cast<uint32_t>(schedule.end)) {
+        next_ = kEnd;
+        return;
+      }
+    }
+    next_ = draws ? static_cast<uint32_t>(DrawnSchedule<C>::kFixed) * schedule.step + atomicAdd(p.drawn, 1u)
+                  : schedule.fixed(number + 1 + C::kDrawsAhead);
+  }
+
+ private:
+  static constexpr uint32_t kEnd = ~0u;  // has been handed over
+  uint32_t next_ = 0;
+};
+
+// ---- tile/warp_arrival.cuh -------------------------------------------------------------------------------------------
+// A warp's arrival at an mbarrier: one lane's. What the other lanes did before is ordered by the __syncwarp in front of it (wgmma's
+// reads by the wait for its group), as arrivals and waits are cumulative.
+//
+// The race detector of compute-sanitizer does not follow that __syncwarp: it takes all accesses of lanes 1 to 31 for unordered. With
+// -DLONGCONV_EVERY_LANE_ARRIVES each lane arrives by itself, which it follows. The code is the same otherwise.
+
+constexpr int kWarpArrivals = 1;
+LC_DEVICE bool arrives(int lane) { return lane == 0; }
+
+// ---- tile/block_barriers.cuh -----------------------------------------------------------------------------------------
+// The barriers of a Hopper block: slots of packed rows (packers <-> MMA warps), raw stages (copy engine -> packer),
+// weight stages (weight warp <-> MMA warps).
+
+// In a cluster, blocks stream the same weights and each loads its part into all: a weight stage is empty when the MMA warps
+// of all blocks have released it.
+// C: kSharedBarriers, kSlots, kPackersPerSlot, kRawBuffers, kTeam (packers of a team; raw stages then have empty barriers), kRings, kWStages, kCluster.
+LC_CONSTEXPR int barrier_count(int slots, int raw_buffers, int w_stages, int team) {
+  return 2 * slots + (team > 1 ? 2 : 1) * raw_buffers + 2 * w_stages;
+}
+
+template <class C> struct BlockBarriers {
+  uint32_t slot_full, slot_empty, raw_full, w_full, w_empty, raw_empty;
+
+  LC_DEVICE explicit BlockBarriers(uint32_t shared)
+      : slot_full(shared + C::kSharedBarriers), slot_empty(slot_full + 8 * C::kSlots), raw_full(slot_empty + 8 * C::kSlots),
+        w_full(raw_full + 8 * C::kRawBuffers), w_empty(w_full + 8 * C::kRings * C::kWStages),
+        raw_empty(w_empty + 8 * C::kRings * C::kWStages) {}
+
+  // By all threads.
+  LC_DEVICE void init(const DrawnSchedule<C>& schedule) const {
+    if (threadIdx.x == 0) {
+      schedule.init();
+      for (int i = 0; i < C::kSlots; ++i) {
+        barrier_init(slot_full + 8 * i, C::kPackersPerSlot * kWarpArrivals);
+        barrier_init(slot_empty + 8 * i, 8 * kWarpArrivals);
+      }
+      for (int i = 0; i < C::kRawBuffers; ++i) {
+        barrier_init(raw_full + 8 * i, 1);
+        if (C::kTeam > 1) barrier_init(raw_empty + 8 * i, C::kTeam * kWarpArrivals);
+      }
+      for (int i = 0; i < C::kRings * C::kWStages; ++i) {
+        barrier_init(w_full + 8 * i, 1);
+        barrier_init(w_empty + 8 * i, 8 / C::kRings * C::kCluster * kWarpArrivals);
+      }
+      fence_barrier_init();
+    }
+    if (C::kCluster > 1) cluster_sync();
+    else __syncthreads();
+  }
+  // By all threads, at their end: a block's shared memory outlives the copies and arrivals of the others.
+  LC_DEVICE void leave() const {
+    if (C::kCluster > 1) {
+      __syncwarp();
+      cluster_sync();
+    }
+  }
+  // By the lanes of each MMA warp that arrive.
+  LC_DEVICE void release_weights(int ring, int stage) const {
+    const uint32_t barrier = w_empty + 8 * (ring * C::kWStages + stage);
+    barrier_arrive(barrier);
+    if (C::kCluster > 1) barrier_arrive_remote(barrier, cluster_block_rank() ^ 1);
   }
 };
 
@@ -1643,17 +1733,18 @@ template <class C, class P> struct RawRing {
   static constexpr int kSignals = kGradient ? 2 : 1;
   static_assert(!(kGradient && C::kGather), "what is gathered is the gradient itself");
   const P& p;
-  const Schedule<C>& schedule;
+  const DrawnSchedule<C>& schedule;
   uint32_t memory, full, empty;  // this loader's stages and their barriers
-  int lane, item, unit, stage = 0, empty_phase = 1;
-  uint64_t pitch, base;   // bytes between channels; address of (batch, group, channel 0, sample 0) of `item`
+  ItemCursor<C> at;      // of the next unit to load
+  int lane, unit, stage = 0, empty_phase = 1;
+  uint64_t pitch, base;   // bytes between channels; address of (batch, group, channel 0, sample 0) of the item
   int64_t first;         // raw element 0 of its tile, tap group 0
 
   // A packer's own stages; a team's, if kTeam > 1. By all lanes of a packer, or by the one lane that loads for a team.
-  LC_DEVICE RawRing(const P& params, const Schedule<C>& s, uint32_t raw, const BlockBarriers<C>& barriers, int packer, int lane_index)
+  LC_DEVICE RawRing(const P& params, const DrawnSchedule<C>& s, uint32_t raw, const BlockBarriers<C>& barriers, int packer, int lane_index)
       : p(params), schedule(s), memory(raw + (C::kTeam == 1 ? packer * C::kRawStages * C::kRawBytes : 0)),
-        full(barriers.raw_full + (C::kTeam == 1 ? 8 * packer * C::kRawStages : 0)), empty(barriers.raw_empty), lane(lane_index),
-        item(s.begin), unit(C::kTeam == 1 ? packer : 0), pitch(static_cast<uint64_t>(params.x_channel) * kBytes) {
+        full(barriers.raw_full + (C::kTeam == 1 ? 8 * packer * C::kRawStages : 0)), empty(barriers.raw_empty), at(s), lane(lane_index),
+        unit(C::kTeam == 1 ? packer : 0), pitch(static_cast<uint64_t>(params.x_channel) * kBytes) {
     locate();
     settle();
   }
@@ -1663,7 +1754,7 @@ template <class C, class P> struct RawRing {
   }
   // For a team, by one lane: starts the next load if a stage is empty. False when there is nothing left to load.
   LC_DEVICE bool poll() {
-    if (C::kTeam == 1 || C::kGather || item >= schedule.end) return false;
+    if (C::kTeam == 1 || C::kGather || at.index >= schedule.end) return false;
     if (barrier_test_wait(empty + 8 * stage, empty_phase)) {
       issue();
       if (stage == 0) empty_phase ^= 1;
@@ -1671,10 +1762,10 @@ template <class C, class P> struct RawRing {
     return true;
   }
 
-  static LC_DEVICE Window<Element> window(const P& p, const Item& at, int unit) {
+  static LC_DEVICE Window<Element> window(const P& p, const Item& item, int unit) {
     const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
-    return {p.x + at.batch * p.x_batch + (at.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
-            at.tile * C::kInputStep - p.pad_left + slot % C::kTapGroups * C::kGroupStep,
+    return {p.x + item.batch * p.x_batch + (item.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
+            item.tile * C::kInputStep - p.pad_left + slot % C::kTapGroups * C::kGroupStep,
             C::kInChannels - channel};
   }
   // Does the window leave the signal, so that padding has to be made?
@@ -1688,7 +1779,7 @@ template <class C, class P> struct RawRing {
 
   // Starts the load of the next unit. Windows that padding modes fill element by element are skipped.
   LC_DEVICE void issue() {
-    if (C::kGather || item >= schedule.end) return;
+    if (C::kGather || at.index >= schedule.end) return;
     if (C::kTeam > 1 || elect_one()) {
       const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
       const int64_t from = first + slot % C::kTapGroups * C::kGroupStep;
@@ -1704,16 +1795,16 @@ template <class C, class P> struct RawRing {
     return unit / C::kUnitsPerSlot / C::kTapGroups * C::kSlotChannels + unit % C::kUnitsPerSlot * C::kUnitChannels;
   }
   LC_DEVICE void locate() {
-    if (item >= schedule.end) return;
-    const Item at = schedule.item(item);
-    base = reinterpret_cast<uint64_t>(p.x + at.batch * p.x_batch) + at.group * (C::kInChannels * pitch);
-    first = at.tile * C::kInputStep - p.pad_left;
+    if (at.index >= schedule.end) return;
+    const Item item = schedule.item(at.index);
+    base = reinterpret_cast<uint64_t>(p.x + item.batch * p.x_batch) + item.group * (C::kInChannels * pitch);
+    first = item.tile * C::kInputStep - p.pad_left;
   }
   // An item may have fewer units than there are packers.
   LC_DEVICE void settle() {
-    while (unit >= C::kUnits) {
+    while (unit >= C::kUnits && at.index < schedule.end) {
       unit -= C::kUnits;
-      item += schedule.step;
+      at.advance(schedule);
       locate();
     }
   }
@@ -1769,7 +1860,7 @@ template <class C, class P> struct RawRing {
 // (everything fits: loaded once), kSharedW, stage_bytes(position), kSweepBytes, kCluster.
 // `raw`: the loads of a team of packers, served by the same lane; they need not wait for the kernel that packs the weights.
 template <class C, class P, class Raw>
-LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers, Raw& raw) {
+LC_DEVICE void weight_role(const P& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers, Raw& raw) {
   const uint32_t w_full = barriers.w_full, w_empty = barriers.w_empty;
   constexpr int kRings = C::kRings, kStages = C::kWStages;
   auto source = [&](int ring, const Item& item, int sweep) {
@@ -1792,19 +1883,20 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
     }
     return;
   }
-  int stage[kRings] = {}, phase[kRings], item[kRings], sweep[kRings] = {}, position[kRings] = {};
+  int stage[kRings] = {}, phase[kRings], sweep[kRings] = {}, position[kRings] = {};
+  ItemCursor<C> item[kRings];
   const uint8_t* from[kRings];
 #pragma unroll
   for (int r = 0; r < kRings; ++r) {
     phase[r] = 1;
-    item[r] = schedule.begin;
+    item[r] = ItemCursor<C>(schedule);
     if (schedule.begin < schedule.end) from[r] = source(r, schedule.item(schedule.begin), 0);
   }
   for (bool busy = true; busy;) {
     busy = raw.poll();
 #pragma unroll
     for (int r = 0; r < kRings; ++r) {
-      if (item[r] >= schedule.end) continue;
+      if (item[r].index >= schedule.end) continue;
       busy = true;
       const uint32_t full = w_full + 8 * (r * kStages + stage[r]);
       if (!barrier_test_wait(w_empty + 8 * (r * kStages + stage[r]), phase[r])) continue;
@@ -1821,8 +1913,8 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
       if (++stage[r] == kStages) { stage[r] = 0; phase[r] ^= 1; }
       if (++position[r] == C::kSweepStages) {
         position[r] = 0;
-        if (++sweep[r] == Schedule<C>::kSweepsPerItem) { sweep[r] = 0; item[r] += schedule.step; }
-        if (item[r] < schedule.end) from[r] = source(r, schedule.item(item[r]), sweep[r]);
+        if (++sweep[r] == Schedule<C>::kSweepsPerItem) { sweep[r] = 0; item[r].advance(schedule); }
+        if (item[r].index < schedule.end) from[r] = source(r, schedule.item(item[r].index), sweep[r]);
       }
     }
   }
@@ -2858,7 +2950,7 @@ namespace pack_weights_tf32 {
 //     [group][64 channels][16 channels][tap][hi 0-7, hi 8-15, lo 0-7, lo 8-15][o][16 B], and `inverse`[group][out/group]
 //
 // flags[group][out/group]: not 0 where some weight is Inf or NaN or (format 3) cannot be split exactly enough: scaled, it
-// is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
+// is nonzero below 2^-14. The launch's state is cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 0, kKernel = 3, kInChannels = 64, kOutChannels = 128;
 constexpr bool kSplit = kFormat == 3;
@@ -2877,14 +2969,14 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
-  uint32_t* redo;
-  int64_t redo_words;
+  uint32_t* state;
+  int64_t state_words;
 };
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   allow_next_kernel();  // which loads x meanwhile
-  clear_redo<kThreads>(p.redo, p.redo_words);
+  clear_state<kThreads>(p.state, p.state_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
   const Element* w = p.w + group * (0 ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;
@@ -3020,10 +3112,10 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kPackers = 4, kCluster = 1, kRawStages = 2, kWStages = 12, kSlots = 3;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
-  // Packing: a unit is one or two 16-byte chunks of channels (what is around it costs as much as two); planes, one for each needed
+  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed
   // residue of k*dilation mod stride.
-  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChunks = 1, kUnitChannels = kUnitChunks * kChunk;
-  static constexpr int kUnitsPerSlot = kChunks / kUnitChunks, kPackersPerSlot = kUnitsPerSlot;
+  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
+  static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
   static constexpr int64_t kInputStep = static_cast<int64_t>(Rows::kPhaseStep * kTimeWays) * kStride;
@@ -3050,15 +3142,17 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kSharedRaw = kSharedW + kRings * kWStages * kWStageBytes;
   static constexpr int kSharedOut = kSharedRaw + kRawBuffers * kRawBytes;
   static constexpr int kSharedBarriers = kSharedOut + 8 * Rows::kStageBytes;
-  static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+  static constexpr int kDrawsAhead = draws_ahead((kRawStages + 1) * kUnitStep, kUnits, kStationary ? 0 : kWStages, kSweepStages * (kResident ? kSweeps : 1));
+  static constexpr int kDrawnPlaces = drawn_places(kDrawsAhead, kSlots, kItemSlots);
+  static constexpr int kSharedDrawn = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+  static constexpr int kSharedBytes = kSharedDrawn + drawn_bytes(kDrawnPlaces);
 };
-static_assert(C::kSharedBytes <= 217584 && 217584 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 217680 && 217680 <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
 static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
 static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-static_assert(kChunks % C::kUnitChunks == 0, "a slot is whole units");
 static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "slots are released one group late; a packer is never two uses of a slot ahead");
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
@@ -3067,62 +3161,58 @@ constexpr int kMmaRegisters = kThreads == 512 ? 160 : 200, kPackerRegisters = kT
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
 static_assert(kThreads == 384 || kN <= 128, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
-using Params = FpropParams<Element>;
+using Params = HopperParams<Element>;
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-// Packs a unit's chunks of channels from its raw rows, or from memory.
+// Packs a unit from its raw rows, or from memory.
 LC_DEVICE void pack_unit(const Params& p, const Raw& ring, const Window<Element>& w, bool edge, uint32_t raw, uint32_t dst, int lane) {
-  const bool gather = C::kGather || (kPad >= Pad::reflect && edge);
-  if (!gather && (C::kWholeSlots || w.channels > 0)) {
-    if constexpr (Raw::kGradient) {
-      form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kUnitChannels) * C::kRawPitch, p.negative_slope, lane, 32);
-      __syncwarp();
-    }
-    if (!C::kWholeSlots && w.channels < C::kUnitChannels) {  // rows of missing channels: zeros
-      for (int j = w.channels; j < C::kUnitChannels; ++j)
-        for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-      fence_proxy_async();  // before the copy that comes there next
-      __syncwarp();
-    }
+  if (!C::kWholeSlots && w.channels <= 0) {
+    for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
+    return;
+  }
+  if (C::kGather || (kPad >= Pad::reflect && edge)) {
+    pack_gather<C, kPad>(w.row, p.x_channel, p.x_time, w.channels, w.first, p.length, dst, lane);
+    return;
+  }
+  if constexpr (Raw::kGradient) {
+    form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kChunk) * C::kRawPitch, p.negative_slope, lane, 32);
+    __syncwarp();
+  }
+  if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros
+    for (int j = w.channels; j < C::kChunk; ++j)
+      for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+    fence_proxy_async();  // before the copy that comes there next
+    __syncwarp();
   }
   const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+  uint32_t offset[C::kChunk], misaligned = 0;
 #pragma unroll
-  for (int c = 0; c < C::kUnitChunks; ++c, dst += C::kChunkRows * 16, raw += C::kChunk * C::kRawPitch) {
-    if (!C::kWholeSlots && w.channels <= c * C::kChunk) {
-      for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
-      continue;
-    }
-    if (gather) {
-      pack_gather<C, kPad>(w.row + c * C::kChunk * p.x_channel, p.x_channel, p.x_time, w.channels - c * C::kChunk, w.first, p.length, dst, lane);
-      continue;
-    }
-    uint32_t offset[C::kChunk], misaligned = 0;
-#pragma unroll
-    for (int j = 0; j < C::kChunk; ++j) {
-      const uint32_t shift = (low + (c * C::kChunk + j) * static_cast<uint32_t>(ring.pitch)) & 15;
-      misaligned |= shift;
-      offset[j] = j * C::kRawPitch + shift;
-    }
-    if (kPad == Pad::zeros && edge)
-      pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
-    else if (kPack == Pack::transposed && !misaligned)
-      pack_transposed<C>(raw, dst, lane);
-    else
-      pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
+  for (int j = 0; j < C::kChunk; ++j) {
+    const uint32_t shift = (low + j * static_cast<uint32_t>(ring.pitch)) & 15;
+    misaligned |= shift;
+    offset[j] = j * C::kRawPitch + shift;
   }
+  if (kPad == Pad::zeros && edge)
+    pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
+  else if (kPack == Pack::transposed && !misaligned)
+    pack_transposed<C>(raw, dst, lane);
+  else
+    pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
 }
 
-LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+LC_DEVICE void pack_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
   ring.fill();
   int unit = packer, slot_base = 0, stage = 0, phase = 0;
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
+  ItemDraw<C> draw;
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    if (packer == 0) draw.at_item(p, schedule, at.number, lane);
+    const Item item = schedule.item(at.index);
     for (; unit < C::kUnits; unit += C::kPackers) {
       const int sequence = slot_base + unit / C::kUnitsPerSlot, s = sequence % C::kSlots, use = sequence / C::kSlots;
-      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % C::kUnitsPerSlot * (C::kUnitChunks * C::kChunkRows * 16);
+      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % C::kUnitsPerSlot * (C::kChunkRows * 16);
       const Window<Element> w = Raw::window(p, item, unit);
       const bool edge = Raw::crosses_edge(w.first, p.length);
       barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
@@ -3140,7 +3230,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
@@ -3150,8 +3240,8 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   float acc[kMBlocks][C::kPhases][kN / 2];
 
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
@@ -3220,8 +3310,8 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const _
   const uint32_t shared = shared_address(memory);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
-  barriers.init();
-  const Schedule<C> schedule(p);
+  const DrawnSchedule<C> schedule(p, shared);
+  barriers.init(schedule);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == kWeightWarp) {
@@ -3261,7 +3351,7 @@ namespace pack_weights_dgrad_tf32 {
 //     [group][64 channels][16 channels][tap][hi 0-7, hi 8-15, lo 0-7, lo 8-15][o][16 B], and `inverse`[group][out/group]
 //
 // flags[group][out/group]: not 0 where some weight is Inf or NaN or (format 3) cannot be split exactly enough: scaled, it
-// is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
+// is nonzero below 2^-14. The launch's state is cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 0, kKernel = 3, kInChannels = 128, kOutChannels = 64;
 constexpr bool kSplit = kFormat == 3;
@@ -3280,14 +3370,14 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
-  uint32_t* redo;
-  int64_t redo_words;
+  uint32_t* state;
+  int64_t state_words;
 };
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   allow_next_kernel();  // which loads x meanwhile
-  clear_redo<kThreads>(p.redo, p.redo_words);
+  clear_state<kThreads>(p.state, p.state_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
   const Element* w = p.w + group * (1 ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;
@@ -3423,10 +3513,10 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kPackers = 7, kCluster = 1, kRawStages = 2, kWStages = 24, kSlots = 4;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
-  // Packing: a unit is one or two 16-byte chunks of channels (what is around it costs as much as two); planes, one for each needed
+  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed
   // residue of k*dilation mod stride.
-  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChunks = 1, kUnitChannels = kUnitChunks * kChunk;
-  static constexpr int kUnitsPerSlot = kChunks / kUnitChunks, kPackersPerSlot = kUnitsPerSlot;
+  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
+  static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
   static constexpr int64_t kInputStep = static_cast<int64_t>(Rows::kPhaseStep * kTimeWays) * kStride;
@@ -3453,15 +3543,17 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kSharedRaw = kSharedW + kRings * kWStages * kWStageBytes;
   static constexpr int kSharedOut = kSharedRaw + kRawBuffers * kRawBytes;
   static constexpr int kSharedBarriers = kSharedOut + 8 * Rows::kStageBytes;
-  static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+  static constexpr int kDrawsAhead = draws_ahead((kRawStages + 1) * kUnitStep, kUnits, kStationary ? 0 : kWStages, kSweepStages * (kResident ? kSweeps : 1));
+  static constexpr int kDrawnPlaces = drawn_places(kDrawsAhead, kSlots, kItemSlots);
+  static constexpr int kSharedDrawn = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+  static constexpr int kSharedBytes = kSharedDrawn + drawn_bytes(kDrawnPlaces);
 };
-static_assert(C::kSharedBytes <= 226480 && 226480 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 226576 && 226576 <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
 static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
 static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-static_assert(kChunks % C::kUnitChunks == 0, "a slot is whole units");
 static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "slots are released one group late; a packer is never two uses of a slot ahead");
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
@@ -3470,62 +3562,58 @@ constexpr int kMmaRegisters = kThreads == 512 ? 160 : 200, kPackerRegisters = kT
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
 static_assert(kThreads == 384 || kN <= 128, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
-using Params = FpropParams<Element>;
+using Params = HopperParams<Element>;
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-// Packs a unit's chunks of channels from its raw rows, or from memory.
+// Packs a unit from its raw rows, or from memory.
 LC_DEVICE void pack_unit(const Params& p, const Raw& ring, const Window<Element>& w, bool edge, uint32_t raw, uint32_t dst, int lane) {
-  const bool gather = C::kGather || (kPad >= Pad::reflect && edge);
-  if (!gather && (C::kWholeSlots || w.channels > 0)) {
-    if constexpr (Raw::kGradient) {
-      form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kUnitChannels) * C::kRawPitch, p.negative_slope, lane, 32);
-      __syncwarp();
-    }
-    if (!C::kWholeSlots && w.channels < C::kUnitChannels) {  // rows of missing channels: zeros
-      for (int j = w.channels; j < C::kUnitChannels; ++j)
-        for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-      fence_proxy_async();  // before the copy that comes there next
-      __syncwarp();
-    }
+  if (!C::kWholeSlots && w.channels <= 0) {
+    for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
+    return;
+  }
+  if (C::kGather || (kPad >= Pad::reflect && edge)) {
+    pack_gather<C, kPad>(w.row, p.x_channel, p.x_time, w.channels, w.first, p.length, dst, lane);
+    return;
+  }
+  if constexpr (Raw::kGradient) {
+    form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kChunk) * C::kRawPitch, p.negative_slope, lane, 32);
+    __syncwarp();
+  }
+  if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros
+    for (int j = w.channels; j < C::kChunk; ++j)
+      for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+    fence_proxy_async();  // before the copy that comes there next
+    __syncwarp();
   }
   const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+  uint32_t offset[C::kChunk], misaligned = 0;
 #pragma unroll
-  for (int c = 0; c < C::kUnitChunks; ++c, dst += C::kChunkRows * 16, raw += C::kChunk * C::kRawPitch) {
-    if (!C::kWholeSlots && w.channels <= c * C::kChunk) {
-      for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
-      continue;
-    }
-    if (gather) {
-      pack_gather<C, kPad>(w.row + c * C::kChunk * p.x_channel, p.x_channel, p.x_time, w.channels - c * C::kChunk, w.first, p.length, dst, lane);
-      continue;
-    }
-    uint32_t offset[C::kChunk], misaligned = 0;
-#pragma unroll
-    for (int j = 0; j < C::kChunk; ++j) {
-      const uint32_t shift = (low + (c * C::kChunk + j) * static_cast<uint32_t>(ring.pitch)) & 15;
-      misaligned |= shift;
-      offset[j] = j * C::kRawPitch + shift;
-    }
-    if (kPad == Pad::zeros && edge)
-      pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
-    else if (kPack == Pack::transposed && !misaligned)
-      pack_transposed<C>(raw, dst, lane);
-    else
-      pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
+  for (int j = 0; j < C::kChunk; ++j) {
+    const uint32_t shift = (low + j * static_cast<uint32_t>(ring.pitch)) & 15;
+    misaligned |= shift;
+    offset[j] = j * C::kRawPitch + shift;
   }
+  if (kPad == Pad::zeros && edge)
+    pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
+  else if (kPack == Pack::transposed && !misaligned)
+    pack_transposed<C>(raw, dst, lane);
+  else
+    pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
 }
 
-LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+LC_DEVICE void pack_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
   ring.fill();
   int unit = packer, slot_base = 0, stage = 0, phase = 0;
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
+  ItemDraw<C> draw;
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    if (packer == 0) draw.at_item(p, schedule, at.number, lane);
+    const Item item = schedule.item(at.index);
     for (; unit < C::kUnits; unit += C::kPackers) {
       const int sequence = slot_base + unit / C::kUnitsPerSlot, s = sequence % C::kSlots, use = sequence / C::kSlots;
-      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % C::kUnitsPerSlot * (C::kUnitChunks * C::kChunkRows * 16);
+      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % C::kUnitsPerSlot * (C::kChunkRows * 16);
       const Window<Element> w = Raw::window(p, item, unit);
       const bool edge = Raw::crosses_edge(w.first, p.length);
       barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
@@ -3543,7 +3631,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
@@ -3553,8 +3641,8 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   float acc[kMBlocks][C::kPhases][kN / 2];
 
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
@@ -3623,8 +3711,8 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const _
   const uint32_t shared = shared_address(memory);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
-  barriers.init();
-  const Schedule<C> schedule(p);
+  const DrawnSchedule<C> schedule(p, shared);
+  barriers.init(schedule);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == kWeightWarp) {
@@ -3851,7 +3939,7 @@ LC_DEVICE void compute_tile(const Params& p, const Tile& tile, bool finite) {
 __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
   wait_for_previous_kernel();
-  if (!any_weight_flag<kThreads>(p.flags, p.flag_words)) return;
+  if (!any_word<kThreads>(p.flags, p.flag_words)) return;
   const int64_t time_tiles = (p.out_length + kTimeTile * kPhases - 1) / (kTimeTile * kPhases);
   const int64_t phases = kPhases == 1 ? 1 : min(kPhases, p.out_length);  // that have outputs
   const int64_t items = time_tiles * out_tiles * phases * p.batch * p.groups;
@@ -4794,7 +4882,7 @@ namespace pack_weights_fp32 {
 //     [group][64 channels][16 channels][tap][hi 0-7, hi 8-15, lo 0-7, lo 8-15][o][16 B], and `inverse`[group][out/group]
 //
 // flags[group][out/group]: not 0 where some weight is Inf or NaN or (format 3) cannot be split exactly enough: scaled, it
-// is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
+// is nonzero below 2^-14. The launch's state is cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 3, kKernel = 3, kInChannels = 64, kOutChannels = 128;
 constexpr bool kSplit = kFormat == 3;
@@ -4813,14 +4901,14 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
-  uint32_t* redo;
-  int64_t redo_words;
+  uint32_t* state;
+  int64_t state_words;
 };
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   allow_next_kernel();  // which loads x meanwhile
-  clear_redo<kThreads>(p.redo, p.redo_words);
+  clear_state<kThreads>(p.state, p.state_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
   const Element* w = p.w + group * (0 ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;
@@ -4974,9 +5062,12 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   // Each packer's memory of the scales of an item's slots (of the first kExpected, then around again).
   static constexpr int kExpected = min_of(kItemSlots, 64), kSharedExpected = kSharedExchange + (kTeam > 1 ? 16 * kTeam : 0);
   static constexpr int kSharedBarriers = round_up(kSharedExpected + kPackers * kExpected * 4, 8);
-  static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+  static constexpr int kDrawsAhead = draws_ahead((kRawStages + 1) * kUnitStep, kUnits, kStationary ? 0 : kWStages, kSweepStages * (kResident ? kSweeps : 1));
+  static constexpr int kDrawnPlaces = drawn_places(kDrawsAhead, kSlots, kItemSlots);
+  static constexpr int kSharedDrawn = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+  static constexpr int kSharedBytes = kSharedDrawn + drawn_bytes(kDrawnPlaces);
 };
-static_assert(C::kSharedBytes <= 221616 && 221616 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 221808 && 221808 <= 232448, "the launcher reckons as this file does");
 static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
 static_assert(kInterval % C::kPeriod == 0, "an interval begins with the same phase as the others");
 static_assert(C::kSlots >= C::kUnitStep && C::kSlots >= 2, "a packer is never two uses of a slot ahead");
@@ -4994,14 +5085,14 @@ constexpr bool kOpensAhead = C::kResident && kMerge > 1;
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
 
-struct Params : FpropParams<float> {
+struct Params : HopperParams<float> {
   const float* weight_inverse;  // 1 / scale of each output channel, a power of two
   uint32_t* redo;                    // one bit for each (row of (batch, group), tile): row * tiles_per_row + tile
 };
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+LC_DEVICE void pack_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
   if (C::kTeam == 1) ring.fill();
@@ -5010,8 +5101,10 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
   for (int i = lane; i < C::kExpected; i += 32) store_shared_u32(expected + 4 * i, __float_as_uint(1.f));
   __syncwarp();
   int unit = C::kTeam == 1 ? packer : 0, slot_base = 0, stage = 0, phase = 0;
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
+  ItemDraw<C> draw;
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    if (packer == 0) draw.at_item(p, schedule, at.number, lane);
+    const Item item = schedule.item(at.index);
     for (; unit < C::kUnits; unit += C::kUnitStep) {
       const int sequence = slot_base + unit, s = sequence % C::kSlots, use = sequence / C::kSlots;
       const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes;
@@ -5103,7 +5196,7 @@ LC_DEVICE void promote(Sums& sum, const Sums& acc, float factor, int taps) {
   }
 }
 
-LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
@@ -5113,8 +5206,8 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   Sums acc, cross, sum;
 
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
 #pragma unroll
@@ -5204,8 +5297,8 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_split_sm90(c
   const uint32_t shared = shared_address(memory);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
-  barriers.init();
-  const Schedule<C> schedule(p);
+  const DrawnSchedule<C> schedule(p, shared);
+  barriers.init(schedule);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == 11) {
@@ -5432,10 +5525,12 @@ LC_DEVICE void compute_tile(const Params& p, const Tile& tile, bool finite) {
 __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
   wait_for_previous_kernel();
-  const bool all = any_weight_flag<kThreads>(p.flags, p.flag_words);
+  const int64_t tiles = p.redo_tiles * p.batch * p.groups;
+  if (!any_word<kThreads>(p.flags, p.flag_words, p.redo, (tiles + 31) / 32)) return;  // as mostly
+  const bool all = any_word<kThreads>(p.flags, p.flag_words);
   if (threadIdx.x == 0) shared.finite = !all;
   const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
-  visit_marked(shared.marked, p.redo, all, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
+  visit_marked(shared.marked, p.redo, all, tiles, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
     const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
     const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
     if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile, shared.finite);
@@ -5457,7 +5552,7 @@ namespace pack_weights_dgrad_fp32 {
 //     [group][64 channels][16 channels][tap][hi 0-7, hi 8-15, lo 0-7, lo 8-15][o][16 B], and `inverse`[group][out/group]
 //
 // flags[group][out/group]: not 0 where some weight is Inf or NaN or (format 3) cannot be split exactly enough: scaled, it
-// is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
+// is nonzero below 2^-14. The launch's state is cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 3, kKernel = 3, kInChannels = 128, kOutChannels = 64;
 constexpr bool kSplit = kFormat == 3;
@@ -5476,14 +5571,14 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
-  uint32_t* redo;
-  int64_t redo_words;
+  uint32_t* state;
+  int64_t state_words;
 };
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   allow_next_kernel();  // which loads x meanwhile
-  clear_redo<kThreads>(p.redo, p.redo_words);
+  clear_state<kThreads>(p.state, p.state_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
   const Element* w = p.w + group * (1 ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;
@@ -5637,9 +5732,12 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   // Each packer's memory of the scales of an item's slots (of the first kExpected, then around again).
   static constexpr int kExpected = min_of(kItemSlots, 64), kSharedExpected = kSharedExchange + (kTeam > 1 ? 16 * kTeam : 0);
   static constexpr int kSharedBarriers = round_up(kSharedExpected + kPackers * kExpected * 4, 8);
-  static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+  static constexpr int kDrawsAhead = draws_ahead((kRawStages + 1) * kUnitStep, kUnits, kStationary ? 0 : kWStages, kSweepStages * (kResident ? kSweeps : 1));
+  static constexpr int kDrawnPlaces = drawn_places(kDrawsAhead, kSlots, kItemSlots);
+  static constexpr int kSharedDrawn = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+  static constexpr int kSharedBytes = kSharedDrawn + drawn_bytes(kDrawnPlaces);
 };
-static_assert(C::kSharedBytes <= 230768 && 230768 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 230864 && 230864 <= 232448, "the launcher reckons as this file does");
 static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
 static_assert(kInterval % C::kPeriod == 0, "an interval begins with the same phase as the others");
 static_assert(C::kSlots >= C::kUnitStep && C::kSlots >= 2, "a packer is never two uses of a slot ahead");
@@ -5657,14 +5755,14 @@ constexpr bool kOpensAhead = C::kResident && kMerge > 1;
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
 
-struct Params : FpropParams<float> {
+struct Params : HopperParams<float> {
   const float* weight_inverse;  // 1 / scale of each output channel, a power of two
   uint32_t* redo;                    // one bit for each (row of (batch, group), tile): row * tiles_per_row + tile
 };
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+LC_DEVICE void pack_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
   if (C::kTeam == 1) ring.fill();
@@ -5673,8 +5771,10 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
   for (int i = lane; i < C::kExpected; i += 32) store_shared_u32(expected + 4 * i, __float_as_uint(1.f));
   __syncwarp();
   int unit = C::kTeam == 1 ? packer : 0, slot_base = 0, stage = 0, phase = 0;
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
+  ItemDraw<C> draw;
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    if (packer == 0) draw.at_item(p, schedule, at.number, lane);
+    const Item item = schedule.item(at.index);
     for (; unit < C::kUnits; unit += C::kUnitStep) {
       const int sequence = slot_base + unit, s = sequence % C::kSlots, use = sequence / C::kSlots;
       const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes;
@@ -5766,7 +5866,7 @@ LC_DEVICE void promote(Sums& sum, const Sums& acc, float factor, int taps) {
   }
 }
 
-LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
@@ -5776,8 +5876,8 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   Sums acc, cross, sum;
 
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
 #pragma unroll
@@ -5867,8 +5967,8 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_split_sm90(c
   const uint32_t shared = shared_address(memory);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
-  barriers.init();
-  const Schedule<C> schedule(p);
+  const DrawnSchedule<C> schedule(p, shared);
+  barriers.init(schedule);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == 11) {
@@ -6095,10 +6195,12 @@ LC_DEVICE void compute_tile(const Params& p, const Tile& tile, bool finite) {
 __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(const __grid_constant__ Params p) {
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
   wait_for_previous_kernel();
-  const bool all = any_weight_flag<kThreads>(p.flags, p.flag_words);
+  const int64_t tiles = p.redo_tiles * p.batch * p.groups;
+  if (!any_word<kThreads>(p.flags, p.flag_words, p.redo, (tiles + 31) / 32)) return;  // as mostly
+  const bool all = any_word<kThreads>(p.flags, p.flag_words);
   if (threadIdx.x == 0) shared.finite = !all;
   const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
-  visit_marked(shared.marked, p.redo, all, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
+  visit_marked(shared.marked, p.redo, all, tiles, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
     const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
     const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
     if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile, shared.finite);
@@ -6966,7 +7068,7 @@ namespace pack_fragments_tf32 {
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
 // max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
 // flags[group][16 channels out]: not 0 where some weight is Inf or NaN or (format 4) cannot be split exactly enough: scaled,
-// it is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
+// it is nonzero below 2^-14. The launch's state is cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 0, kKernel = 3, kInChannels = 64, kOutChannels = 128;
 constexpr bool kSplit = kFormat == 4;
@@ -6982,14 +7084,14 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
-  uint32_t* redo;
-  int64_t redo_words;
+  uint32_t* state;
+  int64_t state_words;
 };
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
   allow_next_kernel();  // which loads x meanwhile
-  clear_redo<kThreads>(p.redo, p.redo_words);
+  clear_state<kThreads>(p.state, p.state_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)
@@ -7437,7 +7539,7 @@ namespace pack_fragments_dgrad_tf32 {
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
 // max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
 // flags[group][16 channels out]: not 0 where some weight is Inf or NaN or (format 4) cannot be split exactly enough: scaled,
-// it is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
+// it is nonzero below 2^-14. The launch's state is cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 0, kKernel = 3, kInChannels = 128, kOutChannels = 64;
 constexpr bool kSplit = kFormat == 4;
@@ -7453,14 +7555,14 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
-  uint32_t* redo;
-  int64_t redo_words;
+  uint32_t* state;
+  int64_t state_words;
 };
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
   allow_next_kernel();  // which loads x meanwhile
-  clear_redo<kThreads>(p.redo, p.redo_words);
+  clear_state<kThreads>(p.state, p.state_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)
@@ -8251,7 +8353,7 @@ namespace pack_fragments_fp32 {
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
 // max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
 // flags[group][16 channels out]: not 0 where some weight is Inf or NaN or (format 4) cannot be split exactly enough: scaled,
-// it is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
+// it is nonzero below 2^-14. The launch's state is cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 4, kKernel = 3, kInChannels = 64, kOutChannels = 128;
 constexpr bool kSplit = kFormat == 4;
@@ -8267,14 +8369,14 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
-  uint32_t* redo;
-  int64_t redo_words;
+  uint32_t* state;
+  int64_t state_words;
 };
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
   allow_next_kernel();  // which loads x meanwhile
-  clear_redo<kThreads>(p.redo, p.redo_words);
+  clear_state<kThreads>(p.state, p.state_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)
@@ -8722,7 +8824,7 @@ namespace pack_fragments_dgrad_fp32 {
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
 // max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
 // flags[group][16 channels out]: not 0 where some weight is Inf or NaN or (format 4) cannot be split exactly enough: scaled,
-// it is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
+// it is nonzero below 2^-14. The launch's state is cleared (tile/weight_flags.cuh).
 
 constexpr int kFormat = 4, kKernel = 3, kInChannels = 128, kOutChannels = 64;
 constexpr bool kSplit = kFormat == 4;
@@ -8738,14 +8840,14 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
-  uint32_t* redo;
-  int64_t redo_words;
+  uint32_t* state;
+  int64_t state_words;
 };
 
 __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
 #ifndef __CUDA_ARCH_FEAT_SM90_ALL
   allow_next_kernel();  // which loads x meanwhile
-  clear_redo<kThreads>(p.redo, p.redo_words);
+  clear_state<kThreads>(p.state, p.state_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)
@@ -9646,19 +9748,21 @@ struct Splits {
 
 #if CUDART_VERSION >= 12000
 // float32 in TF32 on Hopper: dense_fprop_sm90.
-// Its configuration: m1 n256 ways2 chunks4 slots3 raw2 taps3 w12 wstep2 stationary1 resident0 full0 rows4 packers4 unit1 cluster1.
+// Its configuration: m1 n256 ways2 chunks4 slots3 raw2 taps3 w12 wstep2 stationary1 resident0 full0 rows4 packers4 cluster1.
 void forward_tf32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_tf32;
   namespace conv = conv1d::dense_fprop_sm90_tf32;
-  // Workspace: flags, packed weights.
+  // Workspace: flags, packed weights, the counter of drawn tiles.
   constexpr int64_t kWeightOffset = 512, kPackedBytes = 98816;
-  const torch::Tensor workspace = torch::empty({kPackedBytes}, call.x.options().dtype(torch::kUInt8));
+  const torch::Tensor workspace = torch::empty({kPackedBytes + (1) * 4}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
   pack::Params w{};
   point(w.w, call.weight.data_ptr());
   w.w_out = kInChannels * kKernelSize, w.w_in = kKernelSize, w.w_tap = 1;
   point(w.packed, memory + kWeightOffset);
   point(w.flags, memory);
+  point(w.state, memory + kPackedBytes);
+  w.state_words = 1;
   constexpr Shape kPackShape = {/*blocks=*/128, 0, 0, 0,
                                 /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(pack::longconv_pack_weights, w, kPackShape, 1, 1, call);
@@ -9670,28 +9774,31 @@ void forward_tf32_sm90a(const Call& call) {
   p.length = call.length, p.out_length = call.out_length;
   p.batch = static_cast<int>(call.batch), p.groups = 1;
   point(p.weights, memory + kWeightOffset);
+  point(p.drawn, memory + kPackedBytes);
   constexpr Shape kConvShape = {0, /*tile_steps=*/248, /*items_per_tile=*/1, /*blocks_per_sm=*/1,
-                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/217584};
+                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/217680};
   launch(conv::longconv_dense_fprop_sm90, p, kConvShape, call.batch, call.out_length, call);
 }
 #endif
 
 #if CUDART_VERSION >= 12000
 // float32 in TF32 on Hopper: dense_dgrad_sm90.
-// Its configuration: m1 n128 ways1 chunks4 slots4 raw2 taps3 w24 wstep2 stationary1 resident0 full1 rows0 packers7 unit1 cluster1.
+// Its configuration: m1 n128 ways1 chunks4 slots4 raw2 taps3 w24 wstep2 stationary1 resident0 full1 rows0 packers7 cluster1.
 void backward_input_tf32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_dgrad_tf32;
   namespace conv = conv1d::dense_dgrad_sm90_tf32;
   namespace edges = conv1d::direct_dgrad_edges_tf32;
-  // Workspace: flags, packed weights.
+  // Workspace: flags, packed weights, the counter of drawn tiles.
   constexpr int64_t kFlagWords = 64, kWeightOffset = 256, kPackedBytes = 98560;
-  const torch::Tensor workspace = torch::empty({kPackedBytes}, call.x.options().dtype(torch::kUInt8));
+  const torch::Tensor workspace = torch::empty({kPackedBytes + (1) * 4}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
   pack::Params w{};
   point(w.w, last_tap(call.weight));
   w.w_out = kKernelSize, w.w_in = kInChannels * kKernelSize, w.w_tap = -1;
   point(w.packed, memory + kWeightOffset);
   point(w.flags, memory);
+  point(w.state, memory + kPackedBytes);
+  w.state_words = 1;
   constexpr Shape kPackShape = {/*blocks=*/64, 0, 0, 0,
                                 /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(pack::longconv_pack_weights, w, kPackShape, 1, 1, call);
@@ -9704,8 +9811,9 @@ void backward_input_tf32_sm90a(const Call& call) {
   p.pad_left = 2;
   p.batch = static_cast<int>(call.batch), p.groups = 1;
   point(p.weights, memory + kWeightOffset);
+  point(p.drawn, memory + kPackedBytes);
   constexpr Shape kConvShape = {0, /*tile_steps=*/256, /*items_per_tile=*/1, /*blocks_per_sm=*/1,
-                                /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/226480};
+                                /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/226576};
   launch(conv::longconv_dense_fprop_sm90, p, kConvShape, call.batch, call.length, call);
   // Zeros stood for what is outside of y, and 0 * Inf is NaN: the edges again where a weight is not finite.
   edges::Params e{};
@@ -9721,7 +9829,7 @@ void backward_input_tf32_sm90a(const Call& call) {
   e.y_time = 1;
   point(e.flags, memory);
   e.flag_words = kFlagWords;
-  constexpr Shape kEdgesShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/16,
+  constexpr Shape kEdgesShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/4,
                                  /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(edges::longconv_direct_fprop, e, kEdgesShape, call.batch, call.length, call);
 }
@@ -9790,12 +9898,12 @@ void forward_fp32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_fp32;
   namespace conv = conv1d::dense_fprop_split_sm90_fp32;
   namespace repair = conv1d::direct_fprop_repair_fp32;
-  // Workspace: flags, scales, packed weights, one redo bit a tile.
+  // Workspace: flags, scales, packed weights, one redo bit a tile, the counter of drawn tiles.
   constexpr int64_t kFlagWords = 128, kInverseOffset = 512, kWeightOffset = 1024, kPackedBytes = 99328;
   constexpr int64_t kTileSteps = 120;
   const int64_t tiles_per_row = ceil_div(call.out_length, kTileSteps);
   const int64_t redo_words = ceil_div(call.batch * tiles_per_row, 32);
-  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_words * 4}, call.x.options().dtype(torch::kUInt8));
+  const torch::Tensor workspace = torch::empty({kPackedBytes + (redo_words + 1) * 4}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
   pack::Params w{};
   point(w.w, call.weight.data_ptr());
@@ -9803,8 +9911,8 @@ void forward_fp32_sm90a(const Call& call) {
   point(w.packed, memory + kWeightOffset);
   point(w.inverse, memory + kInverseOffset);
   point(w.flags, memory);
-  point(w.redo, memory + kPackedBytes);
-  w.redo_words = redo_words;
+  point(w.state, memory + kPackedBytes);
+  w.state_words = redo_words + 1;
   constexpr Shape kPackShape = {/*blocks=*/128, 0, 0, 0,
                                 /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(pack::longconv_pack_weights, w, kPackShape, 1, 1, call);
@@ -9818,8 +9926,9 @@ void forward_fp32_sm90a(const Call& call) {
   point(p.weights, memory + kWeightOffset);
   point(p.weight_inverse, memory + kInverseOffset);
   point(p.redo, memory + kPackedBytes);
+  point(p.drawn, memory + kPackedBytes + redo_words * 4);
   constexpr Shape kConvShape = {0, /*tile_steps=*/120, /*items_per_tile=*/1, /*blocks_per_sm=*/1,
-                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/221616};
+                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/221808};
   launch(conv::longconv_dense_fprop_split_sm90, p, kConvShape, call.batch, call.out_length, call);
   // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
   repair::Params r{};
@@ -9836,7 +9945,7 @@ void forward_fp32_sm90a(const Call& call) {
   r.flag_words = kFlagWords;
   point(r.redo, memory + kPackedBytes);
   r.redo_step = kTileSteps, r.redo_span = 128, r.redo_tiles = tiles_per_row;
-  constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/16,
+  constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/4,
                                   /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(repair::longconv_direct_fprop, r, kRepairShape, call.batch, call.out_length, call);
 }
@@ -9849,12 +9958,12 @@ void backward_input_fp32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_dgrad_fp32;
   namespace conv = conv1d::dense_dgrad_split_sm90_fp32;
   namespace repair = conv1d::direct_dgrad_repair_fp32;
-  // Workspace: flags, scales, packed weights, one redo bit a tile.
+  // Workspace: flags, scales, packed weights, one redo bit a tile, the counter of drawn tiles.
   constexpr int64_t kFlagWords = 64, kInverseOffset = 256, kWeightOffset = 512, kPackedBytes = 98816;
   constexpr int64_t kTileSteps = 240;
   const int64_t tiles_per_row = ceil_div(call.length, kTileSteps);
   const int64_t redo_words = ceil_div(call.batch * tiles_per_row, 32);
-  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_words * 4}, call.x.options().dtype(torch::kUInt8));
+  const torch::Tensor workspace = torch::empty({kPackedBytes + (redo_words + 1) * 4}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
   pack::Params w{};
   point(w.w, last_tap(call.weight));
@@ -9862,8 +9971,8 @@ void backward_input_fp32_sm90a(const Call& call) {
   point(w.packed, memory + kWeightOffset);
   point(w.inverse, memory + kInverseOffset);
   point(w.flags, memory);
-  point(w.redo, memory + kPackedBytes);
-  w.redo_words = redo_words;
+  point(w.state, memory + kPackedBytes);
+  w.state_words = redo_words + 1;
   constexpr Shape kPackShape = {/*blocks=*/64, 0, 0, 0,
                                 /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(pack::longconv_pack_weights, w, kPackShape, 1, 1, call);
@@ -9878,8 +9987,9 @@ void backward_input_fp32_sm90a(const Call& call) {
   point(p.weights, memory + kWeightOffset);
   point(p.weight_inverse, memory + kInverseOffset);
   point(p.redo, memory + kPackedBytes);
+  point(p.drawn, memory + kPackedBytes + redo_words * 4);
   constexpr Shape kConvShape = {0, /*tile_steps=*/240, /*items_per_tile=*/1, /*blocks_per_sm=*/1,
-                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/230768};
+                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/230864};
   launch(conv::longconv_dense_fprop_split_sm90, p, kConvShape, call.batch, call.length, call);
   // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
   repair::Params r{};
@@ -9897,7 +10007,7 @@ void backward_input_fp32_sm90a(const Call& call) {
   r.flag_words = kFlagWords;
   point(r.redo, memory + kPackedBytes);
   r.redo_step = kTileSteps, r.redo_span = 248, r.redo_tiles = tiles_per_row;
-  constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/16,
+  constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/4,
                                   /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(repair::longconv_direct_fprop, r, kRepairShape, call.batch, call.length, call);
 }
@@ -10035,7 +10145,7 @@ void backward_input_tf32_sm80(const Call& call) {
   e.y_time = 1;
   point(e.flags, memory);
   e.flag_words = kFlagWords;
-  constexpr Shape kEdgesShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/16,
+  constexpr Shape kEdgesShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/4,
                                  /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(edges::longconv_direct_fprop, e, kEdgesShape, call.batch, call.length, call);
 }
@@ -10107,7 +10217,7 @@ void forward_fp32_sm80(const Call& call) {
   constexpr int64_t kTileSteps = 64;
   const int64_t tiles_per_row = ceil_div(call.out_length, kTileSteps);
   const int64_t redo_words = ceil_div(call.batch * tiles_per_row, 32);
-  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_words * 4}, call.x.options().dtype(torch::kUInt8));
+  const torch::Tensor workspace = torch::empty({kPackedBytes + (redo_words) * 4}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
   pack::Params w{};
   point(w.w, call.weight.data_ptr());
@@ -10115,8 +10225,8 @@ void forward_fp32_sm80(const Call& call) {
   point(w.packed, memory + kWeightOffset);
   point(w.inverse, memory + kInverseOffset);
   point(w.flags, memory);
-  point(w.redo, memory + kPackedBytes);
-  w.redo_words = redo_words;
+  point(w.state, memory + kPackedBytes);
+  w.state_words = redo_words;
   constexpr Shape kPackShape = {/*blocks=*/8, 0, 0, 0,
                                 /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/0};
   launch(pack::longconv_pack_fragments, w, kPackShape, 1, 1, call);
@@ -10148,7 +10258,7 @@ void forward_fp32_sm80(const Call& call) {
   r.flag_words = kFlagWords;
   point(r.redo, memory + kPackedBytes);
   r.redo_step = kTileSteps, r.redo_span = 64, r.redo_tiles = tiles_per_row;
-  constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/16,
+  constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/2, /*blocks_per_sm=*/4,
                                   /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(repair::longconv_direct_fprop, r, kRepairShape, call.batch, call.out_length, call);
 }
@@ -10164,7 +10274,7 @@ void backward_input_fp32_sm80(const Call& call) {
   constexpr int64_t kTileSteps = 128;
   const int64_t tiles_per_row = ceil_div(call.length, kTileSteps);
   const int64_t redo_words = ceil_div(call.batch * tiles_per_row, 32);
-  const torch::Tensor workspace = torch::empty({kPackedBytes + redo_words * 4}, call.x.options().dtype(torch::kUInt8));
+  const torch::Tensor workspace = torch::empty({kPackedBytes + (redo_words) * 4}, call.x.options().dtype(torch::kUInt8));
   uint8_t* const memory = workspace.data_ptr<uint8_t>();
   pack::Params w{};
   point(w.w, last_tap(call.weight));
@@ -10172,8 +10282,8 @@ void backward_input_fp32_sm80(const Call& call) {
   point(w.packed, memory + kWeightOffset);
   point(w.inverse, memory + kInverseOffset);
   point(w.flags, memory);
-  point(w.redo, memory + kPackedBytes);
-  w.redo_words = redo_words;
+  point(w.state, memory + kPackedBytes);
+  w.state_words = redo_words;
   constexpr Shape kPackShape = {/*blocks=*/4, 0, 0, 0,
                                 /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/0};
   launch(pack::longconv_pack_fragments, w, kPackShape, 1, 1, call);
@@ -10207,7 +10317,7 @@ void backward_input_fp32_sm80(const Call& call) {
   r.flag_words = kFlagWords;
   point(r.redo, memory + kPackedBytes);
   r.redo_step = kTileSteps, r.redo_span = 128, r.redo_tiles = tiles_per_row;
-  constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/16,
+  constexpr Shape kRepairShape = {0, /*tile_steps=*/128, /*items_per_tile=*/1, /*blocks_per_sm=*/4,
                                   /*cluster_blocks=*/1, /*threads=*/128, /*shared_bytes=*/0};
   launch(repair::longconv_direct_fprop, r, kRepairShape, call.batch, call.length, call);
 }
@@ -10335,7 +10445,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_23fa1399eac4",
+        name="longconv_conv1d_c8bc13b0ae4d",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

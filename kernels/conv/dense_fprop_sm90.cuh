@@ -77,10 +77,10 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKe
   static constexpr int kPackers = LC_PACKERS, kCluster = LC_CLUSTER, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
-  // Packing: a unit is one or two 16-byte chunks of channels (what is around it costs as much as two); planes, one for each needed
+  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed
   // residue of k*dilation mod stride.
-  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChunks = LC_UNIT_CHUNKS, kUnitChannels = kUnitChunks * kChunk;
-  static constexpr int kUnitsPerSlot = kChunks / kUnitChunks, kPackersPerSlot = kUnitsPerSlot;
+  static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
+  static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
   static constexpr int64_t kInputStep = static_cast<int64_t>(Rows::kPhaseStep * kTimeWays) * kStride;
@@ -107,7 +107,10 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKe
   static constexpr int kSharedRaw = kSharedW + kRings * kWStages * kWStageBytes;
   static constexpr int kSharedOut = kSharedRaw + kRawBuffers * kRawBytes;
   static constexpr int kSharedBarriers = kSharedOut + 8 * Rows::kStageBytes;
-  static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+  static constexpr int kDrawsAhead = draws_ahead((kRawStages + 1) * kUnitStep, kUnits, kStationary ? 0 : kWStages, kPassStages * (kResident ? kPasses : 1));
+  static constexpr int kDrawnPlaces = drawn_places(kDrawsAhead, kSlots, kItemSlots);
+  static constexpr int kSharedDrawn = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+  static constexpr int kSharedBytes = kSharedDrawn + drawn_bytes(kDrawnPlaces);
 };
 static_assert(C::kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
@@ -115,7 +118,6 @@ static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses ==
 static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-static_assert(kChunks % C::kUnitChunks == 0, "a slot is whole units");
 static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "slots are released one group late; a packer is never two uses of a slot ahead");
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
@@ -125,67 +127,63 @@ static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThre
 static_assert(kThreads == 384 || kN <= 128, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
 #if LC_ACTIVATION_GRADIENT
-struct Params : FpropParams<Element> {
+struct Params : HopperParams<Element> {
   int64_t to_forward_y;  // bytes, from an element of x
 };
 #else
-using Params = FpropParams<Element>;
+using Params = HopperParams<Element>;
 #endif
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-// Packs a unit's chunks of channels from its raw rows, or from memory.
+// Packs a unit from its raw rows, or from memory.
 LC_DEVICE void pack_unit(const Params& p, const Raw& ring, const Window<Element>& w, bool edge, uint32_t raw, uint32_t dst, int lane) {
-  const bool gather = C::kGather || (kPad >= Pad::reflect && edge);
-  if (!gather && (C::kWholeSlots || w.channels > 0)) {
-    if constexpr (Raw::kGradient) {
-      form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kUnitChannels) * C::kRawPitch, p.negative_slope, lane, 32);
-      __syncwarp();
-    }
-    if (!C::kWholeSlots && w.channels < C::kUnitChannels) {  // rows of missing channels: zeros
-      for (int j = w.channels; j < C::kUnitChannels; ++j)
-        for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
-      fence_proxy_async();  // before the copy that comes there next
-      __syncwarp();
-    }
+  if (!C::kWholeSlots && w.channels <= 0) {
+    for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
+    return;
+  }
+  if (C::kGather || (kPad >= Pad::reflect && edge)) {
+    pack_gather<C, kPad>(w.row, p.x_channel, p.x_time, w.channels, w.first, p.length, dst, lane);
+    return;
+  }
+  if constexpr (Raw::kGradient) {
+    form_gradient<C::kGradientOf, Element, 4>(raw, raw + C::kRawBytes / 2, min(w.channels, C::kChunk) * C::kRawPitch, p.negative_slope, lane, 32);
+    __syncwarp();
+  }
+  if (!C::kWholeSlots && w.channels < C::kChunk) {  // rows of missing channels: zeros
+    for (int j = w.channels; j < C::kChunk; ++j)
+      for (int i = lane; i < C::kRawPitch / 16; i += 32) store_shared_v4(raw + j * C::kRawPitch + i * 16, 0, 0, 0, 0);
+    fence_proxy_async();  // before the copy that comes there next
+    __syncwarp();
   }
   const uint32_t low = static_cast<uint32_t>(reinterpret_cast<uint64_t>(w.row + w.first));
+  uint32_t offset[C::kChunk], misaligned = 0;
 #pragma unroll
-  for (int c = 0; c < C::kUnitChunks; ++c, dst += C::kChunkRows * 16, raw += C::kChunk * C::kRawPitch) {
-    if (!C::kWholeSlots && w.channels <= c * C::kChunk) {
-      for (int row = lane; row < C::kChunkRows; row += 32) store_shared_v4(dst + row * 16, 0, 0, 0, 0);
-      continue;
-    }
-    if (gather) {
-      pack_gather<C, kPad>(w.row + c * C::kChunk * p.x_channel, p.x_channel, p.x_time, w.channels - c * C::kChunk, w.first, p.length, dst, lane);
-      continue;
-    }
-    uint32_t offset[C::kChunk], misaligned = 0;
-#pragma unroll
-    for (int j = 0; j < C::kChunk; ++j) {
-      const uint32_t shift = (low + (c * C::kChunk + j) * static_cast<uint32_t>(ring.pitch)) & 15;
-      misaligned |= shift;
-      offset[j] = j * C::kRawPitch + shift;
-    }
-    if (kPad == Pad::zeros && edge)
-      pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
-    else if (kPack == Pack::transposed && !misaligned)
-      pack_transposed<C>(raw, dst, lane);
-    else
-      pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
+  for (int j = 0; j < C::kChunk; ++j) {
+    const uint32_t shift = (low + j * static_cast<uint32_t>(ring.pitch)) & 15;
+    misaligned |= shift;
+    offset[j] = j * C::kRawPitch + shift;
   }
+  if (kPad == Pad::zeros && edge)
+    pack_any<C, true, false>(raw, offset, dst, lane, Raw::valid_begin(w.first), Raw::valid_end(w.first, p.length));
+  else if (kPack == Pack::transposed && !misaligned)
+    pack_transposed<C>(raw, dst, lane);
+  else
+    pack_window<C>(raw, offset, (ring.pitch & 15) == 0, dst, lane);
 }
 
-LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+LC_DEVICE void pack_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
   ring.fill();
   int unit = packer, slot_base = 0, stage = 0, phase = 0;
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
+  ItemDraw<C> draw;
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    if (packer == 0) draw.at_item(p, schedule, at.number, lane);
+    const Item item = schedule.item(at.index);
     for (; unit < C::kUnits; unit += C::kPackers) {
       const int sequence = slot_base + unit / C::kUnitsPerSlot, s = sequence % C::kSlots, use = sequence / C::kSlots;
-      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % C::kUnitsPerSlot * (C::kUnitChunks * C::kChunkRows * 16);
+      const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes + unit % C::kUnitsPerSlot * (C::kChunkRows * 16);
       const Window<Element> w = Raw::window(p, item, unit);
       const bool edge = Raw::crosses_edge(w.first, p.length);
       barrier_wait(barriers.slot_empty + 8 * s, (use & 1) ^ 1);
@@ -203,7 +201,7 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
-LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
@@ -213,8 +211,8 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   float acc[kMBlocks][C::kPhases][kN / 2];
 
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int pass = 0; pass < Schedule<C>::kPassesPerItem; ++pass) {
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
@@ -282,8 +280,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_s
   const uint32_t shared = shared_address(memory);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
-  barriers.init();
-  const Schedule<C> schedule(p);
+  const DrawnSchedule<C> schedule(p, shared);
+  barriers.init(schedule);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == kWeightWarp) {

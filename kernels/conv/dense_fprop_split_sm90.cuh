@@ -87,7 +87,10 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, LC_STRIDE, LC_DILATION, LC_TAPS, k
   // Each packer's memory of the scales of an item's slots (of the first kExpected, then around again).
   static constexpr int kExpected = min_of(kItemSlots, 64), kSharedExpected = kSharedExchange + (kTeam > 1 ? 16 * kTeam : 0);
   static constexpr int kSharedBarriers = round_up(kSharedExpected + kPackers * kExpected * 4, 8);
-  static constexpr int kSharedBytes = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+  static constexpr int kDrawsAhead = draws_ahead((kRawStages + 1) * kUnitStep, kUnits, kStationary ? 0 : kWStages, kPassStages * (kResident ? kPasses : 1));
+  static constexpr int kDrawnPlaces = drawn_places(kDrawsAhead, kSlots, kItemSlots);
+  static constexpr int kSharedDrawn = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
+  static constexpr int kSharedBytes = kSharedDrawn + drawn_bytes(kDrawnPlaces);
 };
 static_assert(C::kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
 static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
@@ -107,7 +110,7 @@ constexpr bool kOpensAhead = C::kResident && kMerge > 1;
 constexpr int kThreads = 384, kMmaRegisters = 208, kPackerRegisters = 88;
 static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "setmaxnreg moves what the launch took");
 
-struct Params : FpropParams<float> {
+struct Params : HopperParams<float> {
   const float* weight_inverse;  // 1 / scale of each output channel, a power of two
   uint32_t* redo;                    // one bit for each (row of (batch, group), tile): row * tiles_per_row + tile
 #if LC_ACTIVATION_GRADIENT
@@ -117,7 +120,7 @@ struct Params : FpropParams<float> {
 using Raw = RawRing<C, Params>;
 
 // --- packer warps ------------------------------------------------------------------------------------------------
-LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+LC_DEVICE void pack_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                          int packer, int lane) {
   Raw ring(p, schedule, shared + C::kSharedRaw, barriers, packer, lane);
   if (C::kTeam == 1) ring.fill();
@@ -126,8 +129,10 @@ LC_DEVICE void pack_role(const Params& p, const Schedule<C>& schedule, uint32_t 
   for (int i = lane; i < C::kExpected; i += 32) store_shared_u32(expected + 4 * i, __float_as_uint(1.f));
   __syncwarp();
   int unit = C::kTeam == 1 ? packer : 0, slot_base = 0, stage = 0, phase = 0;
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
+  ItemDraw<C> draw;
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    if (packer == 0) draw.at_item(p, schedule, at.number, lane);
+    const Item item = schedule.item(at.index);
     for (; unit < C::kUnits; unit += C::kUnitStep) {
       const int sequence = slot_base + unit, s = sequence % C::kSlots, use = sequence / C::kSlots;
       const uint32_t dst = shared + C::kSharedX + s * C::kSlotBytes;
@@ -219,7 +224,7 @@ LC_DEVICE void promote(Sums& sum, const Sums& acc, float factor, int taps) {
   }
 }
 
-LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
   const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, 1024, 128);
@@ -229,8 +234,8 @@ LC_DEVICE void multiply_role(const Params& p, const Schedule<C>& schedule, uint3
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   Sums acc, cross, sum;
 
-  for (int index = schedule.begin; index < schedule.end; index += schedule.step) {
-    const Item item = schedule.item(index);
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int pass = 0; pass < Schedule<C>::kPassesPerItem; ++pass) {
 #pragma unroll
@@ -319,8 +324,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_s
   const uint32_t shared = shared_address(memory);
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
-  barriers.init();
-  const Schedule<C> schedule(p);
+  const DrawnSchedule<C> schedule(p, shared);
+  barriers.init(schedule);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
     if (warp == 11) {

@@ -228,17 +228,19 @@ extern "C" __global__ void __launch_bounds__(kThreads) longconv_direct_fprop(con
   const int out_tiles = ceil_div(kOutChannels, kOutTile);
   wait_for_previous_kernel();
 #if LC_MODE == 1
-  const bool all = any_weight_flag<kThreads>(p.flags, p.flag_words);
+  const int64_t tiles = p.redo_tiles * p.batch * p.groups;
+  if (!any_word<kThreads>(p.flags, p.flag_words, p.redo, (tiles + 31) / 32)) return;  // as mostly
+  const bool all = any_word<kThreads>(p.flags, p.flag_words);
   if (threadIdx.x == 0) shared.finite = !all;
   const int64_t time_parts = (p.redo_span + kTimeTile * kPhases - 1) / (kTimeTile * kPhases), phase_parts = kPhases * out_tiles;
-  visit_marked(shared.marked, p.redo, all, p.redo_tiles * p.batch * p.groups, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
+  visit_marked(shared.marked, p.redo, all, tiles, time_parts * phase_parts, [&](int64_t marked, int64_t part) {
     const int64_t row = marked / p.redo_tiles, t0 = marked % p.redo_tiles * (p.redo_step / kPhases) + part / phase_parts * kTimeTile;
     const Tile tile(p, row, static_cast<int>(part / kPhases % out_tiles) * kOutTile, t0, part % kPhases);
     if (t0 * kPhases + tile.phase < p.out_length) compute_tile(p, tile, shared.finite);
   });
 #else
 #if LC_MODE == 2
-  if (!any_weight_flag<kThreads>(p.flags, p.flag_words)) return;
+  if (!any_word<kThreads>(p.flags, p.flag_words)) return;
 #endif
   const int64_t time_tiles = (p.out_length + kTimeTile * kPhases - 1) / (kTimeTile * kPhases);
   const int64_t phases = kPhases == 1 ? 1 : min(kPhases, p.out_length);  // that have outputs

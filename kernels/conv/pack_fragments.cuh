@@ -5,7 +5,7 @@
 // TF32, 1 bf16, 2 f16, 4 f32 as two f16 planes (tile/split_f16.cuh), scaled by a power of two per output channel so that
 // max|w| lies in [2^13, 2^14), and `inverse`[group][out/group].
 // flags[group][16 channels out]: not 0 where some weight is Inf or NaN or (format 4) cannot be split exactly enough: scaled,
-// it is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
+// it is nonzero below 2^-14. The launch's state is cleared (tile/weight_flags.cuh).
 #include "ptx/control.cuh"
 #include "tile/split_f16.cuh"
 #include "tile/weight_flags.cuh"
@@ -30,13 +30,13 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
-  uint32_t* redo;
-  int64_t redo_words;
+  uint32_t* state;
+  int64_t state_words;
 };
 
 extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_fragments(const __grid_constant__ Params p) {
   allow_next_kernel();  // which loads x meanwhile
-  clear_redo<kThreads>(p.redo, p.redo_words);
+  clear_state<kThreads>(p.state, p.state_words);
   const int group = blockIdx.x / (kPaddedRows / 16), block16 = blockIdx.x % (kPaddedRows / 16);
   auto at = [&](int out, int64_t channel, int64_t tap) -> Element {
     if (out < kOutChannels && channel < kInChannels)

@@ -9,7 +9,7 @@
 //     [group][64 channels][16 channels][tap][hi 0-7, hi 8-15, lo 0-7, lo 8-15][o][16 B], and `inverse`[group][out/group]
 //
 // flags[group][out/group]: not 0 where some weight is Inf or NaN or (format 3) cannot be split exactly enough: scaled, it
-// is nonzero below 2^-14. Redo bits are cleared (tile/weight_flags.cuh).
+// is nonzero below 2^-14. The launch's state is cleared (tile/weight_flags.cuh).
 #include "ptx/control.cuh"
 #include "tile/split_f16.cuh"
 #include "tile/weight_flags.cuh"
@@ -37,13 +37,13 @@ struct Params {
   float* inverse;
   uint32_t* flags;
   int64_t w_out, w_in, w_tap;  // strides in elements
-  uint32_t* redo;
-  int64_t redo_words;
+  uint32_t* state;
+  int64_t state_words;
 };
 
 extern "C" __global__ void __launch_bounds__(kThreads) longconv_pack_weights(const __grid_constant__ Params p) {
   allow_next_kernel();  // which loads x meanwhile
-  clear_redo<kThreads>(p.redo, p.redo_words);
+  clear_state<kThreads>(p.state, p.state_words);
   const int group = blockIdx.x / kPaddedRows, o = blockIdx.x % kPaddedRows;
   const bool real = o < kOutChannels;
   const Element* w = p.w + group * (LC_TRANSPOSED ? kInChannels * p.w_in : kOutChannels * p.w_out) + o * p.w_out;

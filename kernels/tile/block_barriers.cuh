@@ -5,6 +5,7 @@
 #include "ptx/control.cuh"
 #include "ptx/mbarrier.cuh"
 #include "tile/common.cuh"
+#include "tile/drawn_items.cuh"
 #include "tile/warp_arrival.cuh"
 
 // In a cluster, blocks stream the same weights and each loads its part into all: a weight stage is empty when the MMA warps
@@ -23,8 +24,9 @@ template <class C> struct BlockBarriers {
         raw_empty(w_empty + 8 * C::kRings * C::kWStages) {}
 
   // By all threads.
-  LC_DEVICE void init() const {
+  LC_DEVICE void init(const DrawnSchedule<C>& schedule) const {
     if (threadIdx.x == 0) {
+      schedule.init();
       for (int i = 0; i < C::kSlots; ++i) {
         barrier_init(slot_full + 8 * i, C::kPackersPerSlot * kWarpArrivals);
         barrier_init(slot_empty + 8 * i, 8 * kWarpArrivals);

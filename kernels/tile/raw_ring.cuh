@@ -8,7 +8,7 @@
 #include "ptx/control.cuh"
 #include "tile/activation_gradient.cuh"
 #include "tile/block_barriers.cuh"
-#include "tile/schedule.cuh"
+#include "tile/drawn_items.cuh"
 #include "tile/signal.cuh"
 
 // Where a unit's raw window lies.
@@ -27,17 +27,18 @@ template <class C, class P> struct RawRing {
   static constexpr int kSignals = kGradient ? 2 : 1;
   static_assert(!(kGradient && C::kGather), "what is gathered is the gradient itself");
   const P& p;
-  const Schedule<C>& schedule;
+  const DrawnSchedule<C>& schedule;
   uint32_t memory, full, empty;  // this loader's stages and their barriers
-  int lane, item, unit, stage = 0, empty_phase = 1;
-  uint64_t pitch, base;   // bytes between channels; address of (batch, group, channel 0, sample 0) of `item`
+  ItemCursor<C> at;      // of the next unit to load
+  int lane, unit, stage = 0, empty_phase = 1;
+  uint64_t pitch, base;   // bytes between channels; address of (batch, group, channel 0, sample 0) of the item
   int64_t first;         // raw element 0 of its tile, tap group 0
 
   // A packer's own stages; a team's, if kTeam > 1. By all lanes of a packer, or by the one lane that loads for a team.
-  LC_DEVICE RawRing(const P& params, const Schedule<C>& s, uint32_t raw, const BlockBarriers<C>& barriers, int packer, int lane_index)
+  LC_DEVICE RawRing(const P& params, const DrawnSchedule<C>& s, uint32_t raw, const BlockBarriers<C>& barriers, int packer, int lane_index)
       : p(params), schedule(s), memory(raw + (C::kTeam == 1 ? packer * C::kRawStages * C::kRawBytes : 0)),
-        full(barriers.raw_full + (C::kTeam == 1 ? 8 * packer * C::kRawStages : 0)), empty(barriers.raw_empty), lane(lane_index),
-        item(s.begin), unit(C::kTeam == 1 ? packer : 0), pitch(static_cast<uint64_t>(params.x_channel) * kBytes) {
+        full(barriers.raw_full + (C::kTeam == 1 ? 8 * packer * C::kRawStages : 0)), empty(barriers.raw_empty), at(s), lane(lane_index),
+        unit(C::kTeam == 1 ? packer : 0), pitch(static_cast<uint64_t>(params.x_channel) * kBytes) {
     locate();
     settle();
   }
@@ -47,7 +48,7 @@ template <class C, class P> struct RawRing {
   }
   // For a team, by one lane: starts the next load if a stage is empty. False when there is nothing left to load.
   LC_DEVICE bool poll() {
-    if (C::kTeam == 1 || C::kGather || item >= schedule.end) return false;
+    if (C::kTeam == 1 || C::kGather || at.index >= schedule.end) return false;
     if (barrier_test_wait(empty + 8 * stage, empty_phase)) {
       issue();
       if (stage == 0) empty_phase ^= 1;
@@ -55,10 +56,10 @@ template <class C, class P> struct RawRing {
     return true;
   }
 
-  static LC_DEVICE Window<Element> window(const P& p, const Item& at, int unit) {
+  static LC_DEVICE Window<Element> window(const P& p, const Item& item, int unit) {
     const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
-    return {p.x + at.batch * p.x_batch + (at.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
-            at.tile * C::kInputStep - p.pad_left + slot % C::kTapGroups * C::kGroupStep,
+    return {p.x + item.batch * p.x_batch + (item.group * static_cast<int64_t>(C::kInChannels) + channel) * p.x_channel,
+            item.tile * C::kInputStep - p.pad_left + slot % C::kTapGroups * C::kGroupStep,
             C::kInChannels - channel};
   }
   // Does the window leave the signal, so that padding has to be made?
@@ -72,7 +73,7 @@ template <class C, class P> struct RawRing {
 
   // Starts the load of the next unit. Windows that padding modes fill element by element are skipped.
   LC_DEVICE void issue() {
-    if (C::kGather || item >= schedule.end) return;
+    if (C::kGather || at.index >= schedule.end) return;
     if (C::kTeam > 1 || elect_one()) {
       const int slot = unit / C::kUnitsPerSlot, channel = first_channel(unit);
       const int64_t from = first + slot % C::kTapGroups * C::kGroupStep;
@@ -88,16 +89,16 @@ template <class C, class P> struct RawRing {
     return unit / C::kUnitsPerSlot / C::kTapGroups * C::kSlotChannels + unit % C::kUnitsPerSlot * C::kUnitChannels;
   }
   LC_DEVICE void locate() {
-    if (item >= schedule.end) return;
-    const Item at = schedule.item(item);
-    base = reinterpret_cast<uint64_t>(p.x + at.batch * p.x_batch) + at.group * (C::kInChannels * pitch);
-    first = at.tile * C::kInputStep - p.pad_left;
+    if (at.index >= schedule.end) return;
+    const Item item = schedule.item(at.index);
+    base = reinterpret_cast<uint64_t>(p.x + item.batch * p.x_batch) + item.group * (C::kInChannels * pitch);
+    first = item.tile * C::kInputStep - p.pad_left;
   }
   // An item may have fewer units than there are packers.
   LC_DEVICE void settle() {
-    while (unit >= C::kUnits) {
+    while (unit >= C::kUnits && at.index < schedule.end) {
       unit -= C::kUnits;
-      item += schedule.step;
+      at.advance(schedule);
       locate();
     }
   }

@@ -5,13 +5,13 @@
 #pragma once
 #include "ptx/bulk_copy.cuh"
 #include "tile/block_barriers.cuh"
-#include "tile/schedule.cuh"
+#include "tile/drawn_items.cuh"
 
 // C: kRings, kWStages, kWStageBytes, kPassStages (stages of one 64-channel block), kPasses, kResident, kStationary
 // (everything fits: loaded once), kSharedW, stage_bytes(position), kPassBytes, kCluster.
 // `raw`: the loads of a team of packers, served by the same lane; they need not wait for the kernel that packs the weights.
 template <class C, class P, class Raw>
-LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers, Raw& raw) {
+LC_DEVICE void weight_role(const P& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers, Raw& raw) {
   const uint32_t w_full = barriers.w_full, w_empty = barriers.w_empty;
   constexpr int kRings = C::kRings, kStages = C::kWStages;
   auto source = [&](int ring, const Item& item, int pass) {
@@ -34,19 +34,20 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
     }
     return;
   }
-  int stage[kRings] = {}, phase[kRings], item[kRings], pass[kRings] = {}, position[kRings] = {};
+  int stage[kRings] = {}, phase[kRings], pass[kRings] = {}, position[kRings] = {};
+  ItemCursor<C> item[kRings];
   const uint8_t* from[kRings];
 #pragma unroll
   for (int r = 0; r < kRings; ++r) {
     phase[r] = 1;
-    item[r] = schedule.begin;
+    item[r] = ItemCursor<C>(schedule);
     if (schedule.begin < schedule.end) from[r] = source(r, schedule.item(schedule.begin), 0);
   }
   for (bool busy = true; busy;) {
     busy = raw.poll();
 #pragma unroll
     for (int r = 0; r < kRings; ++r) {
-      if (item[r] >= schedule.end) continue;
+      if (item[r].index >= schedule.end) continue;
       busy = true;
       const uint32_t full = w_full + 8 * (r * kStages + stage[r]);
       if (!barrier_test_wait(w_empty + 8 * (r * kStages + stage[r]), phase[r])) continue;
@@ -63,8 +64,8 @@ LC_DEVICE void weight_role(const P& p, const Schedule<C>& schedule, uint32_t sha
       if (++stage[r] == kStages) { stage[r] = 0; phase[r] ^= 1; }
       if (++position[r] == C::kPassStages) {
         position[r] = 0;
-        if (++pass[r] == Schedule<C>::kPassesPerItem) { pass[r] = 0; item[r] += schedule.step; }
-        if (item[r] < schedule.end) from[r] = source(r, schedule.item(item[r]), pass[r]);
+        if (++pass[r] == Schedule<C>::kPassesPerItem) { pass[r] = 0; item[r].advance(schedule); }
+        if (item[r].index < schedule.end) from[r] = source(r, schedule.item(item[r].index), pass[r]);
       }
     }
   }

@@ -248,7 +248,7 @@ Function Compiler::load_image(Gpu& gpu, const KernelSpec& spec, const Target& ta
                                            std::to_string(gpu.device.shared_bytes_per_block) + " for a block");
     }
     constexpr std::int64_t kWithoutOptIn = 48 << 10;
-    if (spec.dynamic_shared_bytes > 0) {
+    if (spec.dynamic_shared_bytes > 0 || spec.keep_carveout) {
       // All of the on-chip memory as shared memory: the kernels bypass L1.
       cuda.func_set_attribute(function.handle, CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100);
     }

@@ -177,6 +177,18 @@ LaunchShape persistent_shape(std::int64_t tiles, std::int64_t items_per_tile, st
   return shape;
 }
 
+bool draws_items(const LaunchShape& shape, std::int64_t items) {
+  return shape.cluster_blocks == 1 && items > 6 * shape.blocks;
+}
+
+std::int64_t drawn_items_bytes(std::int64_t raw_units, std::int64_t units, std::int64_t weight_stages,
+                               std::int64_t item_stages, std::int64_t slots, std::int64_t item_slots) {
+  const std::int64_t ahead = std::max(ceil_div(raw_units, units) + 1, ceil_div(weight_stages, item_stages) + 3);
+  std::int64_t places = 4;
+  while (places < ahead + ceil_div(slots, item_slots) + 3) places *= 2;
+  return 12 * places;
+}
+
 std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::size_t count) {
   std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<Config> configs;

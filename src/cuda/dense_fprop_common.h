@@ -91,6 +91,17 @@ void check_layout(const PolyphaseProblem& problem, const ConvTensors& tensors, b
 LaunchShape persistent_shape(std::int64_t tiles, std::int64_t items_per_tile, std::int64_t cluster_blocks,
                              const Device& device);
 
+/// Parameters of a Hopper kernel; mirrors kernels/tile/drawn_items.cuh.
+struct HopperParams : FpropParams {
+  void* drawn;  ///< null: equal shares
+};
+/// Whether blocks are to draw most of their items: they have many, and none of them must keep step with another.
+bool draws_items(const LaunchShape& shape, std::int64_t items);
+/// Shared memory for drawn items. The look-ahead of raw rows (units, and units of an item) and of weights (stages, and
+/// stages of an item), and slots of packed rows (of the block, of an item).
+std::int64_t drawn_items_bytes(std::int64_t raw_units, std::int64_t units, std::int64_t weight_stages,
+                               std::int64_t item_stages, std::int64_t slots, std::int64_t item_slots);
+
 /// The first `count` configs that differ, quickest first. `found`: expected seconds and config.
 std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::size_t count);
 

@@ -288,6 +288,7 @@ class DenseSm80 final : public CudaKernel {
     KernelSpec spec;
     spec.file = "conv/pack_fragments.cuh";
     spec.entry = "longconv_pack_fragments";
+    spec.keep_carveout = true;
     spec.allow_local_memory = true;  // ptxas holds it at 32 registers for occupancy and may spill a word: it runs once
     spec.defines = {{"LC_FORMAT", element_code(problem)},
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},

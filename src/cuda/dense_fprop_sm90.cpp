@@ -20,14 +20,14 @@ enum Pack : std::int64_t { kAny = 0, kTransposed = 1, kGather = 2 };
 /// the output's alignment) and sector-aligned windows, which `stage_rows` 0 stores straight from registers.
 struct Tile {
   std::int64_t m_blocks, columns, channel_ways, chunks, slots, raw_stages, taps, w_stages, w_steps, stationary,
-      resident, full, stage_rows, packers, unit, cluster;
+      resident, full, stage_rows, packers, cluster;
 
   std::int64_t threads() const { return packers == 7 ? 512 : 384; }
   static Tile read(const Config& config) {
     ConfigReader c(config);
-    return {c.get("m"),    c.get("n"),       c.get("ways"),  c.get("chunks"),     c.get("slots"),    c.get("raw"),
-            c.get("taps"), c.get("w"),       c.get("wstep"), c.get("stationary"), c.get("resident"), c.get("full"),
-            c.get("rows"), c.get("packers"), c.get("unit"),  c.get("cluster")};
+    return {c.get("m"),        c.get("n"),    c.get("ways"), c.get("chunks"),  c.get("slots"),
+            c.get("raw"),      c.get("taps"), c.get("w"),    c.get("wstep"),   c.get("stationary"),
+            c.get("resident"), c.get("full"), c.get("rows"), c.get("packers"), c.get("cluster")};
   }
   Config config() const {
     return Config{{{"m", m_blocks},
@@ -44,7 +44,6 @@ struct Tile {
                    {"full", full},
                    {"rows", stage_rows},
                    {"packers", packers},
-                   {"unit", unit},
                    {"cluster", cluster}}};
   }
 };
@@ -70,15 +69,18 @@ struct Geometry {
         pack(span, t.taps, p) {
     const std::int64_t raw_needed = p.stride == 1 ? pack.plane_rows : pack.raw_needed;
     const std::int64_t pitch = (ceil_div((raw_needed + chunk - 1) * element_bytes, 16) | 1) * 16;
-    raw_bytes = gather ? 0 : p.signals() * t.unit * chunk * pitch;
+    raw_bytes = gather ? 0 : p.signals() * chunk * pitch;
     const std::int64_t stage_out = t.stage_rows * stage_pitch_bytes(p.phases, t.columns, element_bytes);
     shared_bytes = t.slots * pack.chunk_rows() * 16 * t.chunks +
                    t.channel_ways * t.w_stages * t.w_steps * 2048 * t.m_blocks + t.packers * t.raw_stages * raw_bytes +
-                   8 * stage_out + 8 * (2 * t.slots + t.packers * t.raw_stages + 2 * t.channel_ways * t.w_stages);
+                   8 * stage_out + 8 * (2 * t.slots + t.packers * t.raw_stages + 2 * t.channel_ways * t.w_stages) +
+                   drawn_items_bytes((t.raw_stages + 1) * t.packers, channel_blocks * tap_groups * t.chunks,
+                                     t.stationary ? 0 : t.w_stages, pass_stages * (t.resident ? passes : 1), t.slots,
+                                     channel_blocks * tap_groups);
     // 14 bits of a descriptor's leading dimension, in units of 16 bytes.
     fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.chunks % (2 * t.w_steps) == 0 &&
            (t.stage_rows > 0 || (p.phases == 1 && (t.full || element_bytes == 4))) && t.slots >= 2 &&
-           t.chunks % t.unit == 0 && t.slots * (t.chunks / t.unit) >= t.packers && t.columns > 0 &&
+           t.slots * t.chunks >= t.packers && t.columns > 0 &&
            (t.packers == 3 || (t.packers == 4 && t.stationary) ||
             (t.packers == 7 && t.columns <= 128 && t.m_blocks * p.phases * t.columns <= 256)) &&
            (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
@@ -122,11 +124,8 @@ class DenseSm90 final : public CudaKernel {
             for (const auto& [full, rows] : stores(problem, aligned))
               for (const auto& [stationary, packers] : {Pair{0, 3}, {0, 7}, {1, 3}, {1, 4}, {1, 7}}) {
                 if (packers == 7 && chunks > 4) continue;  // they would finish a slot in two unequal rounds
-                Tile t{m,       n,          out <= 64 ? 1 : 2, chunks, 2,    1,       taps, 2,
-                       w_steps, stationary, resident,          full,   rows, packers, 1,    1};
-                add_best_fit(problem, device, t, gather, found);
-                if (packers != 7 || chunks != 4 || m != 2) continue;
-                t.unit = 2;
+                const Tile t{m,       n,          out <= 64 ? 1 : 2, chunks, 2,    1,       taps, 2,
+                             w_steps, stationary, resident,          full,   rows, packers, 1};
                 add_best_fit(problem, device, t, gather, found);
               }
         }
@@ -168,17 +167,21 @@ class DenseSm90 final : public CudaKernel {
                                     [&] { return specs(problem, asked_tile, gather, aligned); });
     const Tile t = aligned ? asked_tile : with_staging<Geometry>(problem, asked_tile, gather);
     const Geometry g(problem, t, gather);
-    const PackedLayout where = layout(problem, t);
+    PackedLayout where = layout(problem, t);
     const PackedMemory memory(where, context);
+    const std::int64_t tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);
+    const std::int64_t tile_items = t.resident ? 1 : g.passes;
+    LaunchShape shape = persistent_shape(tiles, tile_items, t.cluster, device);
+    if (!draws_items(shape, tiles * tile_items)) where.counters = 0;
     prepare_packed(functions.driver(), functions[0], tensors.w, where, memory, context.stream,
                    problem.groups * g.padded_rows(t), 128);
-    struct Sm90Params : FpropParams {
+    struct Sm90Params : HopperParams {
       std::int64_t to_forward_y;
     };
-    Sm90Params p{{make_params(problem, tensors)}, distance_to_forward_y(tensors.x, tensors.forward_y)};
+    Sm90Params p{
+        {{make_params(problem, tensors)}, where.counters > 0 ? memory.state + where.counter_offset() : nullptr},
+        distance_to_forward_y(tensors.x, tensors.forward_y)};
     p.weights = memory.packed + where.weight_offset();
-    const std::int64_t tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);
-    LaunchShape shape = persistent_shape(tiles, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(t.threads());
     shape.dynamic_shared_bytes = functions[1].dynamic_shared_bytes;
     shape.overlap_previous = memory.must_pack;
@@ -232,6 +235,7 @@ class DenseSm90 final : public CudaKernel {
     const Geometry g(problem, t, false);
     PackedLayout layout;
     layout.flag_words = problem.out_channels;
+    layout.counters = t.cluster == 1 ? 1 : 0;
     layout.weight_bytes = problem.groups * g.padded_rows(t) * g.channel_blocks * t.chunks * problem.kernel_size * 16;
     return layout;
   }
@@ -245,6 +249,7 @@ class DenseSm90 final : public CudaKernel {
     KernelSpec spec;
     spec.file = "conv/pack_weights.cuh";
     spec.entry = "longconv_pack_weights";
+    spec.keep_carveout = true;
     spec.allow_local_memory = true;  // ptxas holds it at 32 registers for occupancy and may spill a word: it runs once
     spec.defines = {{"LC_FORMAT", element_code(problem)},
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},
@@ -268,12 +273,11 @@ class DenseSm90 final : public CudaKernel {
     const std::int64_t store = store_code(problem, t.full, aligned_output, t.stage_rows);
     for (const Define& define :
          {Define{"LC_ELEMENT", element_code(problem)}, Define{"LC_M_BLOCKS", t.m_blocks},
-          Define{"LC_UNIT_CHUNKS", t.unit}, Define{"LC_COLUMNS", t.columns}, Define{"LC_CHANNEL_WAYS", t.channel_ways},
-          Define{"LC_CHUNKS", t.chunks}, Define{"LC_SLOTS", t.slots}, Define{"LC_RAW_STAGES", t.raw_stages},
-          Define{"LC_TAPS", t.taps}, Define{"LC_W_STAGES", t.w_stages}, Define{"LC_W_STEPS", t.w_steps},
-          Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers},
-          Define{"LC_CLUSTER", t.cluster}, Define{"LC_STORE", store}, Define{"LC_PACK", pack},
-          Define{"LC_STAGE_ROWS", t.stage_rows}}) {
+          Define{"LC_COLUMNS", t.columns}, Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_CHUNKS", t.chunks},
+          Define{"LC_SLOTS", t.slots}, Define{"LC_RAW_STAGES", t.raw_stages}, Define{"LC_TAPS", t.taps},
+          Define{"LC_W_STAGES", t.w_stages}, Define{"LC_W_STEPS", t.w_steps}, Define{"LC_W_STATIONARY", t.stationary},
+          Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers}, Define{"LC_CLUSTER", t.cluster},
+          Define{"LC_STORE", store}, Define{"LC_PACK", pack}, Define{"LC_STAGE_ROWS", t.stage_rows}}) {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;
@@ -307,9 +311,7 @@ class DenseSm90 final : public CudaKernel {
     using Depths = std::pair<std::int64_t, std::int64_t>;
     for (const auto& [slots, raw] :
          {Depths{6, 3}, {4, 3}, {3, 3}, {6, 2}, {5, 2}, {4, 2}, {3, 2}, {2, 2}, {4, 1}, {3, 1}, {2, 1}}) {
-      if (slots > 4 && t.chunks > 2 * t.unit) continue;
-      // Two chunks at a time: what is loaded and packed ahead must not be less for it.
-      if (t.unit > 1 && (raw < 2 || slots * t.chunks < t.packers * t.unit + 2 * t.chunks)) continue;
+      if (slots > 4 && t.chunks > 2) continue;
       for (const std::int64_t w_depth : {24, 16, 12, 8, 6, 4}) {
         Tile fit = t;
         if (!t.resident) fit.slots = slots;
@@ -335,12 +337,12 @@ class DenseSm90 final : public CudaKernel {
               static_cast<double>(g.channel_blocks * t.chunks * g.chunk * problem.kernel_size);
     w.blocks = t.m_blocks;
     w.columns = problem.phases * t.columns;
-    w.units = static_cast<double>(g.channel_blocks * g.tap_groups * t.chunks / t.unit);
+    w.units = static_cast<double>(g.channel_blocks * g.tap_groups * t.chunks);
     // One packer, one unit.
     const double rows = gather ? 400 : problem.signals() == 2 ? 135 : 95;  // the gradient's: not measured
-    w.unit_cycles = (825 + static_cast<double>(t.unit * g.pack.steps()) * rows) * (t.packers == 7 ? 0.93 : 1);
+    w.unit_cycles = (825 + static_cast<double>(g.pack.steps()) * rows) * (t.packers == 7 ? 0.93 : 1);
     w.packers = t.packers;
-    w.raw_stages = t.raw_stages * t.unit;  // bytes under way count
+    w.raw_stages = t.raw_stages;
     w.raw_bytes = g.raw_bytes;
     if (!t.stationary)
       w.weight_bytes = static_cast<double>(g.pass_stages * t.channel_ways * t.w_steps * t.m_blocks) * 2048;

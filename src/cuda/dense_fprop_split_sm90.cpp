@@ -69,7 +69,10 @@ struct Geometry {
     shared_bytes = t.slots * pack.chunk_rows() * 64 + t.channel_ways * t.w_stages * t.interval * kTapBytes +
                    raw_buffers * raw_bytes + 8 * t.stage_rows * stage_pitch_bytes(p.phases, columns, 4) +
                    round_up(t.slots * 4, 16) + round_up((t.team ? 16 * t.packers : 0) + 4 * t.packers * expected, 8) +
-                   8 * (2 * t.slots + (t.team ? 2 : 1) * raw_buffers + 2 * t.channel_ways * t.w_stages);
+                   8 * (2 * t.slots + (t.team ? 2 : 1) * raw_buffers + 2 * t.channel_ways * t.w_stages) +
+                   drawn_items_bytes((t.raw_stages + 1) * (t.team ? 1 : t.packers), channel_blocks * tap_groups,
+                                     t.stationary ? 0 : t.w_stages, pass_stages * (t.resident ? passes : 1), t.slots,
+                                     channel_blocks * tap_groups);
     fits = columns > 0 && t.interval % p.period() == 0 && (t.stage_rows > 0 || p.phases == 1) &&
            shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= (t.team ? 2 : t.packers) &&
            (t.packers == 3 || (t.packers == 4 && t.stationary && !t.team)) &&
@@ -146,23 +149,25 @@ class DenseSplitSm90 final : public CudaKernel {
                                     [&] { return specs(problem, asked_tile, gather, aligned); });
     const Tile t = aligned ? asked_tile : with_staging<Geometry>(problem, asked_tile, gather);
     const Geometry g(problem, t, gather);
-    const PackedLayout where = layout(problem, t);
+    PackedLayout where = layout(problem, t);
     const PackedMemory memory(where, context);
+    const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
+    const std::int64_t tiles = problem.batch * problem.groups * tiles_per_row, tile_items = t.resident ? 1 : g.passes;
+    LaunchShape shape = persistent_shape(tiles, tile_items, t.cluster, device);
+    if (!draws_items(shape, tiles * tile_items)) where.counters = 0;
     prepare_packed(functions.driver(), functions[0], tensors.w, where, memory, context.stream,
                    problem.groups * g.padded_rows(t), 128);
-    struct SplitParams : FpropParams {
+    struct SplitParams : HopperParams {
       const void* inverse;
       void* redo;
       std::int64_t to_forward_y;
     };
-    SplitParams p{{make_params(problem, tensors)},
-                  memory.packed + where.inverse_offset(),
-                  memory.state,
-                  distance_to_forward_y(tensors.x, tensors.forward_y)};
+    SplitParams p{
+        {{make_params(problem, tensors)}, where.counters > 0 ? memory.state + where.counter_offset() : nullptr},
+        memory.packed + where.inverse_offset(),
+        memory.state,
+        distance_to_forward_y(tensors.x, tensors.forward_y)};
     p.weights = memory.packed + where.weight_offset();
-    const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
-    LaunchShape shape =
-        persistent_shape(problem.batch * problem.groups * tiles_per_row, t.resident ? 1 : g.passes, t.cluster, device);
     shape.threads = static_cast<int>(kThreads);
     shape.dynamic_shared_bytes = functions[1].dynamic_shared_bytes;
     shape.overlap_previous = memory.must_pack;
@@ -217,12 +222,14 @@ class DenseSplitSm90 final : public CudaKernel {
     layout.inverse_bytes = problem.out_channels * 4;
     layout.weight_bytes = problem.groups * g.padded_rows(t) * g.channel_blocks * problem.kernel_size * 64;
     layout.redo_tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);
+    layout.counters = t.cluster == 1 ? 1 : 0;
     return layout;
   }
   static KernelSpec pack_spec(const PolyphaseProblem& problem, const Tile& t) {
     KernelSpec spec;
     spec.file = "conv/pack_weights.cuh";
     spec.entry = "longconv_pack_weights";
+    spec.keep_carveout = true;
     spec.allow_local_memory = true;  // ptxas holds it at 32 registers for occupancy and may spill a word: it runs once
     spec.defines = {{"LC_FORMAT", std::int64_t{3}},
                     {"LC_IN_CHANNELS", problem.in_channels_per_group()},

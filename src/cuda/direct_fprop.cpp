@@ -55,13 +55,14 @@ DirectTile tile_of(const PolyphaseProblem& problem) {
 }
 
 /// A launch, but for its spec.
-LayerStep direct_grid(const PolyphaseProblem& problem) {
+LayerStep direct_grid(const PolyphaseProblem& problem, int mode) {
   const DirectTile t = tile_of(problem);
   LayerStep step;
   step.threads = kThreads;
   step.tile_steps = t.thread_time * (kThreads / t.out_threads) * problem.phases;
   step.items_per_tile = ceil_div(problem.out_channels_per_group(), t.thread_out * t.out_threads) * problem.phases;
-  step.blocks_per_sm = 16;
+  // A repair mostly finds nothing to do: as many blocks as run at a time.
+  step.blocks_per_sm = mode == 0 ? 16 : 4;
   return step;
 }
 
@@ -110,7 +111,7 @@ void launch_with(const Driver& driver, const Function& function, const Polyphase
   p.to_forward_y = distance_to_forward_y(tensors.x, tensors.forward_y);
   const PaddingGradient padding(problem.asked);
   p.skip_begin = padding.begin, p.skip_end = padding.end;
-  const LayerStep step = direct_grid(problem);
+  const LayerStep step = direct_grid(problem, repair.mode);
   LaunchShape shape;
   shape.blocks = step.blocks(problem.batch * problem.groups, problem.out_length(), device.sm_count);
   shape.threads = static_cast<int>(step.threads);
@@ -210,6 +211,7 @@ KernelSpec direct_spec(const PolyphaseProblem& problem, int mode) {
   KernelSpec spec;
   spec.file = "conv/direct_fprop.cuh";
   spec.entry = "longconv_direct_fprop";
+  spec.keep_carveout = mode != 0;
   spec.allow_local_memory = true;  // ptxas trades a few words outside the product loop for a third block
   spec.defines = problem_defines(problem);
   for (const Define& define :
@@ -225,7 +227,7 @@ KernelSpec direct_spec(const PolyphaseProblem& problem, int mode) {
 }
 
 LayerStep direct_step(const PolyphaseProblem& problem, int mode) {
-  LayerStep step = direct_grid(problem);
+  LayerStep step = direct_grid(problem, mode);
   step.spec = direct_spec(problem, mode);
   return step;
 }

@@ -59,6 +59,7 @@ KernelSpec direct_wgrad_spec(const ConvProblem& problem, Mode mode) {
   KernelSpec spec;
   spec.file = "conv/direct_wgrad.cuh";
   spec.entry = "longconv_direct_wgrad";
+  spec.keep_carveout = mode == Mode::repair;
   spec.allow_local_memory = true;  // CUDA 11.7 spills a few words for the blocks that the launch bounds ask for
   spec.defines = {{"LC_IN_CHANNELS", problem.in_channels_per_group()},
                   {"LC_OUT_CHANNELS", problem.out_channels_per_group()},

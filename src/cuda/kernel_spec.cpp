@@ -37,8 +37,9 @@ std::string KernelSpec::to_string() const {
 
 bool KernelSpec::operator==(const KernelSpec& other) const {
   return dynamic_shared_bytes == other.dynamic_shared_bytes && non_portable_cluster == other.non_portable_cluster &&
-         allow_local_memory == other.allow_local_memory && allow_serialized_wgmma == other.allow_serialized_wgmma &&
-         equal(file, other.file) && equal(entry, other.entry) && defines == other.defines;
+         keep_carveout == other.keep_carveout && allow_local_memory == other.allow_local_memory &&
+         allow_serialized_wgmma == other.allow_serialized_wgmma && equal(file, other.file) &&
+         equal(entry, other.entry) && defines == other.defines;
 }
 
 std::size_t KernelSpecHash::operator()(const KernelSpec& spec) const {

@@ -32,6 +32,9 @@ struct KernelSpec {
   std::vector<Define> defines;
   /// Dynamic shared memory of a launch; more than 48 KiB is opted in to when the kernel is loaded.
   std::int64_t dynamic_shared_bytes = 0;
+  /// All of the on-chip memory is shared memory, as for kernels with dynamic shared memory: for small kernels around
+  /// them, as a multiprocessor must be empty to be divided otherwise.
+  bool keep_carveout = false;
   /// Clusters of more than 8 blocks, which not every GPU takes.
   bool non_portable_cluster = false;
   /// The kernel may use local memory (spills, stack). The compile-all check fails a kernel that does so unasked.

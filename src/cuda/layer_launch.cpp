@@ -163,6 +163,7 @@ std::string describe_layer(const ConvProblem& problem, const Device& device) {
       .add("inverse_offset", layer.packed.inverse_offset())
       .add("weight_offset", layer.packed.weight_offset())
       .add("packed_bytes", layer.pack ? layer.packed.packed_bytes() : 0)
+      .add("counters", layer.pack ? layer.packed.counters : 0)
       .add("redo_span", layer.redo_span)
       .add("pad_left", PolyphaseProblem(problem).pad_left)
       .add("out_length_multiple", layer.out_length_multiple)

@@ -6,18 +6,18 @@ namespace longconv::cuda {
 void prepare_packed(const Driver& driver, const Function& packer, const TensorView& w, const PackedLayout& layout,
                     const PackedMemory& memory, void* stream, std::int64_t blocks, int threads) {
   if (!memory.must_pack) {
-    if (layout.redo_words() == 0) return;
+    if (layout.state_words() == 0) return;
     const ContextScope scope(driver, packer.context);
     driver.memset_d8_async(reinterpret_cast<CUdeviceptr>(memory.state), 0,
-                           static_cast<std::size_t>(4 * layout.redo_words()), static_cast<CUstream>(stream));
+                           static_cast<std::size_t>(4 * layout.state_words()), static_cast<CUstream>(stream));
     return;
   }
   struct {
     const void* w;
     void *packed, *inverse, *flags;
     std::int64_t w_out, w_in, w_tap;
-    void* redo;
-    std::int64_t redo_words;
+    void* state;
+    std::int64_t state_words;
   } p{w.data,
       memory.packed + layout.weight_offset(),
       memory.packed + layout.inverse_offset(),
@@ -26,7 +26,7 @@ void prepare_packed(const Driver& driver, const Function& packer, const TensorVi
       w.strides[1],
       w.strides[2],
       memory.state,
-      layout.redo_words()};
+      layout.state_words()};
   LaunchShape shape;
   shape.blocks = blocks;
   shape.threads = threads;

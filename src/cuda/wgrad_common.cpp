@@ -93,6 +93,7 @@ LayerStep reduce_wgrad_step(const ConvProblem& problem) {
   LayerStep step;
   step.spec.file = "conv/reduce_wgrad.cuh";
   step.spec.entry = "longconv_reduce_wgrad";
+  step.spec.keep_carveout = true;
   step.spec.defines = {{"LC_RESULT", result == DType::f32    ? 0
                                      : result == DType::bf16 ? 1
                                      : result == DType::f16  ? 2

@@ -1,6 +1,6 @@
 // Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-/// Packed weights that callers keep, and what the weight packers leave for the launches after them: flags and clear
-/// redo bits, whatever the memory held before.
+/// Packed weights that callers keep, and what the weight packers leave for the launches after them: flags and a clear
+/// state, whatever the memory held before.
 #include "cuda/packed_weights.h"
 
 #include <gtest/gtest.h>
@@ -66,9 +66,9 @@ INSTANTIATE_TEST_SUITE_P(Kernels, PackedWeights, ::testing::ValuesIn(kCases), []
   return std::string(info.param.kernel) + "_" + std::to_string(info.index);
 });
 
-/// What a packer wrote: flags, and the memory of the redo bits.
+/// What a packer wrote: flags, and the launch's state with a word behind it.
 struct Written {
-  std::vector<std::uint32_t> flags, redo;
+  std::vector<std::uint32_t> flags, state;
 };
 
 /// Packs (out, in, tap) weights by the layer's packer, on memory full of ones.
@@ -99,7 +99,7 @@ Written pack(const Plan& plan, const std::vector<unsigned char>& weights) {
     std::memcpy(out.data(), bytes.data() + (from - memory.as<char>()), out.size() * 4);
     return out;
   };
-  return {words(where.packed, layout.flag_words), words(where.state, layout.redo_words() + 1)};
+  return {words(where.packed, layout.flag_words), words(where.state, layout.state_words() + 1)};
 }
 
 struct Packer {
@@ -107,7 +107,7 @@ struct Packer {
   int capability, rows_of_flag;
 };
 
-TEST(WeightPackers, FlagTheirOwnBlocksAndClearRedoBits) {
+TEST(WeightPackers, FlagTheirOwnBlocksAndClearTheState) {
   for (const Packer& packer : {Packer{"dense_fprop_sm90", "n2 c20->70 l9000 k3 bf16", 90, 1},
                                {"dense_fprop_sm90", "n2 c20->70 l9000 k3 f32 tf32", 90, 1},
                                {"dense_fprop_split_sm90", "n40 c20->70 l70000 k3 f32", 90, 1},
@@ -132,8 +132,8 @@ TEST(WeightPackers, FlagTheirOwnBlocksAndClearRedoBits) {
         const bool bad = bad_row < 70 && i == bad_row / static_cast<std::size_t>(packer.rows_of_flag);
         EXPECT_EQ(written.flags[i] != 0, bad) << "flag " << i << " for a bad row " << bad_row;
       }
-      for (std::size_t i = 0; i + 1 < written.redo.size(); ++i) EXPECT_EQ(written.redo[i], 0u) << "redo word " << i;
-      EXPECT_EQ(written.redo.back(), ~0u) << "what is behind the redo bits";
+      for (std::size_t i = 0; i + 1 < written.state.size(); ++i) EXPECT_EQ(written.state[i], 0u) << "word " << i;
+      EXPECT_EQ(written.state.back(), ~0u) << "what is behind the state";
     }
   }
 }

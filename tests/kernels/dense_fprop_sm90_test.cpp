@@ -35,24 +35,6 @@ TEST_F(DenseFpropSm90, StridesDilationsAndPaddingModes) {
   }
 }
 
-TEST_F(DenseFpropSm90, PackersThatTakeTwoChunks) {
-  for (const char* rest :
-       {"n2 c40->200 l500 k1 f32 tf32", "n1 c37->130 l500 k3 d2 p3 bf16 bias", "n1 c23->140 l601 k2 s3 f16",
-        "n1 c33->132 l700 k5 p4 reflect f32 tf32", "n1 c9->130 l300 k3 p1 bf16", "n1 c18->260 l400 k2 s17 f32 tf32"}) {
-    for (const Layout layout : {Layout::aligned, Layout::sliced}) {
-      for (const char* stage : {"4", "8"}) {
-        Trial trial = make(rest);
-        trial.layout = layout;
-        trial.set =
-            std::string("m=2,n=128,ways=2,chunks=4,w=2,wstep=2,stationary=0,resident=0,full=0,packers=7,unit=2") +
-            (trial.problem.stride > 1 ? ",slots=4,raw=1" : ",slots=6,raw=2") + ",rows=" + stage +
-            ",taps=" + std::to_string(trial.problem.kernel_size);
-        expect_right(trial);
-      }
-    }
-  }
-}
-
 TEST_F(DenseFpropSm90, GroupsEpiloguesAndLayouts) {
   for (const char* rest :
        {"bf16 c34->140 l328 k3 g2 p1 bias relu", "f16 c20->70 l333 k3 residual gelu",

@@ -18,7 +18,7 @@ struct Trial {
   ConvProblem problem;
   std::string kernel = "";   ///< empty: the planner's choice
   std::int64_t config = -1;  ///< index into the kernel's configs(); -1: the planner's choice
-  std::string set = "";      ///< values of the config to replace, "unit=2,slots=6": configs that no list has for it
+  std::string set = "";      ///< values of the config to replace, "slots=6,raw=1": configs that no list has for it
   int capability = 0;        ///< run on a GPU of this compute capability, or the next newer; 0: on the CPU
   std::string isa = "";      ///< "portable", "avx2", "avx512"; empty: the best of this machine
   int threads = 1;

@@ -35,6 +35,8 @@ def signal_function(path: Path) -> str:
             out.append("  point(p.weight_inverse, memory + kInverseOffset);")
         if repair:
             out.append("  point(p.redo, memory + kPackedBytes);")
+        if layer["counters"]:
+            out.append(f"  point(p.drawn, memory + kPackedBytes{' + redo_words * 4' if repair else ''});")
     else:
         out += [*_weights("p", path), "  p.y_time = 1;"]
     if bias:
@@ -83,6 +85,7 @@ def _packing(path: Path) -> list[str]:
         *(["scales"] if inverse else []),
         "packed weights",
         *(["one redo bit a tile"] if repair else []),
+        *(["the counter of drawn tiles"] if layer["counters"] else []),
     ]
     sizes = [
         *([f"kFlagWords = {layer['flag_words']}"] if repair or "edges" in path.steps else []),
@@ -91,9 +94,9 @@ def _packing(path: Path) -> list[str]:
         f"kPackedBytes = {layer['packed_bytes']}",
     ]
     out = [f"  // Workspace: {', '.join(contents)}.", f"  constexpr int64_t {', '.join(sizes)};"]
-    total = "kPackedBytes"
+    words = " + ".join([*(["redo_words"] if repair else []), *([str(layer["counters"])] if layer["counters"] else [])])
+    total = f"kPackedBytes + ({words}) * 4" if words else "kPackedBytes"
     if repair:
-        total += " + redo_words * 4"
         out += [
             f"  constexpr int64_t kTileSteps = {layer['steps']['main']['tile_steps']};",
             f"  const int64_t tiles_per_row = ceil_div({_written(path)}, kTileSteps);",
@@ -107,7 +110,7 @@ def _packing(path: Path) -> list[str]:
         "  point(w.packed, memory + kWeightOffset);",
         *(["  point(w.inverse, memory + kInverseOffset);"] if inverse else []),
         "  point(w.flags, memory);",
-        *(["  point(w.redo, memory + kPackedBytes);", "  w.redo_words = redo_words;"] if repair else []),
+        *(["  point(w.state, memory + kPackedBytes);", f"  w.state_words = {words};"] if words else []),
         *launch("pack", path.steps["pack"], "w", "1", "1"),
     ]
     return out
