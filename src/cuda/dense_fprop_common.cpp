@@ -46,7 +46,7 @@ std::int64_t store_code(const PolyphaseProblem& problem, bool full, bool aligned
   enum Store : std::int64_t { kWindows, kEnds, kDirect, kWhole, kSectors };
   if (!full) return stage_rows == 0 ? kSectors : kWindows;
   if (!aligned) return kEnds;
-  return problem.phases == 1 ? kDirect : kWhole;
+  return problem.phases == 1 && stage_rows == 0 ? kDirect : kWhole;
 }
 
 std::int64_t stage_pitch_bytes(std::int64_t phases, std::int64_t columns, std::int64_t element_bytes) {

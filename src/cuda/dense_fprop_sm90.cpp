@@ -289,9 +289,11 @@ class DenseSm90 final : public CudaKernel {
   /// How rows may leave: (full, stage_rows).
   static std::vector<std::pair<std::int64_t, std::int64_t>> stores(const PolyphaseProblem& problem, bool aligned) {
     const std::int64_t rows = size_bytes(problem.dtype) == 2 ? 8 : 4;
-    if (rows == 8) return {{0, rows}, {1, problem.phases == 1 && aligned ? 0 : rows}};
+    if (rows == 8 && problem.phases == 1 && aligned) return {{0, rows}, {1, 0}, {1, rows}};
+    if (rows == 8) return {{0, rows}, {1, rows}};
     if (problem.phases > 1) return {{0, rows}, {1, rows}, {1, 8}};
-    return {{0, rows}, {0, 0}, {1, aligned ? 0 : rows}};
+    if (aligned) return {{0, rows}, {0, 8}, {0, 0}, {1, 0}, {1, rows}, {1, 8}};
+    return {{0, rows}, {0, 8}, {0, 0}, {1, rows}, {1, 8}};
   }
 
   /// Adds the tile with the two depths of rings that cost least: deeper ones than the first gain nothing.
@@ -332,7 +334,12 @@ class DenseSm90 final : public CudaKernel {
     w.groups = static_cast<double>(g.pass_stages);
     w.product_cycles = static_cast<double>(t.w_steps * t.m_blocks * t.columns) * 0.97 / narrow_rate(t.columns);
     w.group_latency = 326;
+    const bool whole = w.store == HopperStore::whole && problem.phases == 1;
     if (problem.phases > 1) w.piece_share = 0.15;
+    if (whole && t.packers == 7) w.piece_share = 0.3;
+    if (t.packers == 7) w.direct_cycles = 1000;
+    w.deep_raw_costs = !whole || t.packers != 7;
+    if (whole && t.packers == 7 && t.stage_rows * w.element_bytes > 16) w.held_bytes = 1.015;
     w.flops = 2 * w.tiles * static_cast<double>(g.span * g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * t.chunks * g.chunk * problem.kernel_size);
     w.blocks = t.m_blocks;

@@ -107,7 +107,9 @@ class DenseSplitSm90 final : public CudaKernel {
     using Pair = std::pair<std::int64_t, std::int64_t>;
     const std::int64_t ways = problem.out_channels_per_group() <= 64 ? 1 : 2;
     const bool aligned = problem.phases == 1 && problem.out_length() % 4 == 0;
-    const auto stores = problem.phases == 1 ? std::vector<Pair>{{0, 0}, {1, aligned ? 0 : 4}}
+    const auto stores = problem.phases == 1 ? aligned
+                                                  ? std::vector<Pair>{{0, 0}, {0, 4}, {0, 8}, {1, 0}, {1, 4}, {1, 8}}
+                                                  : std::vector<Pair>{{0, 0}, {0, 4}, {0, 8}, {1, 4}, {1, 8}}
                                             : std::vector<Pair>{{0, 4}, {1, 4}, {1, 8}};
     for (const std::int64_t taps : tap_groups(problem, {32, 16, 8, 6, 4, 3, 2, 1}))
       for (const std::int64_t resident : {0, 1})
@@ -324,6 +326,7 @@ class DenseSplitSm90 final : public CudaKernel {
       w.unit_cycles *= 1 + 0.403 * static_cast<double>(t.packers) / static_cast<double>(t.slots);
       w.slot_wait = 0.0747;
     }
+    if (t.stationary) w.direct_cycles = 2000;
     w.scattered_bytes = 0.983;
     w.packers = t.team ? 1 : t.packers;
     w.raw_bytes = g.raw_bytes;

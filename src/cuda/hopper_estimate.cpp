@@ -56,11 +56,12 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   // Weights come from L2, and so does what of x is loaded again; but by the same ways.
   const double loaded = w.tiles * (w.x_is_resident ? 1 : passes) * w.units * static_cast<double>(w.raw_bytes);
   const double again = w.tiles * passes * w.weight_bytes + std::max(0., loaded - w.x_bytes);
-  const double memory = kMemory * (e.bytes + kL2Share * again) / rates.bytes_per_second;
+  const double memory = kMemory * (w.held_bytes * e.bytes + kL2Share * again) / rates.bytes_per_second;
 
   const auto columns = static_cast<double>(w.columns);
   double store = kBlock + kEdgeColumn * columns * edge_share(w, blocks);
   if (w.store == HopperStore::sectors) store += kExchange * columns;
+  if (w.store == HopperStore::direct) store += w.direct_cycles;
   if (w.store != HopperStore::direct && w.store != HopperStore::sectors)
     store += 16 / static_cast<double>(w.stage_rows) * w.piece_share * kStagePiece +
              kStageByte * columns * static_cast<double>(w.element_bytes);
@@ -83,8 +84,8 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   const double together = std::cbrt(cube(memory) + cube(multiply) + cube(pack) + cube(load) + cube(weights));
   const double coupling = 1 + (w.x_is_resident ? 0.08 : w.slot_wait) / std::max(1.0, slots - 1);
   const double rounds = std::ceil(items / device.sm_count) * device.sm_count / items;
-  e.seconds = kTogether * together * coupling * rounds * (1 + kDeepRaw * std::max(0., raw_stages - kUsefulRawStages)) +
-              kLaunchSeconds;
+  const double deep = w.deep_raw_costs ? std::max(0., raw_stages - kUsefulRawStages) : 0;
+  e.seconds = kTogether * together * coupling * rounds * (1 + kDeepRaw * deep) + kLaunchSeconds;
   return e;
 }
 

@@ -30,7 +30,9 @@ struct HopperWork {
   // Storing, for one pass over one tile: blocks of 16 rows by `columns` that each warp finishes.
   HopperStore store = HopperStore::windows;
   std::int64_t blocks = 1, columns = 0, element_bytes = 4, stage_rows = 4;
+  double direct_cycles = 0;        ///< of a block that leaves straight from registers
   double piece_share = 1;          ///< of the time that the copy engine takes for a staged piece: the rest hides
+  double held_bytes = 1;           ///< as the memory's time of a byte of x or y: more where rows leave late
   double scattered_bytes = 1.375;  ///< memory traffic of a byte that leaves in sectors
 
   // Packing, for one pass over one tile's x.
@@ -39,6 +41,7 @@ struct HopperWork {
   std::int64_t packers = 1;     ///< units in work at a time
   std::int64_t raw_stages = 1;  ///< loads under way for each of them
   std::int64_t raw_bytes = 0;   ///< of a load
+  bool deep_raw_costs = true;   ///< more raw stages than help
   std::int64_t slots = 2;
   double slot_wait = 0.171;  ///< share of all time with two slots, less with more
 
@@ -62,9 +65,10 @@ HopperWork hopper_work(const Problem& problem, const Tile& t, const Geometry& g)
   w.x_is_resident = t.resident != 0;
   const bool aligned = problem.out_length() * w.element_bytes % 16 == 0;
   w.store = !t.full   ? t.stage_rows > 0 ? HopperStore::windows : HopperStore::sectors
-            : aligned ? problem.phases > 1 ? HopperStore::whole : HopperStore::direct
+            : aligned ? t.stage_rows > 0 ? HopperStore::whole : HopperStore::direct
                       : HopperStore::ends;
   w.stage_rows = t.stage_rows > 0 ? t.stage_rows : 4;
+  if (w.store == HopperStore::whole && problem.phases == 1) w.piece_share = 0.5;
   w.raw_stages = t.raw_stages;
   w.slots = t.slots;
   return w;

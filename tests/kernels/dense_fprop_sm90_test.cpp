@@ -35,6 +35,20 @@ TEST_F(DenseFpropSm90, StridesDilationsAndPaddingModes) {
   }
 }
 
+TEST_F(DenseFpropSm90, RowsThatLeaveByTheCopyEngine) {
+  for (const char* rest : {"n2 c40->200 l500 k1 f32 tf32", "n1 c37->130 l504 k3 d2 p2 bf16 bias relu",
+                           "n1 c23->140 l609 k2 s2 f16 residual", "n2 c33->132 l300 k3 p1 f32 tf32 bias"}) {
+    for (const Layout layout : {Layout::contiguous, Layout::aligned, Layout::sliced}) {
+      for (const char* rows : {"4", "8"}) {
+        Trial trial = make(rest);
+        trial.layout = layout;
+        trial.set = std::string("resident=0,stationary=0,packers=3,slots=4,raw=1,w=2,full=1,rows=") + rows;
+        expect_right(trial);
+      }
+    }
+  }
+}
+
 TEST_F(DenseFpropSm90, GroupsEpiloguesAndLayouts) {
   for (const char* rest :
        {"bf16 c34->140 l328 k3 g2 p1 bias relu", "f16 c20->70 l333 k3 residual gelu",

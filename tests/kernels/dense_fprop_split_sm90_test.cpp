@@ -33,6 +33,20 @@ TEST_F(DenseFpropSplitSm90, StridesDilationsAndPaddingModes) {
   }
 }
 
+TEST_F(DenseFpropSplitSm90, RowsThatLeaveByTheCopyEngine) {
+  for (const char* rest : {"n2 c40->128 l500 k1 f32", "n1 c37->70 l504 k3 d2 p2 f32 bias relu",
+                           "n1 c23->140 l609 k2 s2 f32 residual", "n2 c33->60 l301 k3 p1 f32 bias"}) {
+    for (const Layout layout : {Layout::contiguous, Layout::aligned, Layout::sliced}) {
+      for (const char* set : {"full=1,rows=4", "full=1,rows=8", "full=0,rows=4", "full=0,rows=8"}) {
+        Trial trial = make(rest);
+        trial.layout = layout;
+        trial.set = std::string("resident=0,slots=3,raw=1,") + set;
+        expect_right(trial);
+      }
+    }
+  }
+}
+
 TEST_F(DenseFpropSplitSm90, GroupsEpiloguesAndLayouts) {
   for (const char* rest :
        {"c34->140 l328 k3 g2 p1 bias relu", "c20->70 l333 k3 residual gelu", "c17->40 l302 k2 bias residual silu"}) {
