@@ -1084,6 +1084,9 @@ template <class P> struct RowStore {
     else if constexpr (P::kStore == Store::sectors) store_sectors(acc[0], out, lane);
     else store_staged(acc, out, stage, lane);
   }
+  // Of a row that begins at `row`, columns [begin, end) are this window's to write; `columns` exist.
+  static LC_DEVICE int begin_column(const E* row, bool first) { return kWindowed && !first ? to_sector(row) : 0; }
+  static LC_DEVICE int end_column(const E* row, int columns, bool last) { return min(columns, kWindowed && !last ? window_end(row) : kWidth); }
   // Before the kernel ends: shared memory must outlive the copies that read it.
   static LC_DEVICE void finish() {
     if constexpr (kStaged) {
@@ -1159,10 +1162,8 @@ template <class P> struct RowStore {
 #pragma unroll 1
           for (int r = 0; r < kRows && row0 + r < out.rows; ++r) {
             E* row = out.y + (row0 + r) * out.pitch;
-            const int s = to_sector(row);
-            const int begin = P::kStore == Store::windows && !out.first ? s : 0;
-            const int end = min(out.columns, P::kStore == Store::windows && !out.last ? window_end(row) : kWidth);
-            for (int column = begin + lane; column < end; column += 32)
+            const int end = end_column(row, out.columns, out.last);
+            for (int column = begin_column(row, out.first) + lane; column < end; column += 32)
               store_element(row + column, staged(stage, r, row, column));
           }
         }
@@ -1204,7 +1205,7 @@ template <class P> struct RowStore {
           if (valid) *reinterpret_cast<float2*>(row + s + 8 * m + 2 * c) = pair;
         }
       } else if (valid) {
-        const int begin = out.first ? 0 : s, end = min(out.columns, out.last ? kN : kStep + s);
+        const int begin = begin_column(row, out.first), end = end_column(row, out.columns, out.last);
 #pragma unroll
         for (int i = 0; i < kN / 4; ++i) {
           const int column = i / 2 * 8 + 2 * c + i % 2;
@@ -2565,6 +2566,109 @@ LC_DEVICE SlotScale pack_split(const Reader& reader, const Share<C>& share, floa
   }
   return scale;
 }
+
+// ---- tile/repair_items.cuh -------------------------------------------------------------------------------------------
+// The repair of a block's own items by the block itself, in plain f32: where a launch is so small that another launch for the repair
+// (direct_fprop.cuh, LC_MODE 1) would cost as much as itself. What is to be redone is told in shared memory: a word of each packer
+// with a bit for each of the block's items, and one word that is not 0 where a weight is flagged (weight_flags.cuh).
+//
+// Sums are chains of at most 256 products, added to a total; products of samples that do not exist are left out.
+
+// The weights as they came; mirrored by the launcher.
+struct RepairParams {
+  const float* w;
+  const uint32_t* flags;
+  int64_t flag_words, w_out, w_in, w_tap;  // strides in elements
+};
+
+// One output: step `step` of phase `phase` of output channel `out` of the item's group. G: kInChannels, kOutChannels, kAllTaps, kSampleStep
+// (samples of x between steps), kPhases, kPad, kGradientOf, kTransposed, Taps (Phases).
+template <class G, class P> LC_DEVICE float repair_sum(const P& p, const Item& item, int out, int64_t step, int64_t phase) {
+  using Taps = typename G::Taps;
+  const int64_t first_tap = G::kPhases == 1 ? 0 : Taps::first_tap(phase);
+  const int64_t first = step * G::kSampleStep - p.pad_left + (G::kPhases == 1 ? 0 : Taps::offset(first_tap));
+  const float* x = p.x + item.batch * p.x_batch + item.group * static_cast<int64_t>(G::kInChannels) * p.x_channel;
+  const float* w = p.repair.w + item.group * (G::kTransposed ? G::kInChannels * p.repair.w_in : G::kOutChannels * p.repair.w_out) +
+                   out * p.repair.w_out;
+  float total = 0.f, chain = 0.f;
+  int chained = 0;
+#pragma unroll 1
+  for (int channel = 0; channel < G::kInChannels; ++channel, x += p.x_channel, w += p.repair.w_in) {
+    int64_t at = first;
+#pragma unroll 1
+    for (int64_t tap = first_tap; tap < G::kAllTaps; tap += Taps::kPeriod, at += Taps::kRowStep) {
+      const int64_t position = padded_index<G::kPad>(at, p.length);
+      if (position < 0) continue;
+      const float* from = x + position * p.x_time;
+      float v = *from;
+      if constexpr (G::kGradientOf != Activation::none) v = activation_gradient<G::kGradientOf>(v, *beside(from, p.to_forward_y), p.negative_slope);
+      chain = fmaf(w[tap * p.repair.w_tap], v, chain);
+      if (++chained == 256) total += chain, chain = 0.f, chained = 0;
+    }
+  }
+  return total + chain;
+}
+
+// By all warps that have stored the block's items, when each has finished its stores: computes an item's rows again. G: also
+// kStep, kItemWays (windows of a row), kItemChannels (output channels), kBias, kResidual, kActivation, Stores (RowStore).
+template <class G, class P> LC_DEVICE void repair_item(const P& p, const Item& item, int warp, int warps, int lane) {
+  using Rows = typename G::Stores;
+  const int end = min(G::kOutChannels, (item.sweep + 1) * G::kItemChannels);
+#pragma unroll 1
+  for (int out = item.sweep * G::kItemChannels + warp; out < end; out += warps) {
+    const int64_t row = static_cast<int64_t>(item.group) * G::kOutChannels + out;
+#pragma unroll 1
+    for (int way = 0; way < G::kItemWays; ++way) {
+      const int64_t t0 = static_cast<int64_t>(item.tile) * G::kStep + way * Rows::kStep, left = p.out_length - t0;
+      float* const y = p.y + item.batch * p.y_batch + row * p.y_channel + t0;
+      const int columns = static_cast<int>(min(left, static_cast<int64_t>(Rows::kWidth)));
+      const int last = Rows::end_column(y, columns, left <= Rows::kStep);
+#pragma unroll 1
+      for (int column = Rows::begin_column(y, t0 == 0) + lane; column < last; column += 32) {
+        const int64_t t = t0 + column;
+        float v = repair_sum<G>(p, item, out, t / G::kPhases, t % G::kPhases);
+        if (G::kBias) v += p.bias[row];
+        if (G::kResidual) v += p.residual[item.batch * p.residual_batch + row * p.residual_channel + t];
+        y[column] = activate<G::kActivation>(v, p.negative_slope);
+      }
+    }
+  }
+}
+
+// Shared memory of `packers` packers: their words, and the weights'.
+LC_CONSTEXPR int redo_bytes(int packers) { return 4 * (packers + 1); }
+
+// What a block is to do again. C: also kPackers, kSharedRedo. Items have numbers below 32 and are the schedule's fixed ones.
+template <class C> struct BlockRepair {
+  static constexpr uint32_t kBarrier = 2;
+  static constexpr int kWarps = 8;  // that store
+  uint32_t words;
+  LC_DEVICE explicit BlockRepair(uint32_t shared) : words(shared + C::kSharedRedo) {}
+  // By all threads, before the block's first barrier.
+  LC_DEVICE void init() const {
+    if (threadIdx.x <= C::kPackers) store_shared_u32(words + 4 * threadIdx.x, 0);
+  }
+  // By a packer's lane, before the slot that it has packed is full.
+  LC_DEVICE void mark(int packer, int number) const { store_shared_u32(words + 4 * packer, load_shared_u32(words + 4 * packer) | 1u << number); }
+  // By each warp that stores, when the weights have been packed.
+  template <class P> LC_DEVICE void look_at_weights(const P& p, int lane) const {
+    bool flagged = false;
+#pragma unroll 4  // loads ahead of their use
+    for (int64_t i = lane; i < p.repair.flag_words; i += 32) flagged |= p.repair.flags[i] != 0;
+    if (__any_sync(~0u, flagged) && lane == 0) store_shared_u32(words + 4 * C::kPackers, 1);
+  }
+  // By each of them at the end, when its own stores have arrived.
+  template <class P> LC_DEVICE void run(const P& p, const DrawnSchedule<C>& schedule, int warp, int lane) const {
+    named_barrier_sync(kBarrier, 32 * kWarps);
+    const bool all = load_shared_u32(words + 4 * C::kPackers) != 0;
+    uint32_t redo = 0;
+    for (int i = 0; i < C::kPackers; ++i) redo |= load_shared_u32(words + 4 * i);
+    if (!all && redo == 0) return;
+#pragma unroll 1
+    for (int number = 0; schedule.fixed(number) < static_cast<uint32_t>(schedule.end); ++number)
+      if (all || redo >> number & 1) repair_item<C>(p, schedule.item(static_cast<int>(schedule.fixed(number))), warp, kWarps, lane);
+  }
+};
 
 // ---- ptx/global_memory.cuh -------------------------------------------------------------------------------------------
 /// Loads from global memory. The accesses are volatile: the compiler keeps their order, so that loads issued early stay early.
@@ -5065,9 +5169,17 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr int kDrawsAhead = draws_ahead((kRawStages + 1) * kUnitStep, kUnits, kStationary ? 0 : kWStages, kSweepStages * (kResident ? kSweeps : 1));
   static constexpr int kDrawnPlaces = drawn_places(kDrawsAhead, kSlots, kItemSlots);
   static constexpr int kSharedDrawn = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
-  static constexpr int kSharedBytes = kSharedDrawn + drawn_bytes(kDrawnPlaces);
+  static constexpr int kSharedRedo = kSharedDrawn + drawn_bytes(kDrawnPlaces);
+  static constexpr int kSharedBytes = kSharedRedo + redo_bytes(kPackers);
+
+  // Of repair_items.cuh. LC_SELF_REPAIR: the block repairs its own items, which are few.
+  using Taps = dense_fprop_split_sm90_fp32::Phases<1, 1, 0, kKernel>;
+  using Stores = dense_fprop_split_sm90_fp32::Rows;
+  static constexpr bool kTransposed = 0;
+  static constexpr int64_t kAllTaps = kKernel, kSampleStep = 1;
+  static constexpr int kItemWays = kTimeWays, kItemChannels = 64 * kChannelWays * (kResident ? kSweeps : 1);
 };
-static_assert(C::kSharedBytes <= 221808 && 221808 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 221828 && 221828 <= 232448, "the launcher reckons as this file does");
 static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
 static_assert(kInterval % C::kPeriod == 0, "an interval begins with the same phase as the others");
 static_assert(C::kSlots >= C::kUnitStep && C::kSlots >= 2, "a packer is never two uses of a slot ahead");
@@ -5735,9 +5847,17 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr int kDrawsAhead = draws_ahead((kRawStages + 1) * kUnitStep, kUnits, kStationary ? 0 : kWStages, kSweepStages * (kResident ? kSweeps : 1));
   static constexpr int kDrawnPlaces = drawn_places(kDrawsAhead, kSlots, kItemSlots);
   static constexpr int kSharedDrawn = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
-  static constexpr int kSharedBytes = kSharedDrawn + drawn_bytes(kDrawnPlaces);
+  static constexpr int kSharedRedo = kSharedDrawn + drawn_bytes(kDrawnPlaces);
+  static constexpr int kSharedBytes = kSharedRedo + redo_bytes(kPackers);
+
+  // Of repair_items.cuh. LC_SELF_REPAIR: the block repairs its own items, which are few.
+  using Taps = dense_dgrad_split_sm90_fp32::Phases<1, 1, 0, kKernel>;
+  using Stores = dense_dgrad_split_sm90_fp32::Rows;
+  static constexpr bool kTransposed = 1;
+  static constexpr int64_t kAllTaps = kKernel, kSampleStep = 1;
+  static constexpr int kItemWays = kTimeWays, kItemChannels = 64 * kChannelWays * (kResident ? kSweeps : 1);
 };
-static_assert(C::kSharedBytes <= 230864 && 230864 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 230884 && 230884 <= 232448, "the launcher reckons as this file does");
 static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
 static_assert(kInterval % C::kPeriod == 0, "an interval begins with the same phase as the others");
 static_assert(C::kSlots >= C::kUnitStep && C::kSlots >= 2, "a packer is never two uses of a slot ahead");
@@ -9928,7 +10048,7 @@ void forward_fp32_sm90a(const Call& call) {
   point(p.redo, memory + kPackedBytes);
   point(p.drawn, memory + kPackedBytes + redo_words * 4);
   constexpr Shape kConvShape = {0, /*tile_steps=*/120, /*items_per_tile=*/1, /*blocks_per_sm=*/1,
-                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/221808};
+                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/221828};
   launch(conv::longconv_dense_fprop_split_sm90, p, kConvShape, call.batch, call.out_length, call);
   // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
   repair::Params r{};
@@ -9989,7 +10109,7 @@ void backward_input_fp32_sm90a(const Call& call) {
   point(p.redo, memory + kPackedBytes);
   point(p.drawn, memory + kPackedBytes + redo_words * 4);
   constexpr Shape kConvShape = {0, /*tile_steps=*/240, /*items_per_tile=*/1, /*blocks_per_sm=*/1,
-                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/230864};
+                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/230884};
   launch(conv::longconv_dense_fprop_split_sm90, p, kConvShape, call.batch, call.length, call);
   // Tiles that set their bit hold what the tensor cores cannot multiply exactly: again, in plain f32.
   repair::Params r{};
@@ -10445,7 +10565,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_c8bc13b0ae4d",
+        name="longconv_conv1d_6e84e7a0d2d0",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

@@ -22,6 +22,7 @@
 #include "tile/finish_rows.cuh"
 #include "tile/pack_split.cuh"
 #include "tile/raw_ring.cuh"
+#include "tile/repair_items.cuh"
 #include "tile/weight_ring.cuh"
 
 constexpr int kN = LC_COLUMNS, kOutChannels = LC_OUT_CHANNELS, kKernel = LC_KERNEL_SIZE;
@@ -90,7 +91,15 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, LC_STRIDE, LC_DILATION, LC_TAPS, k
   static constexpr int kDrawsAhead = draws_ahead((kRawStages + 1) * kUnitStep, kUnits, kStationary ? 0 : kWStages, kPassStages * (kResident ? kPasses : 1));
   static constexpr int kDrawnPlaces = drawn_places(kDrawsAhead, kSlots, kItemSlots);
   static constexpr int kSharedDrawn = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
-  static constexpr int kSharedBytes = kSharedDrawn + drawn_bytes(kDrawnPlaces);
+  static constexpr int kSharedRedo = kSharedDrawn + drawn_bytes(kDrawnPlaces);
+  static constexpr int kSharedBytes = kSharedRedo + redo_bytes(kPackers);
+
+  // Of repair_items.cuh. LC_SELF_REPAIR: the block repairs its own items, which are few.
+  using Taps = ::Phases<LC_PHASES, LC_DILATION, LC_PHASE_SHIFT, kKernel>;
+  using Stores = ::Rows;
+  static constexpr bool kTransposed = LC_TRANSPOSED;
+  static constexpr int64_t kAllTaps = kKernel, kSampleStep = LC_STRIDE;
+  static constexpr int kItemWays = kTimeWays, kItemChannels = 64 * kChannelWays * (kResident ? kPasses : 1);
 };
 static_assert(C::kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
 static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
@@ -112,7 +121,11 @@ static_assert(256 * kMmaRegisters + 128 * kPackerRegisters <= kThreads * 168, "s
 
 struct Params : HopperParams<float> {
   const float* weight_inverse;  // 1 / scale of each output channel, a power of two
+#if LC_SELF_REPAIR
+  RepairParams repair;
+#else
   uint32_t* redo;                    // one bit for each (row of (batch, group), tile): row * tiles_per_row + tile
+#endif
 #if LC_ACTIVATION_GRADIENT
   int64_t to_forward_y;  // bytes, from an element of x
 #endif
@@ -171,9 +184,13 @@ LC_DEVICE void pack_role(const Params& p, const DrawnSchedule<C>& schedule, uint
       if (lane == 0 && (C::kTeam == 1 || packer == 0)) {
         store_shared_u32(shared + C::kSharedScales + 4 * s, __float_as_uint(scale.inverse));
         if (!scale.representable) {
+#if LC_SELF_REPAIR
+          BlockRepair<C>(shared).mark(packer, at.number);
+#else
           const uint32_t tile = static_cast<uint32_t>(item.batch * schedule.groups + item.group) * schedule.tiles_per_row + item.tile;
           wait_for_previous_kernel();  // which clears the bits
           atomicOr(p.redo + (tile >> 5), 1u << (tile & 31));
+#endif
         }
       }
       fence_proxy_async();
@@ -231,6 +248,10 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
   const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kPhaseStep * 16, C::kChunkRows * 16, 128);
   const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
+#if LC_SELF_REPAIR
+  const BlockRepair<C> repair(shared);
+  repair.look_at_weights(p, lane);
+#endif
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   Sums acc, cross, sum;
 
@@ -317,6 +338,9 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
     }
   }
   Rows::finish();
+#if LC_SELF_REPAIR
+  repair.run(p, schedule, warpgroup * 4 + warp, lane);
+#endif
 }
 
 extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_split_sm90(const __grid_constant__ Params p) {
@@ -325,6 +349,9 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_s
   const int warp = __shfl_sync(~0u, threadIdx.x >> 5, 0), lane = threadIdx.x & 31;
   const BlockBarriers<C> barriers(shared);
   const DrawnSchedule<C> schedule(p, shared);
+#if LC_SELF_REPAIR
+  BlockRepair<C>(shared).init();
+#endif
   barriers.init(schedule);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();

@@ -22,7 +22,8 @@
 // copy into it).
 //
 // Accumulation: tensor cores truncate. A chain of at most 128 k-steps is added to f32 registers, and every kRun chains those go to
-// memory of the block's own; where no registers are left, chains of 192 k-steps go there. reduce_wgrad.cuh adds the splits.
+// memory of the block's own; where no registers are left, chains go there, which are the longer the more products a sum has, 192 to
+// 1536 k-steps. reduce_wgrad.cuh adds the splits.
 // A sum that is Inf or NaN flags its split, which direct_wgrad.cuh then computes again: zeros that stand for what does not exist
 // may have met Inf or NaN, and f32 values may have left the range of TF32.
 //
@@ -71,7 +72,7 @@ constexpr int kSharedBytes = kSharedBarriers + 8 * 3 * kSlots;
 
 constexpr int kAccumulators = kM * kN / 2, kStepsOfSlot = kRowBytes / 32;
 constexpr bool kSums = kAccumulators <= 96;  // in registers
-constexpr int kChainChunks = (kSums ? 128 : 192) / kStepsOfSlot, kRun = kSums ? 64 : 1;
+constexpr int kShortChain = 128 / kStepsOfSlot, kRun = kSums ? 64 : 1;
 constexpr int kMmaRegisters = 216, kOtherRegisters = 72;
 
 static_assert(kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
@@ -87,6 +88,7 @@ struct Params {
   WgradRanges ranges;  // chunk_steps is kSteps
   WgradPartials<float> partials;
   float4* carry;  // carried_sums.cuh
+  int chain_chunks;  // of a chain that goes to memory
 };
 
 // What a block computes. Made anew where it is used: registers are scarce.
@@ -310,10 +312,7 @@ struct MultiplyRole {
     const uint32_t ready = kRounds ? barriers.dressed : barriers.landed;
     finished.clear();
     int chained = 0, runs = 0, before = -1;  // chunks of the chain; finished chains of the run; the slot to give back
-    // While a block carries, it loads nothing. The first chains are of different lengths, so that not all do so at once; but
-    // blocks that read the same signals stay in step.
-    int chain = kChainChunks;
-    if (kReadOnce && !kSums && Tile().chunks(p) > kChainChunks) chain -= static_cast<int>(blockIdx.x / kCluster * 29 % kChainChunks);
+    const int chain = kSums ? kShortChain : p.chain_chunks;
     bool carried = false;
     Turn turn;
 #pragma unroll 1
@@ -337,7 +336,7 @@ struct MultiplyRole {
 #pragma unroll
       for (int m = 0; m < kM; ++m) keep_registers(acc[m]);
       barriers.release(before, lane);
-      before = -1, chained = 0, chain = kChainChunks;
+      before = -1, chained = 0;
       finished.add(acc);
       if (++runs < kRun || last) continue;
       runs = 0;

@@ -74,6 +74,9 @@ template <class P> struct RowStore {
     else if constexpr (P::kStore == Store::sectors) store_sectors(acc[0], out, lane);
     else store_staged(acc, out, stage, lane);
   }
+  // Of a row that begins at `row`, columns [begin, end) are this window's to write; `columns` exist.
+  static LC_DEVICE int begin_column(const E* row, bool first) { return kWindowed && !first ? to_sector(row) : 0; }
+  static LC_DEVICE int end_column(const E* row, int columns, bool last) { return min(columns, kWindowed && !last ? window_end(row) : kWidth); }
   // Before the kernel ends: shared memory must outlive the copies that read it.
   static LC_DEVICE void finish() {
     if constexpr (kStaged) {
@@ -149,10 +152,8 @@ template <class P> struct RowStore {
 #pragma unroll 1
           for (int r = 0; r < kRows && row0 + r < out.rows; ++r) {
             E* row = out.y + (row0 + r) * out.pitch;
-            const int s = to_sector(row);
-            const int begin = P::kStore == Store::windows && !out.first ? s : 0;
-            const int end = min(out.columns, P::kStore == Store::windows && !out.last ? window_end(row) : kWidth);
-            for (int column = begin + lane; column < end; column += 32)
+            const int end = end_column(row, out.columns, out.last);
+            for (int column = begin_column(row, out.first) + lane; column < end; column += 32)
               store_element(row + column, staged(stage, r, row, column));
           }
         }
@@ -194,7 +195,7 @@ template <class P> struct RowStore {
           if (valid) *reinterpret_cast<float2*>(row + s + 8 * m + 2 * c) = pair;
         }
       } else if (valid) {
-        const int begin = out.first ? 0 : s, end = min(out.columns, out.last ? kN : kStep + s);
+        const int begin = begin_column(row, out.first), end = end_column(row, out.columns, out.last);
 #pragma unroll
         for (int i = 0; i < kN / 4; ++i) {
           const int column = i / 2 * 8 + 2 * c + i % 2;

@@ -72,7 +72,8 @@ struct Geometry {
                    8 * (2 * t.slots + (t.team ? 2 : 1) * raw_buffers + 2 * t.channel_ways * t.w_stages) +
                    drawn_items_bytes((t.raw_stages + 1) * (t.team ? 1 : t.packers), channel_blocks * tap_groups,
                                      t.stationary ? 0 : t.w_stages, pass_stages * (t.resident ? passes : 1), t.slots,
-                                     channel_blocks * tap_groups);
+                                     channel_blocks * tap_groups) +
+                   4 * (t.packers + 1);
     fits = columns > 0 && t.interval % p.period() == 0 && (t.stage_rows > 0 || p.phases == 1) &&
            shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.slots >= (t.team ? 2 : t.packers) &&
            (t.packers == 3 || (t.packers == 4 && t.stationary && !t.team)) &&
@@ -134,9 +135,13 @@ class DenseSplitSm90 final : public CudaKernel {
   std::int64_t packed_weights_bytes(const ConvProblem& asked, const Config& config, const Device&) const override {
     return layout(PolyphaseProblem(asked), Tile::read(config)).packed_bytes();
   }
-  std::vector<KernelSpec> specs(const ConvProblem& asked, const Config& config, const Device&) const override {
+  std::vector<KernelSpec> specs(const ConvProblem& asked, const Config& config, const Device& device) const override {
     const PolyphaseProblem problem(asked);
-    return specs(problem, Tile::read(config), gathers(problem), problem.out_length() % 4 == 0);
+    const Tile t = Tile::read(config);
+    const bool aligned = problem.out_length() % 4 == 0;
+    const Tile main = aligned ? t : with_staging<Geometry>(problem, t, gathers(problem));
+    return specs(problem, t, gathers(problem), aligned,
+                 Items(problem, main, Geometry(problem, main, gathers(problem)), device).repairs_itself());
   }
 
   void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
@@ -147,36 +152,53 @@ class DenseSplitSm90 final : public CudaKernel {
     const Tile asked_tile = Tile::read(config);
     const bool gather = gathers(problem, tensors.x);
     const bool aligned = has_aligned_rows(problem, tensors.y);
-    const LaunchFunctions functions(*this, asked, config, device, context, (gather ? 2 : 0) + (aligned ? 1 : 0),
-                                    [&] { return specs(problem, asked_tile, gather, aligned); });
     const Tile t = aligned ? asked_tile : with_staging<Geometry>(problem, asked_tile, gather);
     const Geometry g(problem, t, gather);
+    const Items items(problem, t, g, device);
+    const bool itself = items.repairs_itself();
+    const LaunchFunctions functions(*this, asked, config, device, context,
+                                    (gather ? 2 : 0) + (aligned ? 1 : 0) + (itself ? 4 : 0),
+                                    [&] { return specs(problem, asked_tile, gather, aligned, itself); });
     PackedLayout where = layout(problem, t);
     const PackedMemory memory(where, context);
-    const std::int64_t tiles_per_row = ceil_div(problem.out_length(), g.step);
-    const std::int64_t tiles = problem.batch * problem.groups * tiles_per_row, tile_items = t.resident ? 1 : g.passes;
-    LaunchShape shape = persistent_shape(tiles, tile_items, t.cluster, device);
-    if (!draws_items(shape, tiles * tile_items)) where.counters = 0;
+    if (!items.draws()) where.counters = 0;
+    if (itself) where.redo_tiles = 0;
     prepare_packed(functions.driver(), functions[0], tensors.w, where, memory, context.stream,
                    problem.groups * g.padded_rows(t), 128);
-    struct SplitParams : HopperParams {
-      const void* inverse;
-      void* redo;
-      std::int64_t to_forward_y;
-    };
-    SplitParams p{
-        {{make_params(problem, tensors)}, where.counters > 0 ? memory.state + where.counter_offset() : nullptr},
-        memory.packed + where.inverse_offset(),
-        memory.state,
-        distance_to_forward_y(tensors.x, tensors.forward_y)};
-    p.weights = memory.packed + where.weight_offset();
+    LaunchShape shape = items.shape;
     shape.threads = static_cast<int>(kThreads);
     shape.dynamic_shared_bytes = functions[1].dynamic_shared_bytes;
     shape.overlap_previous = memory.must_pack;
-    cuda::launch(functions.driver(), functions[1], shape, context.stream, p);
-    launch_direct(functions.driver(), functions[2], problem, device, tensors, context.stream,
-                  {1, memory.state, memory.packed, where.flag_words, g.step, g.out_span, tiles_per_row});
-    launch_dgrad_padding(functions, 3, problem, device, tensors, context.stream);
+    HopperParams common{make_params(problem, tensors),
+                        where.counters > 0 ? memory.state + where.counter_offset() : nullptr};
+    common.weights = memory.packed + where.weight_offset();
+    const void* const inverse = memory.packed + where.inverse_offset();
+    const std::int64_t to_forward_y = distance_to_forward_y(tensors.x, tensors.forward_y);
+    if (itself) {
+      struct : HopperParams {
+        const void *inverse, *w, *flags;
+        std::int64_t flag_words, w_out, w_in, w_tap, to_forward_y;
+      } p{{common},
+          inverse,
+          tensors.w.data,
+          memory.packed,
+          where.flag_words,
+          tensors.w.strides[0],
+          tensors.w.strides[1],
+          tensors.w.strides[2],
+          to_forward_y};
+      cuda::launch(functions.driver(), functions[1], shape, context.stream, p);
+    } else {
+      struct : HopperParams {
+        const void* inverse;
+        void* redo;
+        std::int64_t to_forward_y;
+      } p{{common}, inverse, memory.state, to_forward_y};
+      cuda::launch(functions.driver(), functions[1], shape, context.stream, p);
+      launch_direct(functions.driver(), functions[2], problem, device, tensors, context.stream,
+                    {1, memory.state, memory.packed, where.flag_words, g.step, g.out_span, items.tiles_per_row});
+    }
+    launch_dgrad_padding(functions, itself ? 2 : 3, problem, device, tensors, context.stream);
   }
 
   LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
@@ -186,7 +208,7 @@ class DenseSplitSm90 final : public CudaKernel {
     const bool direct_store = t.full && problem.out_length() % 4 == 0;
     LayerLaunch layer;
     layer.pack = LayerStep{pack_spec(problem, t), 128, problem.groups * g.padded_rows(t)};
-    layer.main = {main_spec(problem, t, gathers(problem), direct_store),
+    layer.main = {main_spec(problem, t, gathers(problem), direct_store, false),
                   kThreads,
                   0,
                   g.step,
@@ -202,6 +224,21 @@ class DenseSplitSm90 final : public CudaKernel {
  private:
   const Pass pass_;
 
+  /// What a launch's blocks do.
+  struct Items {
+    std::int64_t tiles_per_row, count;
+    LaunchShape shape;
+    Items(const PolyphaseProblem& problem, const Tile& t, const Geometry& g, const Device& device)
+        : tiles_per_row(ceil_div(problem.out_length(), g.step)) {
+      const std::int64_t tiles = problem.batch * problem.groups * tiles_per_row, of_tile = t.resident ? 1 : g.passes;
+      count = tiles * of_tile;
+      shape = persistent_shape(tiles, of_tile, t.cluster, device);
+    }
+    bool draws() const { return draws_items(shape, count); }
+    /// A block repairs its own items: another launch would cost as much as these few do.
+    bool repairs_itself() const { return shape.cluster_blocks == 1 && !draws(); }
+  };
+
   /// Taps of an interval: a chain of products has at most 3 of one phase.
   static std::int64_t interval_of(const PolyphaseProblem& problem, std::int64_t taps) {
     const std::int64_t period = problem.period();
@@ -209,10 +246,11 @@ class DenseSplitSm90 final : public CudaKernel {
   }
 
   /// aligned: the output's rows begin on 16 bytes.
-  static std::vector<KernelSpec> specs(const PolyphaseProblem& problem, const Tile& t, bool gather, bool aligned) {
+  static std::vector<KernelSpec> specs(const PolyphaseProblem& problem, const Tile& t, bool gather, bool aligned,
+                                       bool repairs_itself) {
     const Tile main = aligned ? t : with_staging<Geometry>(problem, t, gather);
-    std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, main, gather, aligned),
-                                  direct_spec(problem, 1)};
+    std::vector<KernelSpec> specs{pack_spec(problem, t), main_spec(problem, main, gather, aligned, repairs_itself)};
+    if (!repairs_itself) specs.push_back(direct_spec(problem, 1));
     add_dgrad_padding_spec(problem, specs);
     return specs;
   }
@@ -243,7 +281,8 @@ class DenseSplitSm90 final : public CudaKernel {
                     {"LC_PADDED_OUT_CHANNELS", Geometry(problem, t, false).padded_rows(t)}};
     return spec;
   }
-  static KernelSpec main_spec(const PolyphaseProblem& problem, const Tile& t, bool gather, bool aligned_output) {
+  static KernelSpec main_spec(const PolyphaseProblem& problem, const Tile& t, bool gather, bool aligned_output,
+                              bool repairs_itself) {
     KernelSpec spec;
     spec.file = "conv/dense_fprop_split_sm90.cuh";
     spec.entry = "longconv_dense_fprop_split_sm90";
@@ -255,7 +294,8 @@ class DenseSplitSm90 final : public CudaKernel {
           Define{"LC_CLUSTER", t.cluster}, Define{"LC_TEAM", t.team},
           Define{"LC_COLUMNS", Geometry(problem, t, gather).columns},
           Define{"LC_STORE", store_code(problem, t.full, aligned_output, t.stage_rows)},
-          Define{"LC_PACK", std::int64_t{gather ? 2 : 0}}, Define{"LC_STAGE_ROWS", t.stage_rows}}) {
+          Define{"LC_PACK", std::int64_t{gather ? 2 : 0}}, Define{"LC_STAGE_ROWS", t.stage_rows},
+          Define{"LC_SELF_REPAIR", std::int64_t{repairs_itself}}}) {
       spec.defines.push_back(define);
     }
     spec.dynamic_shared_bytes = Geometry(problem, t, gather).shared_bytes;

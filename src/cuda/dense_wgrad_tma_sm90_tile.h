@@ -78,9 +78,10 @@ struct Geometry {
         slot_bytes((t.rows() + t.columns) * kRowBytes),
         shared_bytes(t.slots * slot_bytes + (p.has_bias ? t.columns * 8 : 0) + 8 * 3 * t.slots),
         // Of a chain, and chains of a run, as the kernel's; carries that docs/design/numerics.md allows. 4 k-steps a
-        // chunk.
-        carry_chunks(accumulators <= 96 ? 32 * 64 : 48),
-        most_carries(accumulators <= 96 ? 180 : 119),  // and a first chain of any length
+        // chunk. Where chains go to memory, a sum of more products may have longer ones; from 1536 k-steps on a chain's
+        // own error would be more than a tenth of what rounding to TF32 costs.
+        carry_chunks(accumulators <= 96 ? 32 * 64 : std::min<std::int64_t>(384, 48 + p.batch * p.out_length() / 512)),
+        most_carries(accumulators <= 96 ? 180 : 119),
         block_carry_bytes(256 * accumulators * 4) {
     fits = shared_bytes <= kHopperSharedBytes && t.channels * t.taps <= t.rows() && t.channels % 8 == 0 &&
            t.columns % 32 == 0 && t.columns <= 256 && accumulators <= 128 && t.slots >= 2 &&

@@ -37,8 +37,9 @@ class DrawnItems : public ::testing::TestWithParam<Case> {
 
 TEST_P(DrawnItems, ResultsAreRight) {
   Trial trial = make();
-  for (const bool kept : {false, true}) {
-    trial.kept_weights = kept;
+  for (const Values values : kValues) {
+    trial.values = values;
+    trial.kept_weights = !trial.kept_weights;
     EXPECT_EQ(run_trial(trial), "");
   }
 }

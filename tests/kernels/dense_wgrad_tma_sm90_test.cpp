@@ -55,6 +55,18 @@ TEST_F(DenseWgradTmaSm90, SumsAreBlocked) {
   }
 }
 
+// Tiles that leave no registers for the sums of finished chains.
+TEST_F(DenseWgradTmaSm90, ChainsThatGoToMemory) {
+  for (const char* format : {"f32 tf32", "bf16"}) {
+    for (const Values values : {Values::uniform, Values::wide}) {
+      Trial trial = make("n1 c32->40 l" + std::string(*format == 'f' ? "6000" : "12000") + " k1 " + format);
+      trial.values = values;
+      trial.set = "channels=32,taps=1,m=1,n=256,slots=4,share_x=1,share_y=1,splits=1";
+      expect_right(trial);
+    }
+  }
+}
+
 TEST_F(DenseWgradTmaSm90, NonFiniteNumbersStayInTheirWindows) {
   for (const char* format : kFormats)
     for (const char* rest : {"k3 d8 p8", "k3 d8 p(0,8)", "k3 d8"})
