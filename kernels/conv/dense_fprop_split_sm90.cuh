@@ -250,7 +250,7 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
 #if LC_SELF_REPAIR
   const BlockRepair<C> repair(shared);
-  repair.look_at_weights(p, lane);
+  if (warpgroup == 0 && warp == 0) repair.look_at_weights(p, lane);
 #endif
   int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
   Sums acc, cross, sum;

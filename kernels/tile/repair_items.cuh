@@ -87,14 +87,14 @@ template <class C> struct BlockRepair {
   }
   // By a packer's lane, before the slot that it has packed is full.
   LC_DEVICE void mark(int packer, int number) const { store_shared_u32(words + 4 * packer, load_shared_u32(words + 4 * packer) | 1u << number); }
-  // By each warp that stores, when the weights have been packed.
+  // By one of the warps that store, when the weights have been packed.
   template <class P> LC_DEVICE void look_at_weights(const P& p, int lane) const {
     bool flagged = false;
 #pragma unroll 4  // loads ahead of their use
     for (int64_t i = lane; i < p.repair.flag_words; i += 32) flagged |= p.repair.flags[i] != 0;
     if (__any_sync(~0u, flagged) && lane == 0) store_shared_u32(words + 4 * C::kPackers, 1);
   }
-  // By each of them at the end, when its own stores have arrived.
+  // By each of these warps at the end, when its own stores have arrived.
   template <class P> LC_DEVICE void run(const P& p, const DrawnSchedule<C>& schedule, int warp, int lane) const {
     named_barrier_sync(kBarrier, 32 * kWarps);
     const bool all = load_shared_u32(words + 4 * C::kPackers) != 0;

@@ -167,18 +167,15 @@ void check_layout(const PolyphaseProblem& problem, const ConvTensors& tensors, b
   }
 }
 
-LaunchShape persistent_shape(std::int64_t tiles, std::int64_t items_per_tile, std::int64_t cluster_blocks,
-                             const Device& device) {
-  LaunchShape shape;
+HopperItems::HopperItems(const PolyphaseProblem& problem, std::int64_t step, std::int64_t items_per_tile,
+                         std::int64_t cluster_blocks, const Device& device)
+    : tiles_per_row(ceil_div(problem.out_length(), step)) {
+  const std::int64_t tiles = problem.batch * problem.groups * tiles_per_row;
+  count = tiles * items_per_tile;
   const std::int64_t clusters = std::min<std::int64_t>(ceil_div(tiles, cluster_blocks) * items_per_tile,
                                                        std::max<std::int64_t>(1, device.sm_count / cluster_blocks));
   shape.blocks = clusters * cluster_blocks;
   shape.cluster_blocks = static_cast<int>(cluster_blocks);
-  return shape;
-}
-
-bool draws_items(const LaunchShape& shape, std::int64_t items) {
-  return shape.cluster_blocks == 1 && items > 6 * shape.blocks;
 }
 
 std::int64_t drawn_items_bytes(std::int64_t raw_units, std::int64_t units, std::int64_t weight_stages,

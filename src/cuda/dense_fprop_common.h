@@ -86,17 +86,26 @@ Support supports_dense(const ConvProblem& problem, Pass pass, const Device& devi
 /// is the output itself where a repair pass would add it twice.
 void check_layout(const PolyphaseProblem& problem, const ConvTensors& tensors, bool repairs);
 
-/// Blocks of a persistent Hopper kernel (Schedule in kernels/tile/schedule.cuh): one for each multiprocessor, or fewer
-/// where there is less work; whole clusters.
-LaunchShape persistent_shape(std::int64_t tiles, std::int64_t items_per_tile, std::int64_t cluster_blocks,
-                             const Device& device);
-
 /// Parameters of a Hopper kernel; mirrors kernels/tile/drawn_items.cuh.
 struct HopperParams : FpropParams {
   void* drawn;  ///< null: equal shares
 };
-/// Whether blocks are to draw most of their items: they have many, and none of them must keep step with another.
-bool draws_items(const LaunchShape& shape, std::int64_t items);
+/// What the blocks of a persistent Hopper launch do (Schedule in kernels/tile/schedule.cuh): items are tiles, or a
+/// tile's passes over output channels. One block for each multiprocessor, or fewer where there is less work; whole
+/// clusters.
+struct HopperItems {
+  std::int64_t tiles_per_row, count;
+  LaunchShape shape;
+  HopperItems(const PolyphaseProblem& problem, std::int64_t step, std::int64_t items_per_tile,
+              std::int64_t cluster_blocks, const Device& device);
+  /// Whether blocks draw most of their items: they have many, and none of them must keep step with another.
+  bool draws() const { return shape.cluster_blocks == 1 && count > kFew * shape.blocks; }
+  /// Whether blocks have so few that another launch for their repair would cost as much.
+  bool repairs_itself() const { return shape.cluster_blocks == 1 && !draws(); }
+
+ private:
+  static constexpr std::int64_t kFew = 6;
+};
 /// Shared memory for drawn items. The look-ahead of raw rows (units, and units of an item) and of weights (stages, and
 /// stages of an item), and slots of packed rows (of the block, of an item).
 std::int64_t drawn_items_bytes(std::int64_t raw_units, std::int64_t units, std::int64_t weight_stages,

@@ -169,10 +169,8 @@ class DenseSm90 final : public CudaKernel {
     const Geometry g(problem, t, gather);
     PackedLayout where = layout(problem, t);
     const PackedMemory memory(where, context);
-    const std::int64_t tiles = problem.batch * problem.groups * ceil_div(problem.out_length(), g.step);
-    const std::int64_t tile_items = t.resident ? 1 : g.passes;
-    LaunchShape shape = persistent_shape(tiles, tile_items, t.cluster, device);
-    if (!draws_items(shape, tiles * tile_items)) where.counters = 0;
+    const HopperItems items(problem, g.step, t.resident ? 1 : g.passes, t.cluster, device);
+    if (!items.draws()) where.counters = 0;
     prepare_packed(functions.driver(), functions[0], tensors.w, where, memory, context.stream,
                    problem.groups * g.padded_rows(t), 128);
     struct Sm90Params : HopperParams {
@@ -182,6 +180,7 @@ class DenseSm90 final : public CudaKernel {
         {{make_params(problem, tensors)}, where.counters > 0 ? memory.state + where.counter_offset() : nullptr},
         distance_to_forward_y(tensors.x, tensors.forward_y)};
     p.weights = memory.packed + where.weight_offset();
+    LaunchShape shape = items.shape;
     shape.threads = static_cast<int>(t.threads());
     shape.dynamic_shared_bytes = functions[1].dynamic_shared_bytes;
     shape.overlap_previous = memory.must_pack;

@@ -141,7 +141,7 @@ class DenseSplitSm90 final : public CudaKernel {
     const bool aligned = problem.out_length() % 4 == 0;
     const Tile main = aligned ? t : with_staging<Geometry>(problem, t, gathers(problem));
     return specs(problem, t, gathers(problem), aligned,
-                 Items(problem, main, Geometry(problem, main, gathers(problem)), device).repairs_itself());
+                 items_of(problem, main, Geometry(problem, main, gathers(problem)), device).repairs_itself());
   }
 
   void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
@@ -154,7 +154,7 @@ class DenseSplitSm90 final : public CudaKernel {
     const bool aligned = has_aligned_rows(problem, tensors.y);
     const Tile t = aligned ? asked_tile : with_staging<Geometry>(problem, asked_tile, gather);
     const Geometry g(problem, t, gather);
-    const Items items(problem, t, g, device);
+    const HopperItems items = items_of(problem, t, g, device);
     const bool itself = items.repairs_itself();
     const LaunchFunctions functions(*this, asked, config, device, context,
                                     (gather ? 2 : 0) + (aligned ? 1 : 0) + (itself ? 4 : 0),
@@ -224,20 +224,9 @@ class DenseSplitSm90 final : public CudaKernel {
  private:
   const Pass pass_;
 
-  /// What a launch's blocks do.
-  struct Items {
-    std::int64_t tiles_per_row, count;
-    LaunchShape shape;
-    Items(const PolyphaseProblem& problem, const Tile& t, const Geometry& g, const Device& device)
-        : tiles_per_row(ceil_div(problem.out_length(), g.step)) {
-      const std::int64_t tiles = problem.batch * problem.groups * tiles_per_row, of_tile = t.resident ? 1 : g.passes;
-      count = tiles * of_tile;
-      shape = persistent_shape(tiles, of_tile, t.cluster, device);
-    }
-    bool draws() const { return draws_items(shape, count); }
-    /// A block repairs its own items: another launch would cost as much as these few do.
-    bool repairs_itself() const { return shape.cluster_blocks == 1 && !draws(); }
-  };
+  static HopperItems items_of(const PolyphaseProblem& problem, const Tile& t, const Geometry& g, const Device& device) {
+    return {problem, g.step, t.resident ? 1 : g.passes, t.cluster, device};
+  }
 
   /// Taps of an interval: a chain of products has at most 3 of one phase.
   static std::int64_t interval_of(const PolyphaseProblem& problem, std::int64_t taps) {
