@@ -5173,8 +5173,8 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr int kSharedBytes = kSharedRedo + redo_bytes(kPackers);
 
   // Of repair_items.cuh. LC_SELF_REPAIR: the block repairs its own items, which are few.
-  using Taps = dense_fprop_split_sm90_fp32::Phases<1, 1, 0, kKernel>;
-  using Stores = dense_fprop_split_sm90_fp32::Rows;
+  using Taps = Phases<1, 1, 0, kKernel>;
+  using Stores = Rows;
   static constexpr bool kTransposed = 0;
   static constexpr int64_t kAllTaps = kKernel, kSampleStep = 1;
   static constexpr int kItemWays = kTimeWays, kItemChannels = 64 * kChannelWays * (kResident ? kSweeps : 1);
@@ -5851,8 +5851,8 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr int kSharedBytes = kSharedRedo + redo_bytes(kPackers);
 
   // Of repair_items.cuh. LC_SELF_REPAIR: the block repairs its own items, which are few.
-  using Taps = dense_dgrad_split_sm90_fp32::Phases<1, 1, 0, kKernel>;
-  using Stores = dense_dgrad_split_sm90_fp32::Rows;
+  using Taps = Phases<1, 1, 0, kKernel>;
+  using Stores = Rows;
   static constexpr bool kTransposed = 1;
   static constexpr int64_t kAllTaps = kKernel, kSampleStep = 1;
   static constexpr int kItemWays = kTimeWays, kItemChannels = 64 * kChannelWays * (kResident ? kSweeps : 1);
@@ -10565,7 +10565,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_4b8ac2e31823",
+        name="longconv_conv1d_d95dc4b6b902",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

@@ -95,8 +95,8 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, LC_STRIDE, LC_DILATION, LC_TAPS, k
   static constexpr int kSharedBytes = kSharedRedo + redo_bytes(kPackers);
 
   // Of repair_items.cuh. LC_SELF_REPAIR: the block repairs its own items, which are few.
-  using Taps = ::Phases<LC_PHASES, LC_DILATION, LC_PHASE_SHIFT, kKernel>;
-  using Stores = ::Rows;
+  using Taps = Phases<LC_PHASES, LC_DILATION, LC_PHASE_SHIFT, kKernel>;
+  using Stores = Rows;
   static constexpr bool kTransposed = LC_TRANSPOSED;
   static constexpr int64_t kAllTaps = kKernel, kSampleStep = LC_STRIDE;
   static constexpr int kItemWays = kTimeWays, kItemChannels = 64 * kChannelWays * (kResident ? kPasses : 1);
