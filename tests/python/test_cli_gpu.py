@@ -167,7 +167,7 @@ def test_warmup_errors():
 @needs_fakes
 def test_warmup(tmp_path):
     driverless = {**FAKES, "LONGCONV_CUDA_DRIVER": Path("/nowhere")}
-    shape = "n1 c64->128 l400004 k8 s4 f32 bias"
+    shape = "n4 c64->128 l400004 k8 s4 f32 bias"
     model = ["warmup", "test_cli_gpu:Model", "--input", "1x16x4004:float32", "--device", "h100"]
     wrong = [
         ["warmup", "test_cli_gpu:Mode", "--device", "h100"],

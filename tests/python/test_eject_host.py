@@ -24,7 +24,7 @@ CASES = [
     ("n1 c5000->4000 l4000 k1 bias", "sm_80", "fp32"),
 ]
 STUBS = pathlib.Path(__file__).parent / "cuda_stubs"
-SHARED = ("WgradRanges", "WgradPartials", "FpropParams")
+SHARED = ("WgradRanges", "WgradPartials", "FpropParams", "HopperParams")
 
 
 def struct(name: str, text: str) -> str:
