@@ -1031,7 +1031,7 @@ template <Activation kActivation> LC_DEVICE double activate(double v, double neg
 //   ends     compute-bound problems with unaligned rows. Tiles advance by N; the aligned middle goes by bulk store, the
 //            two ragged ends (together one sector) by plain stores.
 //   direct   rows on 16-byte boundaries: straight from registers, no staging. One phase.
-//   whole    rows on 16-byte boundaries, several phases: as ends, but all columns go by bulk store.
+//   whole    rows on 16-byte boundaries: as ends, but all columns go by bulk store.
 //   sectors  f32, one phase: as windows, straight from registers. Lanes of a quad exchange columns so that they hold one
 //            whole sector of their row; a warp's store writes eight of them. No staging, nothing to wait for.
 
@@ -3216,8 +3216,7 @@ struct C : TapRows<1, 0, kStride, 4, 3, kKernel> {
   static constexpr int kPackers = 3, kCluster = 1, kRawStages = 2, kWStages = 4, kSlots = 4;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
-  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed
-  // residue of k*dilation mod stride.
+  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
   static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
@@ -3617,8 +3616,7 @@ struct C : TapRows<3, 2, kStride, 4, 3, kKernel> {
   static constexpr int kPackers = 7, kCluster = 1, kRawStages = 2, kWStages = 24, kSlots = 4;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
-  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed
-  // residue of k*dilation mod stride.
+  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
   static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
@@ -10565,7 +10563,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_12b409b74042",
+        name="longconv_conv1d_e2d0fe44737e",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

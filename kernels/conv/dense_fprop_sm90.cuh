@@ -77,8 +77,7 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKe
   static constexpr int kPackers = LC_PACKERS, kCluster = LC_CLUSTER, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
-  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed
-  // residue of k*dilation mod stride.
+  // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
   static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes

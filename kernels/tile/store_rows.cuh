@@ -15,7 +15,7 @@
 //   ends     compute-bound problems with unaligned rows. Tiles advance by N; the aligned middle goes by bulk store, the
 //            two ragged ends (together one sector) by plain stores.
 //   direct   rows on 16-byte boundaries: straight from registers, no staging. One phase.
-//   whole    rows on 16-byte boundaries, several phases: as ends, but all columns go by bulk store.
+//   whole    rows on 16-byte boundaries: as ends, but all columns go by bulk store.
 //   sectors  f32, one phase: as windows, straight from registers. Lanes of a quad exchange columns so that they hold one
 //            whole sector of their row; a warp's store writes eight of them. No staging, nothing to wait for.
 #pragma once

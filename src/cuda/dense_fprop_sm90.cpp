@@ -16,8 +16,9 @@ namespace {
 
 enum Pack : std::int64_t { kAny = 0, kTransposed = 1, kGather = 2 };
 
-/// The kernel's LC_ configuration; `full` chooses between tiles that advance by their whole width (ends or direct, by
-/// the output's alignment) and sector-aligned windows, which `stage_rows` 0 stores straight from registers.
+/// The kernel's LC_ configuration; `full` chooses between tiles that advance by their whole width (ends; where rows
+/// begin on 16 bytes whole, or with `stage_rows` 0 direct) and sector-aligned windows, which `stage_rows` 0 stores
+/// straight from registers.
 struct Tile {
   std::int64_t m_blocks, columns, channel_ways, chunks, slots, raw_stages, taps, w_stages, w_steps, stationary,
       resident, full, stage_rows, packers, cluster;
@@ -176,9 +177,8 @@ class DenseSm90 final : public CudaKernel {
     struct Sm90Params : HopperParams {
       std::int64_t to_forward_y;
     };
-    Sm90Params p{
-        {{make_params(problem, tensors)}, where.counters > 0 ? memory.state + where.counter_offset() : nullptr},
-        distance_to_forward_y(tensors.x, tensors.forward_y)};
+    Sm90Params p{{{make_params(problem, tensors)}, memory.counter(where)},
+                 distance_to_forward_y(tensors.x, tensors.forward_y)};
     p.weights = memory.packed + where.weight_offset();
     LaunchShape shape = items.shape;
     shape.threads = static_cast<int>(t.threads());
@@ -285,10 +285,10 @@ class DenseSm90 final : public CudaKernel {
     return spec;
   }
 
-  /// How rows may leave: (full, stage_rows).
+  /// How rows may leave: (full, stage_rows). aligned: rows of one phase, which begin on 16 bytes.
   static std::vector<std::pair<std::int64_t, std::int64_t>> stores(const PolyphaseProblem& problem, bool aligned) {
     const std::int64_t rows = size_bytes(problem.dtype) == 2 ? 8 : 4;
-    if (rows == 8 && problem.phases == 1 && aligned) return {{0, rows}, {1, 0}, {1, rows}};
+    if (rows == 8 && aligned) return {{0, rows}, {1, 0}, {1, rows}};
     if (rows == 8) return {{0, rows}, {1, rows}};
     if (problem.phases > 1) return {{0, rows}, {1, rows}, {1, 8}};
     if (aligned) return {{0, rows}, {0, 8}, {0, 0}, {1, 0}, {1, rows}, {1, 8}};

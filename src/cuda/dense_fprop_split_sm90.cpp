@@ -108,10 +108,9 @@ class DenseSplitSm90 final : public CudaKernel {
     using Pair = std::pair<std::int64_t, std::int64_t>;
     const std::int64_t ways = problem.out_channels_per_group() <= 64 ? 1 : 2;
     const bool aligned = problem.phases == 1 && problem.out_length() % 4 == 0;
-    const auto stores = problem.phases == 1 ? aligned
-                                                  ? std::vector<Pair>{{0, 0}, {0, 4}, {0, 8}, {1, 0}, {1, 4}, {1, 8}}
-                                                  : std::vector<Pair>{{0, 0}, {0, 4}, {0, 8}, {1, 4}, {1, 8}}
-                                            : std::vector<Pair>{{0, 4}, {1, 4}, {1, 8}};
+    std::vector<Pair> stores{{0, 4}, {1, 4}, {1, 8}};  // full, stage_rows
+    if (problem.phases == 1) stores = {{0, 0}, {0, 4}, {0, 8}, {1, 4}, {1, 8}};
+    if (aligned) stores.insert(stores.begin() + 3, {1, 0});
     for (const std::int64_t taps : tap_groups(problem, {32, 16, 8, 6, 4, 3, 2, 1}))
       for (const std::int64_t resident : {0, 1})
         for (const auto& [full, rows] : stores)
@@ -169,8 +168,7 @@ class DenseSplitSm90 final : public CudaKernel {
     shape.threads = static_cast<int>(kThreads);
     shape.dynamic_shared_bytes = functions[1].dynamic_shared_bytes;
     shape.overlap_previous = memory.must_pack;
-    HopperParams common{make_params(problem, tensors),
-                        where.counters > 0 ? memory.state + where.counter_offset() : nullptr};
+    HopperParams common{make_params(problem, tensors), memory.counter(where)};
     common.weights = memory.packed + where.weight_offset();
     const void* const inverse = memory.packed + where.inverse_offset();
     const std::int64_t to_forward_y = distance_to_forward_y(tensors.x, tensors.forward_y);

@@ -36,6 +36,10 @@ struct PackedMemory {
       : packed(static_cast<char*>(context.packed_weights != nullptr ? context.packed_weights : context.workspace)),
         state(static_cast<char*>(context.workspace) + (context.packed_weights != nullptr ? 0 : layout.packed_bytes())),
         must_pack(context.packed_weights == nullptr || !context.weights_are_packed) {}
+  /// Of drawn items; null where the layout has none.
+  void* counter(const PackedLayout& layout) const {
+    return layout.counters > 0 ? state + layout.counter_offset() : nullptr;
+  }
 };
 
 /// Packs the weights and clears the state: by `blocks` of `threads` of `packer`; every weight packer has the same
