@@ -53,7 +53,7 @@ using Sum = SumType<Element>::Type;
 constexpr int kThreadOut = LC_THREAD_OUT, kThreadTime = LC_THREAD_TIME, kOutThreads = LC_OUT_THREADS, kThreads = 128;
 constexpr int kTimeThreads = kThreads / kOutThreads;
 constexpr int kOutTile = kThreadOut * kOutThreads, kTimeTile = kThreadTime * kTimeThreads;
-constexpr int kStageChannels = LC_STAGE_CHANNELS, kStageTaps = LC_STAGE_TAPS;
+constexpr int kStageChannels = LC_STAGE_CHANNELS, kStageTaps = LC_STAGE_TAPS, kLoads = LC_LOADS;  // kLoads: under way at a time
 // The window of a stage; when dilation makes it sparse, taps are stored one after the other instead.
 constexpr int64_t kDenseWindow = (kTimeTile - 1) * kStride + (kStageTaps - 1) * kDilation + 1;
 constexpr int64_t kTapwiseWindow = static_cast<int64_t>(kTimeTile) * kStageTaps;
@@ -150,6 +150,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
     for (int64_t k0 = 0; k0 < kernel; k0 += kStageTaps) {
       const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kernel - k0));
       __syncthreads();
+#pragma unroll kLoads
       for (int i = threadIdx.x; i < kStageChannels * kWindow; i += kThreads) {
         const int channel = i / kWindow, e = i % kWindow;
         const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
@@ -157,6 +158,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
         shared.x[channel][e] = channel < channels && position >= 0
                                    ? widen(sample_at(p, x, (i0 + channel) * p.x_channel + position * p.x_time)) : Sum(0);
       }
+#pragma unroll kLoads
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
         shared.w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels

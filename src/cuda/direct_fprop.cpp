@@ -3,6 +3,8 @@
 // repair passes of the others.
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <stdexcept>
 
 #include "cuda/dense_fprop_common.h"
 #include "cuda/dgrad_padding.h"
@@ -15,33 +17,33 @@ namespace {
 
 constexpr std::int64_t kThreads = 128;
 
-/// Tile sizes of a launch; see the kernel for their meaning.
+/// Tile sizes of a launch; see the kernel for their meaning. `loads`: that a thread has under way at a time.
 struct DirectTile {
-  std::int64_t thread_out, thread_time, out_threads, stage_channels, stage_taps;
+  std::int64_t thread_out, thread_time, out_threads, stage_channels, stage_taps, loads = 4;
+
+  std::int64_t outs() const { return thread_out * out_threads; }
+  std::int64_t steps() const { return thread_time * (kThreads / out_threads); }
+  Config config() const {
+    return Config{{{"out", outs()}, {"time", steps()}, {"channels", stage_channels}, {"taps", stage_taps}}};
+  }
 };
 
 /// The products of a stage form one chain of additions: see docs/design/numerics.md.
 constexpr std::int64_t kMaxStageTerms = 256;
 
-DirectTile tile_of(const PolyphaseProblem& problem) {
-  const std::int64_t out = problem.out_channels_per_group();
-  DirectTile t{};
-  if (out >= 32)
-    t = {8, problem.dtype == DType::f64 ? 4 : 8, 8, 8, 32};
-  else if (out >= 8)
-    t = {4, 8, 4, 8, 32};
-  else if (out >= 2)
-    t = {2, 8, 1, 8, 32};
-  else
-    t = {1, 8, 1, 8, 64};
+/// Samples of a channel that a stage holds.
+std::int64_t window_of(const PolyphaseProblem& problem, const DirectTile& t) {
+  const std::int64_t dense = (t.steps() - 1) * problem.stride + (t.stage_taps - 1) * problem.row_step() + 1;
+  return std::min(dense, t.steps() * t.stage_taps);
+}
+
+/// Of stages that fit static shared memory.
+DirectTile fitted(const PolyphaseProblem& problem, DirectTile t) {
   t.stage_channels = std::min(t.stage_channels, problem.in_channels_per_group());
   t.stage_taps = std::min({t.stage_taps, problem.phase_taps(), kMaxStageTerms / t.stage_channels});
   const std::int64_t element_bytes = problem.dtype == DType::f64 ? 8 : 4;
   const auto shared_bytes = [&] {
-    const std::int64_t time = t.thread_time * (kThreads / t.out_threads);
-    const std::int64_t dense = (time - 1) * problem.stride + (t.stage_taps - 1) * problem.row_step() + 1;
-    return (std::min(dense, time * t.stage_taps) + t.stage_taps * t.thread_out * t.out_threads) * t.stage_channels *
-           element_bytes;
+    return (window_of(problem, t) + t.stage_taps * t.outs()) * t.stage_channels * element_bytes;
   };
   while (shared_bytes() > 47 * 1024) {
     if (t.stage_channels > 1)
@@ -55,12 +57,38 @@ DirectTile tile_of(const PolyphaseProblem& problem) {
 }
 
 /// A launch, but for its spec.
-LayerStep direct_grid(const PolyphaseProblem& problem, int mode) {
-  const DirectTile t = tile_of(problem);
+/// For large problems, and for repairs.
+DirectTile tile_of(const PolyphaseProblem& problem) {
+  const std::int64_t out = problem.out_channels_per_group(), time = problem.dtype == DType::f64 ? 4 : 8;
+  return fitted(problem, out >= 32  ? DirectTile{8, time, 8, 8, 32}
+                         : out >= 8 ? DirectTile{4, 8, 4, 8, 32}
+                         : out >= 2 ? DirectTile{2, 8, 1, 8, 32}
+                                    : DirectTile{1, 8, 1, 8, 64});
+}
+/// The same; and small ones with long stages, for problems that would not give every multiprocessor a tile: what counts
+/// there is how often a block waits for memory.
+std::vector<DirectTile> tiles_of(const PolyphaseProblem& problem) {
+  std::vector<DirectTile> tiles{tile_of(problem)};
+  const std::int64_t out = problem.out_channels_per_group();
+  if (out < 8) return tiles;
+  for (const std::int64_t time : {4, 2, 1}) {
+    const DirectTile t = fitted(problem, {2, time, 8, 64, 32, 16});
+    if (t.thread_time == time && t.outs() <= round_up(out, 8)) tiles.push_back(t);
+  }
+  return tiles;
+}
+DirectTile tile_of(const PolyphaseProblem& problem, const Config& config) {
+  const std::int64_t out = config.get("out"), time = config.get("time");
+  for (const DirectTile& t : tiles_of(problem))
+    if (t.outs() == out && t.steps() == time) return t;
+  throw std::invalid_argument("direct convolution: no such config for this problem: " + config.to_string());
+}
+
+LayerStep direct_grid(const PolyphaseProblem& problem, const DirectTile& t, int mode) {
   LayerStep step;
   step.threads = kThreads;
-  step.tile_steps = t.thread_time * (kThreads / t.out_threads) * problem.phases;
-  step.items_per_tile = ceil_div(problem.out_channels_per_group(), t.thread_out * t.out_threads) * problem.phases;
+  step.tile_steps = t.steps() * problem.phases;
+  step.items_per_tile = ceil_div(problem.out_channels_per_group(), t.outs()) * problem.phases;
   // A repair mostly finds nothing to do: as many blocks as run at a time.
   step.blocks_per_sm = mode == 0 ? 16 : 4;
   return step;
@@ -82,8 +110,9 @@ struct DirectParams {
 };
 
 template <typename Slope>
-void launch_with(const Driver& driver, const Function& function, const PolyphaseProblem& problem, const Device& device,
-                 const ConvTensors& tensors, void* stream, const Repair& repair) {
+void launch_with(const Driver& driver, const Function& function, const PolyphaseProblem& problem,
+                 const DirectTile& tile, const Device& device, const ConvTensors& tensors, void* stream,
+                 const Repair& repair) {
   DirectParams<Slope> p{};
   p.x = tensors.x.data;
   p.w = tensors.w.data;
@@ -111,12 +140,40 @@ void launch_with(const Driver& driver, const Function& function, const Polyphase
   p.to_forward_y = distance_to_forward_y(tensors.x, tensors.forward_y);
   const PaddingGradient padding(problem.asked);
   p.skip_begin = padding.begin, p.skip_end = padding.end;
-  const LayerStep step = direct_grid(problem, repair.mode);
+  const LayerStep step = direct_grid(problem, tile, repair.mode);
   LaunchShape shape;
   shape.blocks = step.blocks(problem.batch * problem.groups, problem.out_length(), device.sm_count);
   shape.threads = static_cast<int>(step.threads);
   shape.overlap_previous = repair.mode != 0;
   launch(driver, function, shape, stream, p);
+}
+
+KernelSpec spec_of(const PolyphaseProblem& problem, const DirectTile& t, int mode) {
+  KernelSpec spec;
+  spec.file = "conv/direct_fprop.cuh";
+  spec.entry = "longconv_direct_fprop";
+  spec.keep_carveout = mode != 0;
+  spec.allow_local_memory = true;  // ptxas trades a few words outside the product loop for a third block
+  spec.defines = problem_defines(problem);
+  for (const Define& define :
+       {Define{"LC_ELEMENT", direct_element_code(problem.dtype)}, Define{"LC_MODE", std::int64_t{mode}},
+        Define{"LC_SKIP", std::int64_t{!PaddingGradient(problem.asked).empty()}},
+        Define{"LC_TF32", std::int64_t{problem.dtype == DType::f32 && problem.precision == Precision::tf32}},
+        Define{"LC_THREAD_OUT", t.thread_out}, Define{"LC_THREAD_TIME", t.thread_time},
+        Define{"LC_OUT_THREADS", t.out_threads}, Define{"LC_STAGE_CHANNELS", t.stage_channels},
+        Define{"LC_STAGE_TAPS", t.stage_taps}, Define{"LC_LOADS", t.loads}}) {
+    spec.defines.push_back(define);
+  }
+  return spec;
+}
+
+void launch_tiles(const Driver& driver, const Function& function, const PolyphaseProblem& problem,
+                  const DirectTile& tile, const Device& device, const ConvTensors& tensors, void* stream,
+                  const Repair& repair) {
+  if (problem.dtype == DType::f64)
+    launch_with<double>(driver, function, problem, tile, device, tensors, stream, repair);
+  else
+    launch_with<float>(driver, function, problem, tile, device, tensors, stream, repair);
 }
 
 class Direct final : public CudaKernel {
@@ -139,11 +196,9 @@ class Direct final : public CudaKernel {
     return Support::yes();
   }
   std::vector<Config> configs(const ConvProblem& asked, const Device&) const override {
-    const DirectTile t = tile_of(PolyphaseProblem(asked));
-    return {Config{{{"out", t.thread_out * t.out_threads},
-                    {"time", t.thread_time * (kThreads / t.out_threads)},
-                    {"channels", t.stage_channels},
-                    {"taps", t.stage_taps}}}};
+    std::vector<Config> configs;
+    for (const DirectTile& t : tiles_of(PolyphaseProblem(asked))) configs.push_back(t.config());
+    return configs;
   }
   Estimate estimate(const ConvProblem& asked, const Config& config, const Device& device) const override {
     const PolyphaseProblem problem(asked);
@@ -170,31 +225,47 @@ class Direct final : public CudaKernel {
     const bool rounds = asked.dtype == DType::f32 && asked.precision == Precision::tf32;
     const double staging = elements * (rounds ? 0.82 : 0.56) / (clock * device.sm_count);
     e.seconds = std::max({memory, staging, e.flops / (peak * tile)}) / busy + 5e-6;
+    // A block's stages follow one another, each a wait for its loads and its products (measured: of problems with few
+    // tiles); blocks that run side by side hide half of it.
+    const DirectTile t = tile_of(problem, config);
+    const auto of_stage = static_cast<double>(t.stage_channels * t.stage_taps);
+    const double stages = static_cast<double>(ceil_div(problem.in_channels_per_group(), t.stage_channels) *
+                                              ceil_div(problem.phase_taps(), t.stage_taps));
+    const double loads = static_cast<double>(t.stage_channels * (window_of(problem, t) + t.stage_taps * t.outs())) /
+                         static_cast<double>(kThreads * t.loads);
+    const double waits = stages * (std::ceil(loads) * (rounds ? 4400 : 1600) + of_stage * 65 + 400) / clock;
+    const double side_by_side = std::max(1., tiles * static_cast<double>(problem.phases) / device.sm_count);
+    e.seconds = std::max(e.seconds, waits * (1 + 0.5 * (side_by_side - 1)) + 5e-6);
     return e;
   }
   std::int64_t workspace_bytes(const ConvProblem&, const Config&, const Device&) const override { return 0; }
-  std::vector<KernelSpec> specs(const ConvProblem& asked, const Config&, const Device&) const override {
-    return specs(PolyphaseProblem(asked));
+  std::vector<KernelSpec> specs(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem(asked);
+    return specs(problem, tile_of(problem, config));
   }
-  LayerLaunch layer_launch(const ConvProblem& asked, const Config&, const Device&) const override {
+  LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
+    const PolyphaseProblem problem = of_any_length(asked);
+    const DirectTile tile = tile_of(problem, config);
     LayerLaunch layer;
-    layer.main = direct_step(of_any_length(asked), 0);
+    layer.main = direct_grid(problem, tile, 0);
+    layer.main.spec = spec_of(problem, tile, 0);
     return layer;
   }
   void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
               const LaunchContext& context) const override {
     const PolyphaseProblem problem(asked);
     const ConvTensors tensors = polyphase_tensors(problem, given);
-    const LaunchFunctions functions(*this, asked, config, device, context, 0, [&] { return specs(problem); });
-    launch_direct(functions.driver(), functions[0], problem, device, tensors, context.stream, Repair{});
+    const DirectTile tile = tile_of(problem, config);
+    const LaunchFunctions functions(*this, asked, config, device, context, 0, [&] { return specs(problem, tile); });
+    launch_tiles(functions.driver(), functions[0], problem, tile, device, tensors, context.stream, Repair{});
     launch_dgrad_padding(functions, 1, problem, device, tensors, context.stream);
   }
 
  private:
   const Pass pass_;
 
-  static std::vector<KernelSpec> specs(const PolyphaseProblem& problem) {
-    std::vector<KernelSpec> specs{direct_spec(problem, 0)};
+  static std::vector<KernelSpec> specs(const PolyphaseProblem& problem, const DirectTile& tile) {
+    std::vector<KernelSpec> specs{spec_of(problem, tile, 0)};
     add_dgrad_padding_spec(problem, specs);
     return specs;
   }
@@ -206,38 +277,17 @@ std::int64_t direct_element_code(DType dtype) {
   return dtype == DType::f32 ? 0 : dtype == DType::bf16 ? 1 : dtype == DType::f16 ? 2 : 3;
 }
 
-KernelSpec direct_spec(const PolyphaseProblem& problem, int mode) {
-  const DirectTile t = tile_of(problem);
-  KernelSpec spec;
-  spec.file = "conv/direct_fprop.cuh";
-  spec.entry = "longconv_direct_fprop";
-  spec.keep_carveout = mode != 0;
-  spec.allow_local_memory = true;  // ptxas trades a few words outside the product loop for a third block
-  spec.defines = problem_defines(problem);
-  for (const Define& define :
-       {Define{"LC_ELEMENT", direct_element_code(problem.dtype)}, Define{"LC_MODE", std::int64_t{mode}},
-        Define{"LC_SKIP", std::int64_t{!PaddingGradient(problem.asked).empty()}},
-        Define{"LC_TF32", std::int64_t{problem.dtype == DType::f32 && problem.precision == Precision::tf32}},
-        Define{"LC_THREAD_OUT", t.thread_out}, Define{"LC_THREAD_TIME", t.thread_time},
-        Define{"LC_OUT_THREADS", t.out_threads}, Define{"LC_STAGE_CHANNELS", t.stage_channels},
-        Define{"LC_STAGE_TAPS", t.stage_taps}}) {
-    spec.defines.push_back(define);
-  }
-  return spec;
-}
+KernelSpec direct_spec(const PolyphaseProblem& problem, int mode) { return spec_of(problem, tile_of(problem), mode); }
 
 LayerStep direct_step(const PolyphaseProblem& problem, int mode) {
-  LayerStep step = direct_grid(problem, mode);
+  LayerStep step = direct_grid(problem, tile_of(problem), mode);
   step.spec = direct_spec(problem, mode);
   return step;
 }
 
 void launch_direct(const Driver& driver, const Function& function, const PolyphaseProblem& problem,
                    const Device& device, const ConvTensors& tensors, void* stream, const Repair& repair) {
-  if (problem.dtype == DType::f64)
-    launch_with<double>(driver, function, problem, device, tensors, stream, repair);
-  else
-    launch_with<float>(driver, function, problem, device, tensors, stream, repair);
+  launch_tiles(driver, function, problem, tile_of(problem), device, tensors, stream, repair);
 }
 
 }  // namespace cuda

@@ -9,6 +9,13 @@ class DirectDgrad : public KernelTest {
   DirectDgrad() : KernelTest("direct_dgrad", 80) {}
 };
 
+/// Small tiles with long stages, for problems that leave multiprocessors idle.
+TEST_F(DirectDgrad, EveryConfig) {
+  for (const char* problem :
+       {"n1 c40->70 l300 k3 s3 d4 f32", "n2 c20->33 l130 k5 p2 bf16", "n1 c24->40 l90 k9 s2 p3 f16"})
+    expect_every_config_right(problem);
+}
+
 TEST_F(DirectDgrad, DtypesAndEdgeLengths) {
   for (const char* dtype : {"f32", "f64", "bf16"}) {
     // 8 channels take tiles of 256 steps of each phase.

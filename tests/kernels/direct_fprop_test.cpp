@@ -25,6 +25,13 @@ TEST_F(DirectFprop, PaddingModesStridesAndDilations) {
   }
 }
 
+/// Small tiles with long stages, for problems that leave multiprocessors idle.
+TEST_F(DirectFprop, EveryConfig) {
+  for (const char* problem : {"n1 c70->40 l300 k3 s3 d4 f32 bias relu", "n2 c33->20 l130 k5 p2 bf16 residual",
+                              "n1 c18->9 l70 k3 g3 p1 f64 reflect", "n1 c40->24 l90 k40 p20 f16 circular"})
+    expect_every_config_right(problem);
+}
+
 TEST_F(DirectFprop, GroupsAndEpilogues) {
   for (const char* rest :
        {"c12->18 l100 k3 g3 bf16 bias relu", "c6->6 l300 k5 p2 g6 f32 gelu", "c8->4 l90 k3 g4 f64 bias residual silu",
