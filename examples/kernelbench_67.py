@@ -456,9 +456,11 @@ template <int kThreads> LC_DEVICE void clear_state(uint32_t* state, int64_t word
 #define LONGCONV_ASM_REGISTERS_64 \
   LONGCONV_ASM_REGISTERS_48 \
   ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define LONGCONV_ASM_REGISTERS_96 \
+#define LONGCONV_ASM_REGISTERS_80 \
   LONGCONV_ASM_REGISTERS_64 \
-  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79" \
+  ", %64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79"
+#define LONGCONV_ASM_REGISTERS_96 \
+  LONGCONV_ASM_REGISTERS_80 \
   ", %80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95"
 #define LONGCONV_ASM_REGISTERS_128 \
   LONGCONV_ASM_REGISTERS_96 \
@@ -475,6 +477,7 @@ template <int kThreads> LC_DEVICE void clear_state(uint32_t* state, int64_t word
 #define LONGCONV_ASM_OUTPUTS_40(d, i) LONGCONV_ASM_OUTPUTS_32(d, i), LONGCONV_ASM_OUTPUTS_8(d, i + 32)
 #define LONGCONV_ASM_OUTPUTS_48(d, i) LONGCONV_ASM_OUTPUTS_32(d, i), LONGCONV_ASM_OUTPUTS_16(d, i + 32)
 #define LONGCONV_ASM_OUTPUTS_64(d, i) LONGCONV_ASM_OUTPUTS_32(d, i), LONGCONV_ASM_OUTPUTS_32(d, i + 32)
+#define LONGCONV_ASM_OUTPUTS_80(d, i) LONGCONV_ASM_OUTPUTS_64(d, i), LONGCONV_ASM_OUTPUTS_16(d, i + 64)
 #define LONGCONV_ASM_OUTPUTS_96(d, i) LONGCONV_ASM_OUTPUTS_64(d, i), LONGCONV_ASM_OUTPUTS_32(d, i + 64)
 #define LONGCONV_ASM_OUTPUTS_128(d, i) LONGCONV_ASM_OUTPUTS_64(d, i), LONGCONV_ASM_OUTPUTS_64(d, i + 64)
 
@@ -591,6 +594,7 @@ LONGCONV_WGMMA(64, 32, "%32", "%33", "%34", "%35", "%36", "%37", "%38")
 LONGCONV_WGMMA(80, 40, "%40", "%41", "%42", "%43", "%44", "%45", "%46")
 LONGCONV_WGMMA(96, 48, "%48", "%49", "%50", "%51", "%52", "%53", "%54")
 LONGCONV_WGMMA(128, 64, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
+LONGCONV_WGMMA(160, 80, "%80", "%81", "%82", "%83", "%84", "%85", "%86")
 LONGCONV_WGMMA(192, 96, "%96", "%97", "%98", "%99", "%100", "%101", "%102")
 LONGCONV_WGMMA(256, 128, "%128", "%129", "%130", "%131", "%132", "%133", "%134")
 
@@ -1507,7 +1511,7 @@ template <int kCount> LC_DEVICE void prepare_tf32(uint32_t (&v)[kCount]) {
   }
 }
 
-// Geometry G: Element, kBytes, kChunk (elements of 16 bytes), kStride, kPlanes, kPlaneRows, residue(p), kRawPitch.
+// Geometry G: Element, kBytes, kChunk (elements of 16 bytes), kStride, kPlanes, kPlaneRows, residue(p), kRawPitch, kFewRegisters.
 template <class G> LC_DEVICE void store_packed(uint32_t dst, const uint32_t (&v)[G::kChunk]) {
   if constexpr (G::kBytes == 2)
     store_shared_v4(dst, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
@@ -1522,7 +1526,7 @@ template <class G, bool kMask, bool kUniform>
 LC_DEVICE void pack_any(uint32_t raw, const uint32_t (&offset)[G::kChunk], uint32_t dst, int lane, int valid_begin, int valid_end) {
   using Order = PackOrder<G>;
   constexpr int kSteps = Order::kSteps;
-  constexpr int kBatch = kMask ? 2 : G::kBytes == 2 ? 3 : 5;  // loads of a batch before its stores: the latency is paid once a batch
+  constexpr int kBatch = kMask ? 2 : G::kBytes == 2 ? (G::kFewRegisters ? 2 : 3) : G::kFewRegisters ? 3 : 5;  // loads of a batch before its stores: the latency is paid once a batch
 #pragma unroll
   for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
     uint32_t v[kBatch * G::kChunk];
@@ -1554,7 +1558,7 @@ LC_DEVICE void pack_any(uint32_t raw, const uint32_t (&offset)[G::kChunk], uint3
 // 16-bit elements, strides 2, 4 and 8 with all residues, rows that start alike, on 4-byte boundaries: a lane loads pairs of neighbours and
 // writes them to their two planes. Loads and stores without bank conflicts, half the loads of pack_any.
 template <class G> LC_DEVICE void pack_pairs(uint32_t raw, uint32_t dst, int lane) {
-  constexpr int kPairs = ceil_div(G::kRawNeeded, 2), kSteps = ceil_div(kPairs, 32), kBatch = 3;
+  constexpr int kPairs = ceil_div(G::kRawNeeded, 2), kSteps = ceil_div(kPairs, 32), kBatch = G::kFewRegisters ? 2 : 3;
 #pragma unroll
   for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
     uint32_t v[kBatch][8];
@@ -1602,7 +1606,7 @@ LC_DEVICE void pack_window(uint32_t raw, const uint32_t (&offset)[G::kChunk], bo
 // 16-bit elements, stride 1, rows on 16-byte boundaries: 8x8 transposes between ldmatrix and stmatrix, no bank conflict
 // when the raw pitch is an odd multiple of 16 bytes.
 template <class G> LC_DEVICE void pack_transposed(uint32_t raw, uint32_t dst, int lane) {
-  constexpr int kBlocks = G::kPlaneRows / 8, kSteps = ceil_div(kBlocks, 4), kBatch = 5;
+  constexpr int kBlocks = G::kPlaneRows / 8, kSteps = ceil_div(kBlocks, 4), kBatch = G::kFewRegisters ? 4 : 5;
 #pragma unroll
   for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
     uint32_t v[kBatch][4];
@@ -3196,6 +3200,8 @@ constexpr int kChunks = 4, kWSteps = 2;
 constexpr Store kStore = static_cast<Store>(0);
 enum class Pack { any, transposed, gather };
 constexpr Pack kPack = static_cast<Pack>(0);
+// 160 accumulators a thread instead of 128 at most.
+constexpr bool kManySums = kMBlocks * 1 * kN > 256;
 
 struct StorePolicy {
   using Element = dense_fprop_sm90_tf32::Element;
@@ -3218,6 +3224,7 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
+  static constexpr bool kFewRegisters = kManySums && kPackers == 7;  // for packers
   static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
@@ -3260,9 +3267,10 @@ static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "sl
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
-constexpr int kMmaRegisters = kThreads == 512 ? 160 : 200, kPackerRegisters = kThreads == 512 ? 96 : 104;
+constexpr int kMmaRegisters = kManySums ? 200 : kThreads == 512 ? 160 : 200;
+constexpr int kPackerRegisters = kManySums ? (kThreads == 512 ? 56 : 104) : kThreads == 512 ? 96 : 104;
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
-static_assert(kThreads == 384 || kN <= 128, "ptxas wants all accumulators of an instruction among the registers of the launch");
+static_assert(kThreads == 384 || kN <= 160, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
 using Params = HopperParams<Element>;
 using Raw = RawRing<C, Params>;
@@ -3596,6 +3604,8 @@ constexpr int kChunks = 4, kWSteps = 2;
 constexpr Store kStore = static_cast<Store>(2);
 enum class Pack { any, transposed, gather };
 constexpr Pack kPack = static_cast<Pack>(0);
+// 160 accumulators a thread instead of 128 at most.
+constexpr bool kManySums = kMBlocks * 1 * kN > 256;
 
 struct StorePolicy {
   using Element = dense_dgrad_sm90_tf32::Element;
@@ -3618,6 +3628,7 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
+  static constexpr bool kFewRegisters = kManySums && kPackers == 7;  // for packers
   static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
@@ -3660,9 +3671,10 @@ static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "sl
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
-constexpr int kMmaRegisters = kThreads == 512 ? 160 : 200, kPackerRegisters = kThreads == 512 ? 96 : 104;
+constexpr int kMmaRegisters = kManySums ? 200 : kThreads == 512 ? 160 : 200;
+constexpr int kPackerRegisters = kManySums ? (kThreads == 512 ? 56 : 104) : kThreads == 512 ? 96 : 104;
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
-static_assert(kThreads == 384 || kN <= 128, "ptxas wants all accumulators of an instruction among the registers of the launch");
+static_assert(kThreads == 384 || kN <= 160, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
 using Params = HopperParams<Element>;
 using Raw = RawRing<C, Params>;
@@ -3882,7 +3894,7 @@ using Sum = SumType<Element>::Type;
 constexpr int kThreadOut = 8, kThreadTime = 8, kOutThreads = 8, kThreads = 128;
 constexpr int kTimeThreads = kThreads / kOutThreads;
 constexpr int kOutTile = kThreadOut * kOutThreads, kTimeTile = kThreadTime * kTimeThreads;
-constexpr int kStageChannels = 8, kStageTaps = 3;
+constexpr int kStageChannels = 8, kStageTaps = 3, kLoads = 4;  // kLoads: under way at a time
 // The window of a stage; when dilation makes it sparse, taps are stored one after the other instead.
 constexpr int64_t kDenseWindow = (kTimeTile - 1) * kStride + (kStageTaps - 1) * kDilation + 1;
 constexpr int64_t kTapwiseWindow = static_cast<int64_t>(kTimeTile) * kStageTaps;
@@ -3964,6 +3976,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
     for (int64_t k0 = 0; k0 < kernel; k0 += kStageTaps) {
       const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kernel - k0));
       __syncthreads();
+#pragma unroll kLoads
       for (int i = threadIdx.x; i < kStageChannels * kWindow; i += kThreads) {
         const int channel = i / kWindow, e = i % kWindow;
         const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
@@ -3971,6 +3984,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
         shared.x[channel][e] = channel < channels && position >= 0
                                    ? widen(sample_at(p, x, (i0 + channel) * p.x_channel + position * p.x_time)) : Sum(0);
       }
+#pragma unroll kLoads
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
         shared.w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels
@@ -5476,7 +5490,7 @@ using Sum = SumType<Element>::Type;
 constexpr int kThreadOut = 8, kThreadTime = 8, kOutThreads = 8, kThreads = 128;
 constexpr int kTimeThreads = kThreads / kOutThreads;
 constexpr int kOutTile = kThreadOut * kOutThreads, kTimeTile = kThreadTime * kTimeThreads;
-constexpr int kStageChannels = 8, kStageTaps = 3;
+constexpr int kStageChannels = 8, kStageTaps = 3, kLoads = 4;  // kLoads: under way at a time
 // The window of a stage; when dilation makes it sparse, taps are stored one after the other instead.
 constexpr int64_t kDenseWindow = (kTimeTile - 1) * kStride + (kStageTaps - 1) * kDilation + 1;
 constexpr int64_t kTapwiseWindow = static_cast<int64_t>(kTimeTile) * kStageTaps;
@@ -5558,6 +5572,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
     for (int64_t k0 = 0; k0 < kernel; k0 += kStageTaps) {
       const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kernel - k0));
       __syncthreads();
+#pragma unroll kLoads
       for (int i = threadIdx.x; i < kStageChannels * kWindow; i += kThreads) {
         const int channel = i / kWindow, e = i % kWindow;
         const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
@@ -5565,6 +5580,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
         shared.x[channel][e] = channel < channels && position >= 0
                                    ? widen(sample_at(p, x, (i0 + channel) * p.x_channel + position * p.x_time)) : Sum(0);
       }
+#pragma unroll kLoads
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
         shared.w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels
@@ -6154,7 +6170,7 @@ using Sum = SumType<Element>::Type;
 constexpr int kThreadOut = 8, kThreadTime = 8, kOutThreads = 8, kThreads = 128;
 constexpr int kTimeThreads = kThreads / kOutThreads;
 constexpr int kOutTile = kThreadOut * kOutThreads, kTimeTile = kThreadTime * kTimeThreads;
-constexpr int kStageChannels = 8, kStageTaps = 3;
+constexpr int kStageChannels = 8, kStageTaps = 3, kLoads = 4;  // kLoads: under way at a time
 // The window of a stage; when dilation makes it sparse, taps are stored one after the other instead.
 constexpr int64_t kDenseWindow = (kTimeTile - 1) * kStride + (kStageTaps - 1) * kDilation + 1;
 constexpr int64_t kTapwiseWindow = static_cast<int64_t>(kTimeTile) * kStageTaps;
@@ -6236,6 +6252,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
     for (int64_t k0 = 0; k0 < kernel; k0 += kStageTaps) {
       const int channels = min(kStageChannels, kInChannels - i0), taps = static_cast<int>(min(static_cast<int64_t>(kStageTaps), kernel - k0));
       __syncthreads();
+#pragma unroll kLoads
       for (int i = threadIdx.x; i < kStageChannels * kWindow; i += kThreads) {
         const int channel = i / kWindow, e = i % kWindow;
         const int64_t offset = kTapwise ? (e % kTimeTile) * kStride + (e / kTimeTile) * kDilation : e;
@@ -6243,6 +6260,7 @@ template <bool kExact> LC_DEVICE void compute(const Params& p, const Tile& tile,
         shared.x[channel][e] = channel < channels && position >= 0
                                    ? widen(sample_at(p, x, (i0 + channel) * p.x_channel + position * p.x_time)) : Sum(0);
       }
+#pragma unroll kLoads
       for (int i = threadIdx.x; i < kStageChannels * kStageTaps * kOutTile; i += kThreads) {
         const int tap = i % kStageTaps, channel = i / kStageTaps % kStageChannels, o = i / (kStageTaps * kStageChannels);
         shared.w[channel][tap][o] = channel < channels && tap < taps && tile.out0 + o < kOutChannels
@@ -10563,7 +10581,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_9d4d1dc35897",
+        name="longconv_conv1d_f7a808968262",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

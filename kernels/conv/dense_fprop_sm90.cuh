@@ -57,6 +57,8 @@ constexpr int kChunks = LC_CHUNKS, kWSteps = LC_W_STEPS;
 constexpr Store kStore = static_cast<Store>(LC_STORE);
 enum class Pack { any, transposed, gather };
 constexpr Pack kPack = static_cast<Pack>(LC_PACK);
+// 160 accumulators a thread instead of 128 at most.
+constexpr bool kManySums = kMBlocks * LC_PHASES * kN > 256;
 
 struct StorePolicy {
   using Element = ::Element;
@@ -79,6 +81,7 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKe
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
+  static constexpr bool kFewRegisters = kManySums && kPackers == 7;  // for packers
   static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
@@ -121,9 +124,10 @@ static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "sl
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
-constexpr int kMmaRegisters = kThreads == 512 ? 160 : 200, kPackerRegisters = kThreads == 512 ? 96 : 104;
+constexpr int kMmaRegisters = kManySums ? 200 : kThreads == 512 ? 160 : 200;
+constexpr int kPackerRegisters = kManySums ? (kThreads == 512 ? 56 : 104) : kThreads == 512 ? 96 : 104;
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
-static_assert(kThreads == 384 || kN <= 128, "ptxas wants all accumulators of an instruction among the registers of the launch");
+static_assert(kThreads == 384 || kN <= 160, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
 #if LC_ACTIVATION_GRADIENT
 struct Params : HopperParams<Element> {

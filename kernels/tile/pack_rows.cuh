@@ -23,7 +23,7 @@ template <int kCount> LC_DEVICE void prepare_tf32(uint32_t (&v)[kCount]) {
   }
 }
 
-// Geometry G: Element, kBytes, kChunk (elements of 16 bytes), kStride, kPlanes, kPlaneRows, residue(p), kRawPitch.
+// Geometry G: Element, kBytes, kChunk (elements of 16 bytes), kStride, kPlanes, kPlaneRows, residue(p), kRawPitch, kFewRegisters.
 template <class G> LC_DEVICE void store_packed(uint32_t dst, const uint32_t (&v)[G::kChunk]) {
   if constexpr (G::kBytes == 2)
     store_shared_v4(dst, v[0] | v[1] << 16, v[2] | v[3] << 16, v[4] | v[5] << 16, v[6] | v[7] << 16);
@@ -38,7 +38,7 @@ template <class G, bool kMask, bool kUniform>
 LC_DEVICE void pack_any(uint32_t raw, const uint32_t (&offset)[G::kChunk], uint32_t dst, int lane, int valid_begin, int valid_end) {
   using Order = PackOrder<G>;
   constexpr int kSteps = Order::kSteps;
-  constexpr int kBatch = kMask ? 2 : G::kBytes == 2 ? 3 : 5;  // loads of a batch before its stores: the latency is paid once a batch
+  constexpr int kBatch = kMask ? 2 : G::kBytes == 2 ? (G::kFewRegisters ? 2 : 3) : G::kFewRegisters ? 3 : 5;  // loads of a batch before its stores: the latency is paid once a batch
 #pragma unroll
   for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
     uint32_t v[kBatch * G::kChunk];
@@ -70,7 +70,7 @@ LC_DEVICE void pack_any(uint32_t raw, const uint32_t (&offset)[G::kChunk], uint3
 // 16-bit elements, strides 2, 4 and 8 with all residues, rows that start alike, on 4-byte boundaries: a lane loads pairs of neighbours and
 // writes them to their two planes. Loads and stores without bank conflicts, half the loads of pack_any.
 template <class G> LC_DEVICE void pack_pairs(uint32_t raw, uint32_t dst, int lane) {
-  constexpr int kPairs = ceil_div(G::kRawNeeded, 2), kSteps = ceil_div(kPairs, 32), kBatch = 3;
+  constexpr int kPairs = ceil_div(G::kRawNeeded, 2), kSteps = ceil_div(kPairs, 32), kBatch = G::kFewRegisters ? 2 : 3;
 #pragma unroll
   for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
     uint32_t v[kBatch][8];
@@ -118,7 +118,7 @@ LC_DEVICE void pack_window(uint32_t raw, const uint32_t (&offset)[G::kChunk], bo
 // 16-bit elements, stride 1, rows on 16-byte boundaries: 8x8 transposes between ldmatrix and stmatrix, no bank conflict
 // when the raw pitch is an odd multiple of 16 bytes.
 template <class G> LC_DEVICE void pack_transposed(uint32_t raw, uint32_t dst, int lane) {
-  constexpr int kBlocks = G::kPlaneRows / 8, kSteps = ceil_div(kBlocks, 4), kBatch = 5;
+  constexpr int kBlocks = G::kPlaneRows / 8, kSteps = ceil_div(kBlocks, 4), kBatch = G::kFewRegisters ? 4 : 5;
 #pragma unroll
   for (int s0 = 0; s0 < kSteps; s0 += kBatch) {
     uint32_t v[kBatch][4];

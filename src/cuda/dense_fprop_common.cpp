@@ -36,6 +36,12 @@ std::int64_t phase_columns(const PolyphaseProblem& problem, std::int64_t most) {
   return 0;
 }
 
+std::vector<std::int64_t> cluster_sizes(const PolyphaseProblem& problem, std::int64_t resident) {
+  const std::int64_t weight_bytes = problem.out_channels_per_group() * problem.in_channels_per_group() *
+                                    problem.kernel_size * size_bytes(problem.dtype);
+  return resident || weight_bytes < 1'500'000 ? std::vector<std::int64_t>{1} : std::vector<std::int64_t>{1, 2};
+}
+
 std::int64_t phase_step(const PolyphaseProblem& problem, std::int64_t columns, bool full) {
   const std::int64_t sector = 32 / size_bytes(problem.dtype);
   if (full) return columns;

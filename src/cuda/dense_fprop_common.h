@@ -111,6 +111,10 @@ struct HopperItems {
 std::int64_t drawn_items_bytes(std::int64_t raw_units, std::int64_t units, std::int64_t weight_stages,
                                std::int64_t item_stages, std::int64_t slots, std::int64_t item_slots);
 
+/// Blocks that may share what they load of the weights: pairs, where L2 would deliver many to each. Where x stays in
+/// shared memory, or weights are few, drawing tiles is worth more.
+std::vector<std::int64_t> cluster_sizes(const PolyphaseProblem& problem, std::int64_t resident);
+
 /// The first `count` configs that differ, quickest first. `found`: expected seconds and config.
 std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::size_t count);
 

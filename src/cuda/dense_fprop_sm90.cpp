@@ -82,11 +82,15 @@ struct Geometry {
     fits = shared_bytes <= kHopperSharedBytes && pack.chunk_rows() < (1 << 14) && t.chunks % (2 * t.w_steps) == 0 &&
            (t.stage_rows > 0 || (p.phases == 1 && (t.full || element_bytes == 4))) && t.slots >= 2 &&
            t.slots * t.chunks >= t.packers && t.columns > 0 &&
-           (t.packers == 3 || (t.packers == 4 && t.stationary) ||
-            (t.packers == 7 && t.columns <= 128 && t.m_blocks * p.phases * t.columns <= 256)) &&
-           (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
+           (t.packers == 3 || (t.packers == 4 && t.stationary) || (t.packers == 7 && t.columns <= 160)) &&
+           sums_fit(p, t) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
+  }
+  /// 128 accumulators a thread, or just 160.
+  static bool sums_fit(const PolyphaseProblem& p, const Tile& t) {
+    const std::int64_t columns = t.m_blocks * p.phases * t.columns;
+    return columns <= 256 || columns == 320;
   }
   std::int64_t ring_rows(const Tile& t) const { return 64 * t.m_blocks; }
   std::int64_t padded_rows(const Tile& t) const { return passes * ring_rows(t) * t.channel_ways; }
@@ -115,20 +119,23 @@ class DenseSm90 final : public CudaKernel {
     const std::int64_t all_chunks = round_up(ceil_div(problem.in_channels_per_group(), chunk), 2);
     const bool gather = gathers(problem), aligned = problem.phases == 1 && problem.out_length() * bytes % 16 == 0;
     using Pair = std::pair<std::int64_t, std::int64_t>;
-    for (const auto& [m, most] : {Pair{1, 256}, {1, 128}, {2, 128}}) {
-      const std::int64_t n = phase_columns(problem, most);
+    for (const auto& [m, n] : {Pair{1, phase_columns(problem, 256)},
+                               {1, phase_columns(problem, 128)},
+                               {2, products_bind(problem) ? 160 / problem.phases : 0},
+                               {2, phase_columns(problem, 128)}}) {
       if ((m == 2 && out <= 128) || n == 0) continue;
       for (const std::int64_t taps : tap_groups(problem, {32, 16, 8, 6, 4, 3, 2, 1})) {
         for (const auto& [chunks, w_steps] : {Pair{8, 4}, {8, 2}, {4, 2}, {2, 1}}) {
           if (chunks > all_chunks && chunks != 2) continue;
           for (const std::int64_t resident : {0, 1})
             for (const auto& [full, rows] : stores(problem, aligned))
-              for (const auto& [stationary, packers] : {Pair{0, 3}, {0, 7}, {1, 3}, {1, 4}, {1, 7}}) {
-                if (packers == 7 && chunks > 4) continue;  // they would finish a slot in two unequal rounds
-                const Tile t{m,       n,          out <= 64 ? 1 : 2, chunks, 2,    1,       taps, 2,
-                             w_steps, stationary, resident,          full,   rows, packers, 1};
-                add_best_fit(problem, device, t, gather, found);
-              }
+              for (const std::int64_t cluster : cluster_sizes(problem, resident))
+                for (const auto& [stationary, packers] : {Pair{0, 3}, {0, 7}, {1, 3}, {1, 4}, {1, 7}}) {
+                  if (packers == 7 && chunks > 4) continue;  // they would finish a slot in two unequal rounds
+                  const Tile t{m,       n,          out <= 64 ? 1 : 2, chunks, 2,    1,       taps,   2,
+                               w_steps, stationary, resident,          full,   rows, packers, cluster};
+                  add_best_fit(problem, device, t, gather, found);
+                }
         }
       }
     }
@@ -285,6 +292,14 @@ class DenseSm90 final : public CudaKernel {
     return spec;
   }
 
+  /// Whether tiles of 160 columns may be better: not where memory binds (measured: 256 channels, kernel size 1), nor
+  /// where planes of f32 leave little memory to weights (stride 2).
+  static bool products_bind(const PolyphaseProblem& problem) {
+    return (problem.stride == 1 || size_bytes(problem.dtype) == 2) &&
+           (problem.phases == 1 || problem.phases == 2 || problem.phases == 4) &&
+           problem.out_channels_per_group() * problem.in_channels_per_group() * problem.kernel_size >= 128 * 1024;
+  }
+
   /// How rows may leave: (full, stage_rows). aligned: rows of one phase, which begin on 16 bytes.
   static std::vector<std::pair<std::int64_t, std::int64_t>> stores(const PolyphaseProblem& problem, bool aligned) {
     const std::int64_t rows = size_bytes(problem.dtype) == 2 ? 8 : 4;
@@ -330,13 +345,14 @@ class DenseSm90 final : public CudaKernel {
   static Estimate estimate(const PolyphaseProblem& problem, const Tile& t, const Geometry& g, bool gather,
                            const Device& device) {
     HopperWork w = hopper_work(problem, t, g);
+    w.rings = {1.465, 0.0125, 0.577, 2900, 0.331, 131};
     w.groups = static_cast<double>(g.pass_stages);
     w.product_cycles = static_cast<double>(t.w_steps * t.m_blocks * t.columns) * 0.97 / narrow_rate(t.columns);
-    w.group_latency = 326;
+    w.group_latency = 321;
     const bool whole = w.store == HopperStore::whole && problem.phases == 1;
-    if (problem.phases > 1) w.piece_share = 0.15;
-    if (whole && t.packers == 7) w.piece_share = 0.3;
-    if (t.packers == 7) w.direct_cycles = 1000;
+    if (problem.phases > 1) w.piece_share = 0.67;
+    if (whole && t.packers == 7) w.piece_share = 0.315;
+    if (t.packers == 7) w.direct_cycles = 840;
     w.deep_raw_costs = !whole || t.packers != 7;
     if (whole && t.packers == 7 && t.stage_rows * w.element_bytes > 16) w.held_bytes = 1.015;
     w.flops = 2 * w.tiles * static_cast<double>(g.span * g.padded_rows(t)) *
@@ -346,7 +362,12 @@ class DenseSm90 final : public CudaKernel {
     w.units = static_cast<double>(g.channel_blocks * g.tap_groups * t.chunks);
     // One packer, one unit.
     const double rows = gather ? 400 : problem.signals() == 2 ? 135 : 95;  // the gradient's: not measured
-    w.unit_cycles = (825 + static_cast<double>(g.pack.steps()) * rows) * (t.packers == 7 ? 0.93 : 1);
+    w.unit_cycles = (825 + static_cast<double>(g.pack.steps()) * rows) * (t.packers == 7 ? 0.84 : 1);
+    if (t.m_blocks * problem.phases * t.columns > 256) {  // 160 sums a thread
+      if (t.packers == 7) w.unit_cycles *= 1.35;          // of few registers
+      if (size_bytes(problem.dtype) == 4) w.product_cycles *= 0.9;
+      if (whole && t.stage_rows * w.element_bytes <= 16) w.piece_share *= 1.57;
+    }
     w.packers = t.packers;
     w.raw_stages = t.raw_stages;
     w.raw_bytes = g.raw_bytes;

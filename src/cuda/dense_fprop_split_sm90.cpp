@@ -115,11 +115,12 @@ class DenseSplitSm90 final : public CudaKernel {
       for (const std::int64_t resident : {0, 1})
         for (const auto& [full, rows] : stores)
           for (const std::int64_t team : {0, 1})
-            for (const auto& [stationary, packers] : {Pair{0, 3}, {1, 3}, {1, 4}}) {
-              const Tile t{ways,    3, 1,    taps, interval_of(problem, taps), 2, stationary, resident, full,
-                           packers, 1, team, rows};
-              add_best_fit(problem, device, t, found);
-            }
+            for (const std::int64_t cluster : cluster_sizes(problem, resident))
+              for (const auto& [stationary, packers] : {Pair{0, 3}, {1, 3}, {1, 4}}) {
+                const Tile t{ways,    3,       1,    taps, interval_of(problem, taps), 2, stationary, resident, full,
+                             packers, cluster, team, rows};
+                add_best_fit(problem, device, t, found);
+              }
     return quickest(std::move(found), 8);
   }
 
@@ -307,11 +308,15 @@ class DenseSplitSm90 final : public CudaKernel {
                                      {4, 4},
                                      {4, 3},
                                      {3, 3},
+                                     {6, 2},
+                                     {5, 2},
                                      {4, 2},
                                      {3, 2},
                                      {2, 4},
                                      {2, 3},
                                      {2, 2},
+                                     {6, 1},
+                                     {5, 1},
                                      {4, 1},
                                      {3, 1},
                                      {2, 1}}) {
@@ -331,9 +336,10 @@ class DenseSplitSm90 final : public CudaKernel {
 
   static Estimate estimate(const PolyphaseProblem& problem, const Tile& t, const Geometry& g, const Device& device) {
     // Of a packer, for 32 steps of a slot's 16 channels. A team's packers do a third each, in halves of the channels.
-    constexpr double kPackSlot = 1960, kTeamSlot = 1920;
+    constexpr double kPackSlot = 1862, kTeamSlot = 2400;
     const double pack_rows = problem.signals() == 2 ? 460 : 353;  // the gradient's: not measured
     HopperWork w = hopper_work(problem, t, g);
+    w.rings = {1.392, 0.0197, 0.214, 2069, 0.615, 90};
     w.groups = static_cast<double>(g.pass_stages);
     const double taps = static_cast<double>(g.channel_blocks * problem.kernel_size) / w.groups;  // of an interval
     w.product_cycles = taps * 3 * static_cast<double>(g.columns) * 1.253 / narrow_rate(g.columns);
@@ -351,7 +357,7 @@ class DenseSplitSm90 final : public CudaKernel {
                            : kPackSlot + static_cast<double>(steps) * pack_rows;
     if (!t.team && !t.resident) {  // a packer waits for its own slots
       w.unit_cycles *= 1 + 0.403 * static_cast<double>(t.packers) / static_cast<double>(t.slots);
-      w.slot_wait = 0.0747;
+      w.slot_wait = 0.06;
     }
     if (t.stationary) w.direct_cycles = 2000;
     w.scattered_bytes = 0.983;

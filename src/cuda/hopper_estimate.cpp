@@ -17,13 +17,9 @@ constexpr double kStageByte = 0.45;  // of a row of the block
 constexpr double kExchange = 6;      // of a column, where lanes exchange them into sectors
 constexpr double kEnds = 493;        // the ragged ends of a block's rows
 constexpr double kEdgeColumn = 15;   // of a block that plain stores write element by element
-constexpr double kGroupWait = 95;    // between a group of wgmma and the next
 constexpr double kLoad = 1825;       // latency of a bulk load from memory that is busy
 constexpr double kLoadByte = 0.119;  // a multiprocessor's share of its bandwidth
-constexpr double kUsefulRawStages = 1.465, kDeepRaw = 0.0188;  // the second hides part of a load, a third one costs
-constexpr double kSerialLoad = 0.523;                          // of a load, that a packer with one raw stage waits for
-constexpr double kL2Share = 0.35;                              // of a byte from memory, that a byte from L2 costs
-constexpr double kWeightLoad = 1655;                           // the same for L2
+constexpr double kShared = 0.985;    // of the time of a pair of blocks that share weights, where that is offered
 
 constexpr double kMemory = 0.923, kTogether = 0.787;  // of the time at the device's rate; of the sum of cubes
 
@@ -56,7 +52,7 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   // Weights come from L2, and so does what of x is loaded again; but by the same ways.
   const double loaded = w.tiles * (w.x_is_resident ? 1 : passes) * w.units * static_cast<double>(w.raw_bytes);
   const double again = w.tiles * passes * w.weight_bytes + std::max(0., loaded - w.x_bytes);
-  const double memory = kMemory * (w.held_bytes * e.bytes + kL2Share * again) / rates.bytes_per_second;
+  const double memory = kMemory * (w.held_bytes * e.bytes + w.rings.l2_share * again) / rates.bytes_per_second;
 
   const auto columns = static_cast<double>(w.columns);
   double store = kBlock + kEdgeColumn * columns * edge_share(w, blocks);
@@ -67,7 +63,7 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
              kStageByte * columns * static_cast<double>(w.element_bytes);
   if (w.store == HopperStore::ends) store += kEnds;
   const double group =
-      std::max(w.product_cycles, w.product_cycles / 2 + w.group_latency) + w.promote_cycles + kGroupWait;
+      std::max(w.product_cycles, w.product_cycles / 2 + w.group_latency) + w.promote_cycles + w.rings.group_wait;
   const double multiply = share * passes * (w.groups * group + static_cast<double>(w.blocks) * store);
 
   const double units = share * (w.x_is_resident ? 1 : passes) * w.units / static_cast<double>(w.packers);
@@ -75,17 +71,18 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   // Slots become free in the last pass only.
   if (w.x_is_resident) pack += 0.35 * (1 - 1 / passes) * multiply;
   const double load =
-      units * (kLoad + kLoadByte * static_cast<double>(w.raw_bytes)) / std::min(raw_stages, kUsefulRawStages);
-  if (w.raw_stages == 1) pack += kSerialLoad * load;
-  const double weights = share * passes * w.weight_bytes * kWeightLoad / static_cast<double>(w.ring_bytes);
+      units * (kLoad + kLoadByte * static_cast<double>(w.raw_bytes)) / std::min(raw_stages, w.rings.useful_raw_stages);
+  if (w.raw_stages == 1) pack += w.rings.serial_load * load;
+  const double weights = share * passes * w.weight_bytes * w.rings.weight_load / static_cast<double>(w.ring_bytes);
 
   // They overlap, but not perfectly: the second longest still shows. Tiles come in whole rounds.
   const auto cube = [](double v) { return v * v * v; };
   const double together = std::cbrt(cube(memory) + cube(multiply) + cube(pack) + cube(load) + cube(weights));
   const double coupling = 1 + (w.x_is_resident ? 0.08 : w.slot_wait) / std::max(1.0, slots - 1);
   const double rounds = std::ceil(items / device.sm_count) * device.sm_count / items;
-  const double deep = w.deep_raw_costs ? std::max(0., raw_stages - kUsefulRawStages) : 0;
-  e.seconds = kTogether * together * coupling * rounds * (1 + kDeepRaw * deep) + kLaunchSeconds;
+  const double deep = w.deep_raw_costs ? std::max(0., raw_stages - w.rings.useful_raw_stages) : 0;
+  const double shares = w.cluster > 1 ? kShared : 1;
+  e.seconds = kTogether * together * coupling * rounds * shares * (1 + w.rings.deep_raw * deep) + kLaunchSeconds;
   return e;
 }
 

@@ -12,14 +12,25 @@ namespace longconv::cuda {
 /// How rows of y leave (kernels/tile/store_rows.cuh).
 enum class HopperStore : std::uint8_t { windows, sectors, ends, direct, whole };
 
+/// How well a kernel hides what its roles wait for; fitted, for each kernel.
+struct HopperRings {
+  double useful_raw_stages, deep_raw;  ///< the second raw stage hides part of a load, a third one costs
+  double serial_load;                  ///< the part of a load that a packer with one raw stage waits for
+  double weight_load;                  ///< cycles until weights come from L2
+  double l2_share;                     ///< of a byte from memory, that a byte from L2 costs
+  double group_wait;                   ///< cycles between a group of wgmma and the next
+};
+
 /// Cycles are of one multiprocessor's clock.
 struct HopperWork {
+  HopperRings rings;
   // The launch.
   double x_bytes = 0, y_bytes = 0, flops = 0;  ///< x: each sample once
   double tiles = 0;                            ///< of all (batch, group) rows
   std::int64_t tiles_per_row = 1;
   std::int64_t passes = 1;     ///< over output channels
   bool x_is_resident = false;  ///< packed once for all passes
+  std::int64_t cluster = 1;    ///< blocks that share what they load of the weights
 
   // Multiplying, for one pass over one tile.
   double groups = 0;          ///< of wgmma, each waited for
@@ -63,6 +74,7 @@ HopperWork hopper_work(const Problem& problem, const Tile& t, const Geometry& g)
   w.tiles = batch * static_cast<double>(problem.groups) * static_cast<double>(w.tiles_per_row);
   w.passes = g.passes;
   w.x_is_resident = t.resident != 0;
+  w.cluster = t.cluster;
   const bool aligned = problem.out_length() * w.element_bytes % 16 == 0;
   w.store = !t.full   ? t.stage_rows > 0 ? HopperStore::windows : HopperStore::sectors
             : aligned ? t.stage_rows > 0 ? HopperStore::whole : HopperStore::direct
