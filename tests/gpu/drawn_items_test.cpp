@@ -25,7 +25,7 @@ class DrawnItems : public ::testing::TestWithParam<Case> {
     // With {n}: so large a batch that every block has more items than the fixed ones.
     problem_ = GetParam().problem;
     const Device device = device_of({.problem = ConvProblem::parse("n1 c16->16 l100 k1 bf16"), .capability = kHopper});
-    const std::string batch = std::to_string(24 * device.sm_count);
+    const std::string batch = std::to_string(12 * device.sm_count);
     problem_.replace(problem_.find("{n}"), 3, "n" + batch);
   }
   Trial make() const {

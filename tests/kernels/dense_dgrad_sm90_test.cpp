@@ -39,6 +39,20 @@ TEST_F(DenseDgradSm90, TapsFarApart) {
   expect_right("n1 c16->40 l9000 k5 s2 d1001 p700 bf16");
 }
 
+/// 160 sums a thread, of one, two or four phases; pairs of blocks that share what they load of the weights.
+TEST_F(DenseDgradSm90, WideTilesAndClusters) {
+  for (const auto& [rest, columns] : {std::pair{"n1 c200->40 l700 k3 p2 bf16", 160},
+                                      {"n2 c150->33 l600 k5 s2 f32 tf32", 80},
+                                      {"n1 c300->20 l900 k6 s4 p3 f16", 40}}) {
+    for (const char* set : {"packers=7,cluster=1", "packers=3,cluster=2", "packers=7,cluster=2"}) {
+      Trial trial = make(rest);
+      trial.set = "m=2,ways=2,chunks=4,wstep=2,resident=0,stationary=0,slots=3,raw=1,w=2,full=1,rows=8,n=" +
+                  std::to_string(columns) + "," + set;
+      expect_right(trial);
+    }
+  }
+}
+
 TEST_F(DenseDgradSm90, PaddingModes) {
   for (const char* rest : {"bf16 c33->20 l500 k5 p(4,9) reflect", "f16 c20->24 l400 k4 s3 d2 p5 circular residual",
                            "f32 tf32 c20->24 l300 k3 s2 p(7,0) replicate"})

@@ -49,6 +49,21 @@ TEST_F(DenseFpropSm90, RowsThatLeaveByTheCopyEngine) {
   }
 }
 
+/// 160 sums a thread, with packers of few registers or of many; pairs of blocks that share what they load of the
+/// weights.
+TEST_F(DenseFpropSm90, WideTilesAndClusters) {
+  for (const char* rest : {"n1 c40->200 l700 k3 p2 d2 f32 tf32 bias", "n2 c37->300 l900 k3 s2 bf16",
+                           "n1 c23->140 l1609 k4 s3 p3 f16 residual", "n1 c50->130 l500 k1 bf16 relu"}) {
+    for (const char* set : {"n=160,packers=7,cluster=1", "n=160,packers=3,cluster=2", "n=160,packers=7,cluster=2",
+                            "n=128,packers=7,cluster=2"}) {
+      Trial trial = make(rest);
+      trial.set =
+          std::string("m=2,ways=2,chunks=4,wstep=2,resident=0,stationary=0,slots=3,raw=1,w=2,full=0,rows=8,") + set;
+      expect_right(trial);
+    }
+  }
+}
+
 TEST_F(DenseFpropSm90, GroupsEpiloguesAndLayouts) {
   for (const char* rest :
        {"bf16 c34->140 l328 k3 g2 p1 bias relu", "f16 c20->70 l333 k3 residual gelu",

@@ -40,9 +40,21 @@ TEST_F(DenseFpropSplitSm90, RowsThatLeaveByTheCopyEngine) {
       for (const char* set : {"full=1,rows=4", "full=1,rows=8", "full=0,rows=4", "full=0,rows=8"}) {
         Trial trial = make(rest);
         trial.layout = layout;
-        trial.set = std::string("resident=0,slots=3,raw=1,") + set;
+        trial.set = std::string("resident=0,slots=4,raw=1,") + set;
         expect_right(trial);
       }
+    }
+  }
+}
+
+/// Pairs of blocks that share what they load of the weights.
+TEST_F(DenseFpropSplitSm90, Clusters) {
+  for (const char* rest :
+       {"n1 c40->200 l700 k3 p2 d2 f32 bias", "n2 c37->300 l600 k3 s2 f32", "n1 c50->70 l500 k1 f32 relu"}) {
+    for (const char* rows : {"full=0,rows=4", "full=1,rows=8"}) {
+      Trial trial = make(rest);
+      trial.set = std::string("cluster=2,resident=0,stationary=0,team=0,packers=3,slots=4,raw=1,w=2,") + rows;
+      expect_right(trial);
     }
   }
 }
