@@ -140,11 +140,9 @@ def conv1d(
     >>> longconv.functional.conv1d(x, w, stride=3, padding="causal", dilation=4, activation="gelu").shape
     torch.Size([8, 128, 334])
     """
-    # The usual types are looked at in place: for short signals a call costs as much as all of the checks.
-    if not (isinstance(input, Tensor) and isinstance(weight, Tensor)):
-        check_tensor("conv1d", "input", input)
-        check_tensor("conv1d", "weight", weight)
-    if bias is not None and not isinstance(bias, Tensor):
+    check_tensor("conv1d", "input", input)
+    check_tensor("conv1d", "weight", weight)
+    if bias is not None:
         check_tensor("conv1d", "bias", bias)
     if residual is not None:
         check_tensor("conv1d", "residual", residual)
@@ -158,6 +156,7 @@ def conv1d(
         raise RuntimeError(
             f"conv1d: expected 3D weight, (O, C / groups, K), but got weight of size {list(weight.shape)}"
         )
+    # The usual types are looked at in place: for short signals a call costs as much as all of the checks.
     stride_samples = stride if type(stride) is int else size("conv1d", "stride", stride)
     dilation_samples = dilation if type(dilation) is int else size("conv1d", "dilation", dilation)
     if type(padding) is int:

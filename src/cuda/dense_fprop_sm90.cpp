@@ -346,6 +346,11 @@ class DenseSm90 final : public CudaKernel {
                            const Device& device) {
     HopperWork w = hopper_work(problem, t, g);
     w.rings = {1.465, 0.0125, 0.577, 2900, 0.331, 131};
+    if (size_bytes(problem.dtype) == 4 &&
+        g.raw_bytes > 8192) {  // long windows: enough is under way, but slots fill late
+      w.rings.serial_load = 0.1;
+      w.slot_wait = 0.35;
+    }
     w.groups = static_cast<double>(g.pass_stages);
     w.product_cycles = static_cast<double>(t.w_steps * t.m_blocks * t.columns) * 0.97 / narrow_rate(t.columns);
     w.group_latency = 321;
@@ -365,7 +370,7 @@ class DenseSm90 final : public CudaKernel {
     w.unit_cycles = (825 + static_cast<double>(g.pack.steps()) * rows) * (t.packers == 7 ? 0.84 : 1);
     if (t.m_blocks * problem.phases * t.columns > 256) {  // 160 sums a thread
       if (t.packers == 7) w.unit_cycles *= 1.35;          // of few registers
-      if (size_bytes(problem.dtype) == 4) w.product_cycles *= 0.9;
+      if (size_bytes(problem.dtype) == 4) w.product_cycles *= 0.75;
       if (whole && t.stage_rows * w.element_bytes <= 16) w.piece_share *= 1.57;
     }
     w.packers = t.packers;
