@@ -356,11 +356,12 @@ class DenseSplitSm90 final : public CudaKernel {
     w.unit_cycles = t.team ? kTeamSlot + static_cast<double>(ceil_div(2 * steps, 3)) / 2 * pack_rows
                            : kPackSlot + static_cast<double>(steps) * pack_rows;
     if (!t.team && !t.resident) {  // a packer waits for its own slots
-      w.unit_cycles *= 1 + 0.403 * static_cast<double>(t.packers) / static_cast<double>(t.slots);
+      w.unit_cycles *= 1 + 0.25 * static_cast<double>(t.packers) / static_cast<double>(t.slots);
       w.slot_wait = 0.06;
     }
     if (t.stationary) w.direct_cycles = 2000;
     w.scattered_bytes = 0.983;
+    if (w.store == HopperStore::ends) w.piece_share = 3.2;
     w.packers = t.team ? 1 : t.packers;
     w.raw_bytes = g.raw_bytes;
     if (!t.stationary)
