@@ -28,7 +28,7 @@ TEST_F(DirectFprop, PaddingModesStridesAndDilations) {
 /// Small tiles with long stages, for problems that leave multiprocessors idle.
 TEST_F(DirectFprop, EveryConfig) {
   for (const char* problem : {"n1 c70->40 l300 k3 s3 d4 f32 bias relu", "n2 c33->20 l130 k5 p2 bf16 residual",
-                              "n1 c18->9 l70 k3 g3 p1 f64 reflect", "n1 c40->24 l90 k40 p20 f16 circular"})
+                              "n1 c18->60 l70 k3 g3 p1 f64 reflect", "n1 c40->24 l90 k40 p20 f16 circular"})
     expect_every_config_right(problem);
 }
 
