@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <stdexcept>
+#include <optional>
 
 #include "cuda/dense_fprop_common.h"
 #include "cuda/dgrad_padding.h"
@@ -31,10 +31,10 @@ struct DirectTile {
 /// The products of a stage form one chain of additions: see docs/design/numerics.md.
 constexpr std::int64_t kMaxStageTerms = 256;
 
-/// Samples of a channel that a stage holds.
-std::int64_t window_of(const PolyphaseProblem& problem, const DirectTile& t) {
+/// Samples and weights that a stage holds.
+std::int64_t stage_elements(const PolyphaseProblem& problem, const DirectTile& t) {
   const std::int64_t dense = (t.steps() - 1) * problem.stride + (t.stage_taps - 1) * problem.row_step() + 1;
-  return std::min(dense, t.steps() * t.stage_taps);
+  return t.stage_channels * (std::min(dense, t.steps() * t.stage_taps) + t.stage_taps * t.outs());
 }
 
 /// Of stages that fit static shared memory.
@@ -42,10 +42,7 @@ DirectTile fitted(const PolyphaseProblem& problem, DirectTile t) {
   t.stage_channels = std::min(t.stage_channels, problem.in_channels_per_group());
   t.stage_taps = std::min({t.stage_taps, problem.phase_taps(), kMaxStageTerms / t.stage_channels});
   const std::int64_t element_bytes = problem.dtype == DType::f64 ? 8 : 4;
-  const auto shared_bytes = [&] {
-    return (window_of(problem, t) + t.stage_taps * t.outs()) * t.stage_channels * element_bytes;
-  };
-  while (shared_bytes() > 47 * 1024) {
+  while (stage_elements(problem, t) * element_bytes > 47 * 1024) {
     if (t.stage_channels > 1)
       t.stage_channels /= 2;
     else if (t.stage_taps > 1)
@@ -56,7 +53,6 @@ DirectTile fitted(const PolyphaseProblem& problem, DirectTile t) {
   return t;
 }
 
-/// A launch, but for its spec.
 /// For large problems, and for repairs.
 DirectTile tile_of(const PolyphaseProblem& problem) {
   const std::int64_t out = problem.out_channels_per_group(), time = problem.dtype == DType::f64 ? 4 : 8;
@@ -65,25 +61,25 @@ DirectTile tile_of(const PolyphaseProblem& problem) {
                          : out >= 2 ? DirectTile{2, 8, 1, 8, 32}
                                     : DirectTile{1, 8, 1, 8, 64});
 }
-/// The same; and small ones with long stages, for problems that would not give every multiprocessor a tile: what counts
-/// there is how often a block waits for memory.
-std::vector<DirectTile> tiles_of(const PolyphaseProblem& problem) {
-  std::vector<DirectTile> tiles{tile_of(problem)};
-  const std::int64_t out = problem.out_channels_per_group();
-  if (out < 8) return tiles;
-  for (const std::int64_t time : {4, 2, 1}) {
-    const DirectTile t = fitted(problem, {2, time, 8, 64, 32, 16});
-    if (t.thread_time == time && t.outs() <= round_up(out, 8)) tiles.push_back(t);
-  }
-  return tiles;
+/// Small, with long stages, for problems that would not give every multiprocessor a tile: what counts there is how
+/// often a block waits for memory. None where its 16 channels are twice as many as there are, or its stages do not fit.
+std::optional<DirectTile> small_tile(const PolyphaseProblem& problem, std::int64_t thread_time) {
+  const DirectTile t = fitted(problem, {2, thread_time, 8, 64, 32, 16});
+  return problem.out_channels_per_group() > 8 && t.thread_time == thread_time ? std::optional(t) : std::nullopt;
 }
+constexpr std::int64_t kSmallThreadTimes[] = {4, 2, 1};
+
+/// At every launch: without a list of the others.
 DirectTile tile_of(const PolyphaseProblem& problem, const Config& config) {
   const std::int64_t out = config.get("out"), time = config.get("time");
-  for (const DirectTile& t : tiles_of(problem))
-    if (t.outs() == out && t.steps() == time) return t;
-  throw std::invalid_argument("direct convolution: no such config for this problem: " + config.to_string());
+  const auto is_it = [&](const DirectTile& t) { return t.outs() == out && t.steps() == time; };
+  if (const DirectTile t = tile_of(problem); is_it(t)) return t;
+  for (const std::int64_t thread_time : kSmallThreadTimes)
+    if (const auto t = small_tile(problem, thread_time); t && is_it(*t)) return *t;
+  throw Error(ErrorCode::internal, "direct convolution: no such config for this problem: " + config.to_string());
 }
 
+/// A launch, but for its spec.
 LayerStep direct_grid(const PolyphaseProblem& problem, const DirectTile& t, int mode) {
   LayerStep step;
   step.threads = kThreads;
@@ -167,6 +163,12 @@ KernelSpec spec_of(const PolyphaseProblem& problem, const DirectTile& t, int mod
   return spec;
 }
 
+LayerStep step_of(const PolyphaseProblem& problem, const DirectTile& tile, int mode) {
+  LayerStep step = direct_grid(problem, tile, mode);
+  step.spec = spec_of(problem, tile, mode);
+  return step;
+}
+
 void launch_tiles(const Driver& driver, const Function& function, const PolyphaseProblem& problem,
                   const DirectTile& tile, const Device& device, const ConvTensors& tensors, void* stream,
                   const Repair& repair) {
@@ -196,8 +198,10 @@ class Direct final : public CudaKernel {
     return Support::yes();
   }
   std::vector<Config> configs(const ConvProblem& asked, const Device&) const override {
-    std::vector<Config> configs;
-    for (const DirectTile& t : tiles_of(PolyphaseProblem(asked))) configs.push_back(t.config());
+    const PolyphaseProblem problem(asked);
+    std::vector<Config> configs{tile_of(problem).config()};
+    for (const std::int64_t thread_time : kSmallThreadTimes)
+      if (const auto t = small_tile(problem, thread_time)) configs.push_back(t->config());
     return configs;
   }
   Estimate estimate(const ConvProblem& asked, const Config& config, const Device& device) const override {
@@ -231,8 +235,7 @@ class Direct final : public CudaKernel {
     const auto of_stage = static_cast<double>(t.stage_channels * t.stage_taps);
     const double stages = static_cast<double>(ceil_div(problem.in_channels_per_group(), t.stage_channels) *
                                               ceil_div(problem.phase_taps(), t.stage_taps));
-    const double loads = static_cast<double>(t.stage_channels * (window_of(problem, t) + t.stage_taps * t.outs())) /
-                         static_cast<double>(kThreads * t.loads);
+    const double loads = static_cast<double>(stage_elements(problem, t)) / static_cast<double>(kThreads * t.loads);
     const double waits = stages * (std::ceil(loads) * (rounds ? 4400 : 1600) + of_stage * 65 + 400) / clock;
     const double side_by_side = std::max(1., tiles * static_cast<double>(problem.phases) / device.sm_count);
     e.seconds = std::max(e.seconds, waits * (1 + 0.5 * (side_by_side - 1)) + 5e-6);
@@ -245,10 +248,8 @@ class Direct final : public CudaKernel {
   }
   LayerLaunch layer_launch(const ConvProblem& asked, const Config& config, const Device&) const override {
     const PolyphaseProblem problem = of_any_length(asked);
-    const DirectTile tile = tile_of(problem, config);
     LayerLaunch layer;
-    layer.main = direct_grid(problem, tile, 0);
-    layer.main.spec = spec_of(problem, tile, 0);
+    layer.main = step_of(problem, tile_of(problem, config), 0);
     return layer;
   }
   void launch(const ConvProblem& asked, const Config& config, const Device& device, const ConvTensors& given,
@@ -279,11 +280,7 @@ std::int64_t direct_element_code(DType dtype) {
 
 KernelSpec direct_spec(const PolyphaseProblem& problem, int mode) { return spec_of(problem, tile_of(problem), mode); }
 
-LayerStep direct_step(const PolyphaseProblem& problem, int mode) {
-  LayerStep step = direct_grid(problem, tile_of(problem), mode);
-  step.spec = direct_spec(problem, mode);
-  return step;
-}
+LayerStep direct_step(const PolyphaseProblem& problem, int mode) { return step_of(problem, tile_of(problem), mode); }
 
 void launch_direct(const Driver& driver, const Function& function, const PolyphaseProblem& problem,
                    const Device& device, const ConvTensors& tensors, void* stream, const Repair& repair) {
