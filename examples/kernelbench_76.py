@@ -3267,8 +3267,8 @@ static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "sl
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
-constexpr int kMmaRegisters = kManySums ? 200 : kThreads == 512 ? 160 : 200;
-constexpr int kPackerRegisters = kManySums ? (kThreads == 512 ? 56 : 104) : kThreads == 512 ? 96 : 104;
+constexpr int kMmaRegisters = kThreads == 384 || kManySums ? 200 : 160;
+constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManySums ? 56 : 96;
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
 static_assert(kThreads == 384 || kN <= 160, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
@@ -3671,8 +3671,8 @@ static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "sl
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
-constexpr int kMmaRegisters = kManySums ? 200 : kThreads == 512 ? 160 : 200;
-constexpr int kPackerRegisters = kManySums ? (kThreads == 512 ? 56 : 104) : kThreads == 512 ? 96 : 104;
+constexpr int kMmaRegisters = kThreads == 384 || kManySums ? 200 : 160;
+constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManySums ? 56 : 96;
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
 static_assert(kThreads == 384 || kN <= 160, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
@@ -10581,7 +10581,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_e404500a13a5",
+        name="longconv_conv1d_5911ff4d801b",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

@@ -124,8 +124,8 @@ static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "sl
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
-constexpr int kMmaRegisters = kManySums ? 200 : kThreads == 512 ? 160 : 200;
-constexpr int kPackerRegisters = kManySums ? (kThreads == 512 ? 56 : 104) : kThreads == 512 ? 96 : 104;
+constexpr int kMmaRegisters = kThreads == 384 || kManySums ? 200 : 160;
+constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManySums ? 56 : 96;
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
 static_assert(kThreads == 384 || kN <= 160, "ptxas wants all accumulators of an instruction among the registers of the launch");
 

@@ -53,7 +53,8 @@ struct Tile {
 struct Geometry {
   std::int64_t element_bytes, chunk, row_step;  ///< row_step: packed rows from one warpgroup's time to the other's
   std::int64_t span, step, channel_blocks, tap_groups, passes, pass_stages, raw_bytes,
-      shared_bytes;  ///< span in packed rows
+      shared_bytes;          ///< span in packed rows
+  std::int64_t sum_columns;  ///< two for each sum of a thread, of which it has 128 at most, or just 160
   PackGeometry pack;
   bool fits = false;
 
@@ -67,6 +68,7 @@ struct Geometry {
         tap_groups(ceil_div(p.kernel_size, t.taps)),
         passes(ceil_div(p.out_channels_per_group(), 64 * t.m_blocks * t.channel_ways)),
         pass_stages(channel_blocks * p.kernel_size * (t.chunks / 2 / t.w_steps)),
+        sum_columns(t.m_blocks * p.phases * t.columns),
         pack(span, t.taps, p) {
     const std::int64_t raw_needed = p.stride == 1 ? pack.plane_rows : pack.raw_needed;
     const std::int64_t pitch = (ceil_div((raw_needed + chunk - 1) * element_bytes, 16) | 1) * 16;
@@ -83,14 +85,9 @@ struct Geometry {
            (t.stage_rows > 0 || (p.phases == 1 && (t.full || element_bytes == 4))) && t.slots >= 2 &&
            t.slots * t.chunks >= t.packers && t.columns > 0 &&
            (t.packers == 3 || (t.packers == 4 && t.stationary) || (t.packers == 7 && t.columns <= 160)) &&
-           sums_fit(p, t) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
+           (sum_columns <= 256 || sum_columns == 320) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
-  }
-  /// 128 accumulators a thread, or just 160.
-  static bool sums_fit(const PolyphaseProblem& p, const Tile& t) {
-    const std::int64_t columns = t.m_blocks * p.phases * t.columns;
-    return columns <= 256 || columns == 320;
   }
   std::int64_t ring_rows(const Tile& t) const { return 64 * t.m_blocks; }
   std::int64_t padded_rows(const Tile& t) const { return passes * ring_rows(t) * t.channel_ways; }
@@ -346,8 +343,8 @@ class DenseSm90 final : public CudaKernel {
                            const Device& device) {
     HopperWork w = hopper_work(problem, t, g);
     w.rings = {1.465, 0.0125, 0.577, 2900, 0.331, 131};
-    if (size_bytes(problem.dtype) == 4 &&
-        g.raw_bytes > 8192) {  // long windows: enough is under way, but slots fill late
+    // Long windows: enough is under way, but slots fill late.
+    if (size_bytes(problem.dtype) == 4 && g.raw_bytes > 8192) {
       w.rings.serial_load = 0.1;
       w.slot_wait = 0.35;
     }
@@ -368,8 +365,8 @@ class DenseSm90 final : public CudaKernel {
     // One packer, one unit.
     const double rows = gather ? 400 : problem.signals() == 2 ? 135 : 95;  // the gradient's: not measured
     w.unit_cycles = (825 + static_cast<double>(g.pack.steps()) * rows) * (t.packers == 7 ? 0.84 : 1);
-    if (t.m_blocks * problem.phases * t.columns > 256) {  // 160 sums a thread
-      if (t.packers == 7) w.unit_cycles *= 1.35;          // of few registers
+    if (g.sum_columns > 256) {                    // 160 sums a thread
+      if (t.packers == 7) w.unit_cycles *= 1.35;  // of few registers
       if (size_bytes(problem.dtype) == 4) w.product_cycles *= 0.75;
       if (whole && t.stage_rows * w.element_bytes <= 16) w.piece_share *= 1.57;
     }
