@@ -905,6 +905,30 @@ template <class C> struct BlockBarriers {
   }
 };
 
+// Of the two warpgroups that share output channels, the second has none of the last sweep.
+LC_CONSTEXPR bool last_sweep_idles(int rings, int sweeps, int ring_rows, int out_channels) {
+  return rings == 2 && (2 * sweeps - 1) * ring_rows >= out_channels;
+}
+// What it does instead of multiplying: slots and weights go back as they come, once every lane has seen them come (no wgmma
+// holds the lanes together here, and one that is late must not miss a phase). The places are those of its loop.
+template <class C>
+LC_DEVICE void idle_sweep(const BlockBarriers<C>& barriers, int ring, int lane, int& slot, int& slot_phase, int& ws, int& w_phase) {
+#pragma unroll 1
+  for (int i = 0; i < C::kItemSlots; ++i) {
+    if (!C::kResident) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+    __syncwarp();
+    if (arrives(lane)) barrier_arrive(barriers.slot_empty + 8 * slot);
+    if (++slot == C::kSlots) { slot = 0; slot_phase ^= 1; }
+  }
+#pragma unroll 1
+  for (int i = 0; i < C::kSweepStages; ++i) {
+    barrier_wait(barriers.w_full + 8 * (ring * C::kWStages + ws), w_phase);
+    __syncwarp();
+    if (arrives(lane)) barriers.release_weights(ring, ws);
+    if (++ws == C::kWStages) { ws = 0; w_phase ^= 1; }
+  }
+}
+
 // ---- ptx/bulk_copy.cuh -----------------------------------------------------------------------------------------------
 /// 1-D bulk copies between global and shared memory by the asynchronous proxy (sm_90). Addresses and sizes are multiples
 /// of 16 bytes, or the behaviour is undefined.
@@ -3243,6 +3267,7 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kSweeps = ceil_div(kOutChannels, kRingRows * kChannelWays);
 
   static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
+  static constexpr bool kLastSweepIdles = !1 && last_sweep_idles(kRings, kSweeps, kRingRows, kOutChannels);
   static constexpr int kTapStages = kChunks / 2 / kWSteps;
   static constexpr int kSweepStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
   static constexpr int64_t kSweepBytes = static_cast<int64_t>(kSweepStages) * kWStageBytes;
@@ -3355,6 +3380,10 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
     const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
+      if (C::kLastSweepIdles && ring == 1 && (C::kResident ? sweep : item.sweep) == C::kSweeps - 1) {
+        idle_sweep<C>(barriers, ring, lane, slot, slot_phase, ws, w_phase);
+        continue;
+      }
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
       auto release = [&] {
         if (arrives(lane)) {
@@ -3647,6 +3676,7 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kSweeps = ceil_div(kOutChannels, kRingRows * kChannelWays);
 
   static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
+  static constexpr bool kLastSweepIdles = !1 && last_sweep_idles(kRings, kSweeps, kRingRows, kOutChannels);
   static constexpr int kTapStages = kChunks / 2 / kWSteps;
   static constexpr int kSweepStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
   static constexpr int64_t kSweepBytes = static_cast<int64_t>(kSweepStages) * kWStageBytes;
@@ -3759,6 +3789,10 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
     const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
+      if (C::kLastSweepIdles && ring == 1 && (C::kResident ? sweep : item.sweep) == C::kSweeps - 1) {
+        idle_sweep<C>(barriers, ring, lane, slot, slot_phase, ws, w_phase);
+        continue;
+      }
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
       auto release = [&] {
         if (arrives(lane)) {
@@ -5160,6 +5194,7 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr int kGroupIntervals = ceil_div(kTaps, kInterval), kLastIntervals = ceil_div(kLastTaps, kInterval);
   static constexpr int kBlockIntervals = (kTapGroups - 1) * kGroupIntervals + kLastIntervals;
   static constexpr int kRings = kChannelWays, kWStageBytes = kInterval * kTapBytes;
+  static constexpr bool kLastSweepIdles = !1 && last_sweep_idles(kRings, kSweeps, 64, kOutChannels);
   static constexpr int kSweepStages = kChannelBlocks * kBlockIntervals;
   static constexpr int64_t kSweepBytes = static_cast<int64_t>(kChannelBlocks) * kKernel * kTapBytes;
   static LC_CONSTEXPR int interval_taps(int group_taps, int interval) {
@@ -5334,6 +5369,10 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
     const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
+      if (C::kLastSweepIdles && ring == 1 && (C::kResident ? sweep : item.sweep) == C::kSweeps - 1) {
+        idle_sweep<C>(barriers, ring, lane, slot, slot_phase, ws, w_phase);
+        continue;
+      }
 #pragma unroll
       for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] = 0.f;
       float inverse = 0.f, slot_inverse = 0.f;  // of what is in `cross`, and of the slot
@@ -5840,6 +5879,7 @@ struct C : TapRows<1, 0, 1, 1, 3, kKernel> {
   static constexpr int kGroupIntervals = ceil_div(kTaps, kInterval), kLastIntervals = ceil_div(kLastTaps, kInterval);
   static constexpr int kBlockIntervals = (kTapGroups - 1) * kGroupIntervals + kLastIntervals;
   static constexpr int kRings = kChannelWays, kWStageBytes = kInterval * kTapBytes;
+  static constexpr bool kLastSweepIdles = !1 && last_sweep_idles(kRings, kSweeps, 64, kOutChannels);
   static constexpr int kSweepStages = kChannelBlocks * kBlockIntervals;
   static constexpr int64_t kSweepBytes = static_cast<int64_t>(kChannelBlocks) * kKernel * kTapBytes;
   static LC_CONSTEXPR int interval_taps(int group_taps, int interval) {
@@ -6014,6 +6054,10 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
     const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
+      if (C::kLastSweepIdles && ring == 1 && (C::kResident ? sweep : item.sweep) == C::kSweeps - 1) {
+        idle_sweep<C>(barriers, ring, lane, slot, slot_phase, ws, w_phase);
+        continue;
+      }
 #pragma unroll
       for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] = 0.f;
       float inverse = 0.f, slot_inverse = 0.f;  // of what is in `cross`, and of the slot
@@ -10581,7 +10625,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_d3e4fb8bc287",
+        name="longconv_conv1d_d8a272ba4b90",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

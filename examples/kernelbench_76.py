@@ -905,6 +905,30 @@ template <class C> struct BlockBarriers {
   }
 };
 
+// Of the two warpgroups that share output channels, the second has none of the last sweep.
+LC_CONSTEXPR bool last_sweep_idles(int rings, int sweeps, int ring_rows, int out_channels) {
+  return rings == 2 && (2 * sweeps - 1) * ring_rows >= out_channels;
+}
+// What it does instead of multiplying: slots and weights go back as they come, once every lane has seen them come (no wgmma
+// holds the lanes together here, and one that is late must not miss a phase). The places are those of its loop.
+template <class C>
+LC_DEVICE void idle_sweep(const BlockBarriers<C>& barriers, int ring, int lane, int& slot, int& slot_phase, int& ws, int& w_phase) {
+#pragma unroll 1
+  for (int i = 0; i < C::kItemSlots; ++i) {
+    if (!C::kResident) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+    __syncwarp();
+    if (arrives(lane)) barrier_arrive(barriers.slot_empty + 8 * slot);
+    if (++slot == C::kSlots) { slot = 0; slot_phase ^= 1; }
+  }
+#pragma unroll 1
+  for (int i = 0; i < C::kSweepStages; ++i) {
+    barrier_wait(barriers.w_full + 8 * (ring * C::kWStages + ws), w_phase);
+    __syncwarp();
+    if (arrives(lane)) barriers.release_weights(ring, ws);
+    if (++ws == C::kWStages) { ws = 0; w_phase ^= 1; }
+  }
+}
+
 // ---- ptx/bulk_copy.cuh -----------------------------------------------------------------------------------------------
 /// 1-D bulk copies between global and shared memory by the asynchronous proxy (sm_90). Addresses and sizes are multiples
 /// of 16 bytes, or the behaviour is undefined.
@@ -3243,6 +3267,7 @@ struct C : TapRows<1, 0, kStride, 4, 3, kKernel> {
   static constexpr int kSweeps = ceil_div(kOutChannels, kRingRows * kChannelWays);
 
   static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
+  static constexpr bool kLastSweepIdles = !1 && last_sweep_idles(kRings, kSweeps, kRingRows, kOutChannels);
   static constexpr int kTapStages = kChunks / 2 / kWSteps;
   static constexpr int kSweepStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
   static constexpr int64_t kSweepBytes = static_cast<int64_t>(kSweepStages) * kWStageBytes;
@@ -3355,6 +3380,10 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
     const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
+      if (C::kLastSweepIdles && ring == 1 && (C::kResident ? sweep : item.sweep) == C::kSweeps - 1) {
+        idle_sweep<C>(barriers, ring, lane, slot, slot_phase, ws, w_phase);
+        continue;
+      }
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
       auto release = [&] {
         if (arrives(lane)) {
@@ -3468,7 +3497,7 @@ constexpr int kFormat = 0, kKernel = 3, kInChannels = 128, kOutChannels = 64;
 constexpr bool kSplit = kFormat == 3;
 constexpr int kRows = kSplit ? 64 : 64;
 constexpr int kChunk = kFormat == 0 ? 4 : 8;                          // elements of 16 bytes
-constexpr int kBlockChunks = kSplit ? 2 : 4;            // chunks of channels of a block
+constexpr int kBlockChunks = kSplit ? 2 : 8;            // chunks of channels of a block
 constexpr int kBlocks = ceil_div(kInChannels, kBlockChunks * kChunk);
 constexpr int kPaddedRows = 64;                   // of a group, a multiple of kRows
 constexpr int kThreads = 128;
@@ -3600,7 +3629,7 @@ using MmaType = tf32;
 // --- the configuration
 constexpr int kN = 80, kChannelWays = 1, kTimeWays = 2 / kChannelWays;
 constexpr int kMBlocks = 1, kRingRows = 64 * kMBlocks;  // output channels of a warpgroup
-constexpr int kChunks = 4, kWSteps = 2;
+constexpr int kChunks = 8, kWSteps = 4;
 constexpr Store kStore = static_cast<Store>(3);
 enum class Pack { any, transposed, gather };
 constexpr Pack kPack = static_cast<Pack>(0);
@@ -3623,7 +3652,7 @@ struct C : TapRows<3, 2, kStride, 4, 3, kKernel> {
   static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr bool kBias = 0, kResidual = 0;
   static constexpr bool kResident = 0, kStationary = 1, kGather = kPack == Pack::gather;
-  static constexpr int kPackers = 7, kCluster = 1, kRawStages = 2, kWStages = 24, kSlots = 4;
+  static constexpr int kPackers = 4, kCluster = 1, kRawStages = 3, kWStages = 12, kSlots = 3;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
@@ -3647,6 +3676,7 @@ struct C : TapRows<3, 2, kStride, 4, 3, kKernel> {
   static constexpr int kSweeps = ceil_div(kOutChannels, kRingRows * kChannelWays);
 
   static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
+  static constexpr bool kLastSweepIdles = !1 && last_sweep_idles(kRings, kSweeps, kRingRows, kOutChannels);
   static constexpr int kTapStages = kChunks / 2 / kWSteps;
   static constexpr int kSweepStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
   static constexpr int64_t kSweepBytes = static_cast<int64_t>(kSweepStages) * kWStageBytes;
@@ -3661,7 +3691,7 @@ struct C : TapRows<3, 2, kStride, 4, 3, kKernel> {
   static constexpr int kSharedDrawn = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
   static constexpr int kSharedBytes = kSharedDrawn + drawn_bytes(kDrawnPlaces);
 };
-static_assert(C::kSharedBytes <= 212240 && 212240 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 228016 && 228016 <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
 static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
 static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
@@ -3759,6 +3789,10 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
     const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
+      if (C::kLastSweepIdles && ring == 1 && (C::kResident ? sweep : item.sweep) == C::kSweeps - 1) {
+        idle_sweep<C>(barriers, ring, lane, slot, slot_phase, ws, w_phase);
+        continue;
+      }
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
       auto release = [&] {
         if (arrives(lane)) {
@@ -5160,6 +5194,7 @@ struct C : TapRows<1, 0, 3, 4, 3, kKernel> {
   static constexpr int kGroupIntervals = ceil_div(kTaps, kInterval), kLastIntervals = ceil_div(kLastTaps, kInterval);
   static constexpr int kBlockIntervals = (kTapGroups - 1) * kGroupIntervals + kLastIntervals;
   static constexpr int kRings = kChannelWays, kWStageBytes = kInterval * kTapBytes;
+  static constexpr bool kLastSweepIdles = !0 && last_sweep_idles(kRings, kSweeps, 64, kOutChannels);
   static constexpr int kSweepStages = kChannelBlocks * kBlockIntervals;
   static constexpr int64_t kSweepBytes = static_cast<int64_t>(kChannelBlocks) * kKernel * kTapBytes;
   static LC_CONSTEXPR int interval_taps(int group_taps, int interval) {
@@ -5334,6 +5369,10 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
     const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
+      if (C::kLastSweepIdles && ring == 1 && (C::kResident ? sweep : item.sweep) == C::kSweeps - 1) {
+        idle_sweep<C>(barriers, ring, lane, slot, slot_phase, ws, w_phase);
+        continue;
+      }
 #pragma unroll
       for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] = 0.f;
       float inverse = 0.f, slot_inverse = 0.f;  // of what is in `cross`, and of the slot
@@ -5840,6 +5879,7 @@ struct C : TapRows<3, 2, 1, 4, 3, kKernel> {
   static constexpr int kGroupIntervals = ceil_div(kTaps, kInterval), kLastIntervals = ceil_div(kLastTaps, kInterval);
   static constexpr int kBlockIntervals = (kTapGroups - 1) * kGroupIntervals + kLastIntervals;
   static constexpr int kRings = kChannelWays, kWStageBytes = kInterval * kTapBytes;
+  static constexpr bool kLastSweepIdles = !1 && last_sweep_idles(kRings, kSweeps, 64, kOutChannels);
   static constexpr int kSweepStages = kChannelBlocks * kBlockIntervals;
   static constexpr int64_t kSweepBytes = static_cast<int64_t>(kChannelBlocks) * kKernel * kTapBytes;
   static LC_CONSTEXPR int interval_taps(int group_taps, int interval) {
@@ -6014,6 +6054,10 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
     const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
+      if (C::kLastSweepIdles && ring == 1 && (C::kResident ? sweep : item.sweep) == C::kSweeps - 1) {
+        idle_sweep<C>(barriers, ring, lane, slot, slot_phase, ws, w_phase);
+        continue;
+      }
 #pragma unroll
       for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] = 0.f;
       float inverse = 0.f, slot_inverse = 0.f;  // of what is in `cross`, and of the slot
@@ -9919,7 +9963,7 @@ void forward_tf32_sm90a(const Call& call) {
 
 #if CUDART_VERSION >= 12000
 // float32 in TF32 on Hopper: dense_dgrad_sm90.
-// Its configuration: m1 n80 ways1 chunks4 slots4 raw2 taps3 w24 wstep2 stationary1 resident0 full1 rows4 packers7 cluster1.
+// Its configuration: m1 n80 ways1 chunks8 slots3 raw3 taps3 w12 wstep4 stationary1 resident0 full1 rows4 packers4 cluster1.
 void backward_input_tf32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_dgrad_tf32;
   namespace conv = conv1d::dense_dgrad_sm90_tf32;
@@ -9949,7 +9993,7 @@ void backward_input_tf32_sm90a(const Call& call) {
   point(p.weights, memory + kWeightOffset);
   point(p.drawn, memory + kPackedBytes);
   constexpr Shape kConvShape = {0, /*tile_steps=*/480, /*items_per_tile=*/1, /*blocks_per_sm=*/1,
-                                /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/212240};
+                                /*cluster_blocks=*/1, /*threads=*/384, /*shared_bytes=*/228016};
   launch(conv::longconv_dense_fprop_sm90, p, kConvShape, call.batch, call.length, call);
   // Zeros stood for what is outside of y, and 0 * Inf is NaN: the edges again where a weight is not finite.
   edges::Params e{};
@@ -10581,7 +10625,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_5911ff4d801b",
+        name="longconv_conv1d_95b4b7808e3a",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

@@ -100,6 +100,7 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKe
   static constexpr int kPasses = ceil_div(kOutChannels, kRingRows * kChannelWays);
 
   static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
+  static constexpr bool kLastPassIdles = !LC_W_STATIONARY && last_pass_idles(kRings, kPasses, kRingRows, kOutChannels);
   static constexpr int kTapStages = kChunks / 2 / kWSteps;
   static constexpr int kPassStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
   static constexpr int64_t kPassBytes = static_cast<int64_t>(kPassStages) * kWStageBytes;
@@ -218,6 +219,10 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
     const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int pass = 0; pass < Schedule<C>::kPassesPerItem; ++pass) {
+      if (C::kLastPassIdles && ring == 1 && (C::kResident ? pass : item.pass) == C::kPasses - 1) {
+        idle_pass<C>(barriers, ring, lane, slot, slot_phase, ws, w_phase);
+        continue;
+      }
       int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
       auto release = [&] {
         if (arrives(lane)) {

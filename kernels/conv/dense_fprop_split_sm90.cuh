@@ -70,6 +70,7 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, LC_STRIDE, LC_DILATION, LC_TAPS, k
   static constexpr int kGroupIntervals = ceil_div(kTaps, kInterval), kLastIntervals = ceil_div(kLastTaps, kInterval);
   static constexpr int kBlockIntervals = (kTapGroups - 1) * kGroupIntervals + kLastIntervals;
   static constexpr int kRings = kChannelWays, kWStageBytes = kInterval * kTapBytes;
+  static constexpr bool kLastPassIdles = !LC_W_STATIONARY && last_pass_idles(kRings, kPasses, 64, kOutChannels);
   static constexpr int kPassStages = kChannelBlocks * kBlockIntervals;
   static constexpr int64_t kPassBytes = static_cast<int64_t>(kChannelBlocks) * kKernel * kTapBytes;
   static LC_CONSTEXPR int interval_taps(int group_taps, int interval) {
@@ -259,6 +260,10 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
     const Item item = schedule.item(at.index);
 #pragma unroll 1
     for (int pass = 0; pass < Schedule<C>::kPassesPerItem; ++pass) {
+      if (C::kLastPassIdles && ring == 1 && (C::kResident ? pass : item.pass) == C::kPasses - 1) {
+        idle_pass<C>(barriers, ring, lane, slot, slot_phase, ws, w_phase);
+        continue;
+      }
 #pragma unroll
       for (int i = 0; i < C::kPhases * (kN / 2); ++i) sum[i / (kN / 2)][i % (kN / 2)] = 0.f;
       float inverse = 0.f, slot_inverse = 0.f;  // of what is in `cross`, and of the slot

@@ -58,3 +58,27 @@ template <class C> struct BlockBarriers {
     if (C::kCluster > 1) barrier_arrive_remote(barrier, cluster_block_rank() ^ 1);
   }
 };
+
+// Of the two warpgroups that share output channels, the second has none of the last pass.
+LC_CONSTEXPR bool last_pass_idles(int rings, int passes, int ring_rows, int out_channels) {
+  return rings == 2 && (2 * passes - 1) * ring_rows >= out_channels;
+}
+// What it does instead of multiplying: slots and weights go back as they come, once every lane has seen them come (no wgmma
+// holds the lanes together here, and one that is late must not miss a phase). The places are those of its loop.
+template <class C>
+LC_DEVICE void idle_pass(const BlockBarriers<C>& barriers, int ring, int lane, int& slot, int& slot_phase, int& ws, int& w_phase) {
+#pragma unroll 1
+  for (int i = 0; i < C::kItemSlots; ++i) {
+    if (!C::kResident) barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+    __syncwarp();
+    if (arrives(lane)) barrier_arrive(barriers.slot_empty + 8 * slot);
+    if (++slot == C::kSlots) { slot = 0; slot_phase ^= 1; }
+  }
+#pragma unroll 1
+  for (int i = 0; i < C::kPassStages; ++i) {
+    barrier_wait(barriers.w_full + 8 * (ring * C::kWStages + ws), w_phase);
+    __syncwarp();
+    if (arrives(lane)) barriers.release_weights(ring, ws);
+    if (++ws == C::kWStages) { ws = 0; w_phase ^= 1; }
+  }
+}

@@ -355,7 +355,11 @@ class DenseSm90 final : public CudaKernel {
     if (problem.phases > 1) w.piece_share = 0.67;
     if (whole && t.packers == 7) w.piece_share = 0.315;
     if (t.packers == 7) w.direct_cycles = 840;
-    w.deep_raw_costs = !whole || t.packers != 7;
+    // Eight columns of a row in the middle of a sector are three sectors, two of them in halves.
+    if (w.store == HopperStore::direct && w.element_bytes == 4 && w.halved_bytes > 1) w.halved_bytes = 1.56;
+    // Four packers wait for memory, seven do not; of several phases only where loads are small.
+    const bool deep_raw_helps = t.packers == 4 && t.raw_stages > 2 && (problem.phases == 1 || g.raw_bytes < 3072);
+    w.deep_raw_costs = !deep_raw_helps && (!whole || t.packers != 7);
     if (whole && t.packers == 7 && t.stage_rows * w.element_bytes > 16) w.held_bytes = 1.015;
     w.flops = 2 * w.tiles * static_cast<double>(g.span * g.padded_rows(t)) *
               static_cast<double>(g.channel_blocks * t.chunks * g.chunk * problem.kernel_size);

@@ -81,7 +81,8 @@ struct Geometry {
            (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
   }
-  std::int64_t padded_rows(const Tile& t) const { return passes * 64 * t.channel_ways; }
+  std::int64_t ring_rows(const Tile&) const { return 64; }
+  std::int64_t padded_rows(const Tile& t) const { return passes * ring_rows(t) * t.channel_ways; }
 };
 
 class DenseSplitSm90 final : public CudaKernel {

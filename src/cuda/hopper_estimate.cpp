@@ -44,10 +44,9 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   // Of all tiles together, on one multiprocessor.
   const double share = w.tiles / (device.sm_count * clock);
 
-  const bool ragged = w.store == HopperStore::ends;        // sectors written in two halves
   const bool scattered = w.store == HopperStore::sectors;  // 32 bytes of 8 rows at a time
   Estimate e;
-  e.bytes = w.x_bytes + w.y_bytes * (ragged ? 1.26 : scattered ? w.scattered_bytes : 1.0);
+  e.bytes = w.x_bytes + w.y_bytes * (scattered ? w.scattered_bytes : w.halved_bytes);
   e.flops = w.flops;
   // Weights come from L2, and so does what of x is loaded again; but by the same ways.
   const double loaded = w.tiles * (w.x_is_resident ? 1 : passes) * w.units * static_cast<double>(w.raw_bytes);
@@ -64,7 +63,10 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
   if (w.store == HopperStore::ends) store += kEnds;
   const double group =
       std::max(w.product_cycles, w.product_cycles / 2 + w.group_latency) + w.promote_cycles + w.rings.group_wait;
-  const double multiply = share * passes * (w.groups * group + static_cast<double>(w.blocks) * store);
+  // One warpgroup alone hides nothing of its groups' latency.
+  const double lone = w.product_cycles / 2 + w.group_latency + w.promote_cycles + w.rings.group_wait;
+  const double finish = static_cast<double>(w.blocks) * store, idle = w.last_pass_idles ? 1 : 0;
+  const double multiply = share * ((passes - idle) * (w.groups * group + finish) + idle * (w.groups * lone + finish));
 
   const double units = share * (w.x_is_resident ? 1 : passes) * w.units / static_cast<double>(w.packers);
   double pack = units * w.unit_cycles;

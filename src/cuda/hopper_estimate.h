@@ -28,9 +28,10 @@ struct HopperWork {
   double x_bytes = 0, y_bytes = 0, flops = 0;  ///< x: each sample once
   double tiles = 0;                            ///< of all (batch, group) rows
   std::int64_t tiles_per_row = 1;
-  std::int64_t passes = 1;     ///< over output channels
-  bool x_is_resident = false;  ///< packed once for all passes
-  std::int64_t cluster = 1;    ///< blocks that share what they load of the weights
+  std::int64_t passes = 1;       ///< over output channels
+  bool last_pass_idles = false;  ///< half of its channels do not exist: one of two warpgroups multiplies
+  bool x_is_resident = false;    ///< packed once for all passes
+  std::int64_t cluster = 1;      ///< blocks that share what they load of the weights
 
   // Multiplying, for one pass over one tile.
   double groups = 0;          ///< of wgmma, each waited for
@@ -45,6 +46,7 @@ struct HopperWork {
   double piece_share = 1;          ///< of the time that the copy engine takes for a staged piece: the rest hides
   double held_bytes = 1;           ///< as the memory's time of a byte of x or y: more where rows leave late
   double scattered_bytes = 1.375;  ///< memory traffic of a byte that leaves in sectors
+  double halved_bytes = 1;         ///< the same where sectors are written in two halves, at different times
 
   // Packing, for one pass over one tile's x.
   double units = 0;             ///< what is packed at a time
@@ -73,12 +75,16 @@ HopperWork hopper_work(const Problem& problem, const Tile& t, const Geometry& g)
   w.tiles_per_row = (problem.out_length() + g.step - 1) / g.step;
   w.tiles = batch * static_cast<double>(problem.groups) * static_cast<double>(w.tiles_per_row);
   w.passes = g.passes;
+  w.last_pass_idles = t.channel_ways == 2 && (2 * g.passes - 1) * g.ring_rows(t) >= problem.out_channels_per_group();
   w.x_is_resident = t.resident != 0;
   w.cluster = t.cluster;
   const bool aligned = problem.out_length() * w.element_bytes % 16 == 0;
   w.store = !t.full   ? t.stage_rows > 0 ? HopperStore::windows : HopperStore::sectors
             : aligned ? t.stage_rows > 0 ? HopperStore::whole : HopperStore::direct
                       : HopperStore::ends;
+  // Of rows that begin on 16 bytes every other one may begin in the middle of a sector.
+  if (w.store == HopperStore::ends) w.halved_bytes = 1.26;
+  if (aligned && t.full && problem.out_length() * w.element_bytes % 32 != 0) w.halved_bytes = 1.16;
   w.stage_rows = t.stage_rows > 0 ? t.stage_rows : 4;
   if (w.store == HopperStore::whole && problem.phases == 1) w.piece_share = 0.5;
   w.raw_stages = t.raw_stages;

@@ -240,6 +240,15 @@ TEST(Plan, TinyProblemsTakeTheKernelOfOneLaunch) {
     }
 }
 
+// Where y is most of what is moved, stores must fill whole sectors: of rows that begin on 16 bytes, but every other one in
+// the middle of a sector, tiles that advance by their whole width do not (one and a half times as long on an H100).
+TEST(Plan, RowsThatBeginInTheMiddleOfASectorLeaveInSectors) {
+  const Device gpu = Device::known("h100");
+  const Plan plan = make_plan(ConvProblem::parse("fprop n2 c4->512 l524290 k15 f32 tf32"), gpu);
+  EXPECT_EQ(plan.chosen.kernel->name(), "dense_fprop_sm90") << plan.to_string();
+  EXPECT_EQ(plan.chosen.config.get("full"), 0) << plan.to_string();
+}
+
 // The bound of so short a sum, n + 2, has no room for the error of a split operand.
 TEST(Plan, SumsOfFewProductsAreNotSplitIntoPlanes) {
   for (const char* text : {"fprop n1 c4->8 l1000 k4 s3 p2 d2 g4 f32", "dgrad n1 c4->8 l1000 k4 s3 p2 d2 g4 f32",
