@@ -1,5 +1,5 @@
 # Copyright 2026 the longconv authors. SPDX-License-Identifier: Apache-2.0
-"""Processes side by side within a budget of cores, device memory and time; each has a log and a time limit."""
+"""Processes side by side within a budget of cores, devices' memory and time; each has a log and a time limit."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 import xml.etree.ElementTree
+from collections.abc import Sequence
 from typing import Callable
 
 
@@ -21,6 +22,7 @@ class Job:
     gib: float = 2.0  # device memory it may take
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
     junit: str | None = None
+    sees_all_devices: bool = False  # else it is given one
 
 
 @dataclasses.dataclass
@@ -45,6 +47,7 @@ class _Running:
     process: subprocess.Popen[bytes]
     log: pathlib.Path
     start: float
+    device: str
 
 
 def run_all(
@@ -54,13 +57,18 @@ def run_all(
     memory_gib: float,
     deadline: float,
     finished: Callable[[Outcome], None],
+    devices: Sequence[str] = ("",),
 ) -> list[Outcome]:
     """Starts jobs in order as soon as a process and memory are free; `deadline` is of time.monotonic().
 
-    A job that asks for more memory than there is runs when no other does. What was not started by the deadline is
-    reported as not run.
+    devices: what CUDA_VISIBLE_DEVICES calls them, "" for what it says already. Each has `memory_gib`; a job goes to the one
+    with most of it free. A job that asks for more than there is runs when no other does there. What was not started by the
+    deadline is reported as not run.
     """
     waiting, running, outcomes = list(jobs), list[_Running](), list[Outcome]()
+
+    def used(device: str) -> float:
+        return sum(entry.job.gib for entry in running if entry.device == device)
 
     def report(outcome: Outcome) -> None:
         outcomes.append(outcome)
@@ -80,15 +88,14 @@ def run_all(
                     continue
                 running.remove(entry)
                 report(_outcome(entry, status, now - entry.start))
-            used = sum(entry.job.gib for entry in running)
             for job in list(waiting):
+                device = min(devices, key=used)
                 if now > deadline:
                     waiting.remove(job)
                     report(Outcome(job.name, "not run", 0.0, ""))
-                elif len(running) < processes and (used + job.gib <= memory_gib or not running):
+                elif len(running) < processes and (used(device) + job.gib <= memory_gib or used(device) == 0):
                     waiting.remove(job)
-                    running.append(_start(job, logs))
-                    used += job.gib
+                    running.append(_start(job, logs, device))
             if running:
                 time.sleep(0.05)
     finally:
@@ -97,18 +104,19 @@ def run_all(
     return outcomes
 
 
-def _start(job: Job, logs: pathlib.Path) -> _Running:
+def _start(job: Job, logs: pathlib.Path, device: str) -> _Running:
     log = logs / f"{job.name}.log"
+    visible = {"CUDA_VISIBLE_DEVICES": device} if device and not job.sees_all_devices else {}
     with log.open("wb") as file:
         process = subprocess.Popen(
             job.command,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **job.environment},
+            env={**os.environ, **visible, **job.environment},
             start_new_session=True,
         )
-    return _Running(job, process, log, time.monotonic())
+    return _Running(job, process, log, time.monotonic(), device)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

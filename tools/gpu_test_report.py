@@ -15,7 +15,7 @@ from gpu_test_jobs import Outcome
 _FACTS = """\
 import json, os, platform, sys, torch
 found = {"python": platform.python_version(), "torch": torch.__version__, "cuda": str(torch.version.cuda)}
-found["gpu"], found["gpu GiB"] = "none", "0"
+found["gpu"], found["gpus"], found["gpu GiB"] = "none", str(torch.cuda.device_count()), "0"
 if torch.cuda.is_available():
     p = torch.cuda.get_device_properties(0)
     found["gpu"] = f"{p.name}, compute capability {p.major}.{p.minor}, {p.multi_processor_count} multiprocessors"
@@ -54,7 +54,9 @@ def facts(root: pathlib.Path, python: str, environment: dict[str, str], bundle: 
     if lines:
         found.update(json.loads(lines[0][len("FACTS") :]))
     else:
-        found.update({"gpu": "none", "gpu GiB": "0", "longconv": "unknown", "problem": done.stderr.strip()[-500:]})
+        found.update(
+            {"gpu": "none", "gpus": "0", "gpu GiB": "0", "longconv": "unknown", "problem": done.stderr.strip()[-500:]}
+        )
     found["driver"] = _driver()
     found["cores"] = str(os.cpu_count())
     return found

@@ -60,6 +60,22 @@ def test_jobs_run_side_by_side_within_memory_and_limits(modules, tmp_path):
     assert passed.counts == {"tests": 2, "failed": 0, "skipped": 1}
 
 
+def test_jobs_are_dealt_to_devices_by_their_free_memory(modules, tmp_path):
+    jobs_module, _ = modules
+    say = ["sh", "-c", "echo $CUDA_VISIBLE_DEVICES; sleep 0.3"]
+    environment = {"CUDA_VISIBLE_DEVICES": ""}
+    jobs = [
+        jobs_module.Job("large", say, 60, gib=20),  # more than there is: alone
+        jobs_module.Job("small", say, 60, gib=2),
+        jobs_module.Job("small too", say, 60, gib=2),
+        jobs_module.Job("all", say, 60, gib=1, environment=environment, sees_all_devices=True),
+    ]
+    outcomes = jobs_module.run_all(jobs, tmp_path, 4, 10.0, time.monotonic() + 30, lambda outcome: None, ("5", "7"))
+    assert all(outcome.status == "passed" for outcome in outcomes)
+    seen = {job.name: (tmp_path / f"{job.name}.log").read_text().strip() for job in jobs}
+    assert seen == {"large": "5", "small": "7", "small too": "7", "all": ""}
+
+
 def test_what_did_not_start_in_time_is_reported(modules, tmp_path):
     jobs_module, report = modules
     jobs = [jobs_module.Job(name, ["sleep", "30"], 60) for name in ("a", "b")]

@@ -240,8 +240,8 @@ TEST(Plan, TinyProblemsTakeTheKernelOfOneLaunch) {
     }
 }
 
-// Where y is most of what is moved, stores must fill whole sectors: of rows that begin on 16 bytes, but every other one in
-// the middle of a sector, tiles that advance by their whole width do not (one and a half times as long on an H100).
+// Where y is most of what is moved, stores must fill whole sectors: of rows that begin on 16 bytes, but every other one
+// in the middle of a sector, tiles that advance by their whole width do not (one and a half times as long on an H100).
 TEST(Plan, RowsThatBeginInTheMiddleOfASectorLeaveInSectors) {
   const Device gpu = Device::known("h100");
   const Plan plan = make_plan(ConvProblem::parse("fprop n2 c4->512 l524290 k15 f32 tf32"), gpu);
