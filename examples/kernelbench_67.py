@@ -3200,6 +3200,7 @@ namespace dense_fprop_sm90_tf32 {
 //   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns (of each phase) each: over output channels (kChannelWays 2) or time (1)
 //   warps 8-10  packers (or 8-14); each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
 //   last warp   loads packed weights; where all of them stay in shared memory, it may be the fourth packer after that
+// Few weights may stay in the MMA warps' registers instead (LC_W_STATIONARY 2), as wgmma's A operand: shared memory is then the signal's.
 // In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
 // one window. Barriers: slot full (its units' packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
@@ -3224,8 +3225,8 @@ constexpr int kChunks = 4, kWSteps = 2;
 constexpr Store kStore = static_cast<Store>(0);
 enum class Pack { any, transposed, gather };
 constexpr Pack kPack = static_cast<Pack>(0);
-// 160 accumulators a thread instead of 128 at most.
-constexpr bool kManySums = kMBlocks * 1 * kN > 256;
+// Weights that stay in the MMA warps' registers, or 160 accumulators a thread instead of 128 at most.
+constexpr bool kHeld = 1 == 2, kManyRegisters = kHeld || kMBlocks * 1 * kN > 256;
 
 struct StorePolicy {
   using Element = dense_fprop_sm90_tf32::Element;
@@ -3242,13 +3243,13 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr Activation kActivation = static_cast<Activation>(0);
   static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr bool kBias = 0, kResidual = 0;
-  static constexpr bool kResident = 0, kStationary = 1, kGather = kPack == Pack::gather;
+  static constexpr bool kResident = 0, kStationary = 1 != 0, kGather = kPack == Pack::gather;
   static constexpr int kPackers = 4, kCluster = 1, kRawStages = 2, kWStages = 12, kSlots = 3;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
-  static constexpr bool kFewRegisters = kManySums && kPackers == 7;  // for packers
+  static constexpr bool kFewRegisters = kManyRegisters && kPackers == 7;  // for packers
   static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
@@ -3267,7 +3268,7 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kSweeps = ceil_div(kOutChannels, kRingRows * kChannelWays);
 
   static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
-  static constexpr bool kLastSweepIdles = !1 && last_sweep_idles(kRings, kSweeps, kRingRows, kOutChannels);
+  static constexpr bool kLastSweepIdles = !kStationary && last_sweep_idles(kRings, kSweeps, kRingRows, kOutChannels);
   static constexpr int kTapStages = kChunks / 2 / kWSteps;
   static constexpr int kSweepStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
   static constexpr int64_t kSweepBytes = static_cast<int64_t>(kSweepStages) * kWStageBytes;
@@ -3284,7 +3285,8 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
 };
 static_assert(C::kSharedBytes <= 217680 && 217680 <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
-static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
+static_assert(!C::kStationary || (C::kWStages == (kHeld ? 0 : C::kSweepStages) && C::kSweeps == 1), "stationary weights fit their ring");
+static_assert(!kHeld || (kMBlocks == 1 && 1 == 1), "registers hold fragments of one block of 64 channels");
 static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
@@ -3292,8 +3294,8 @@ static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "sl
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
-constexpr int kMmaRegisters = kThreads == 384 || kManySums ? 200 : 160;
-constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManySums ? 56 : 96;
+constexpr int kMmaRegisters = kThreads == 384 || kManyRegisters ? 200 : 160;
+constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManyRegisters ? 56 : 96;
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
 static_assert(kThreads == 384 || kN <= 160, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
@@ -3454,7 +3456,7 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const _
   barriers.init(schedule);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
-    if (warp == kWeightWarp) {
+    if (!kHeld && warp == kWeightWarp) {
       if (elect_one()) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);
@@ -3609,6 +3611,7 @@ namespace dense_dgrad_sm90_tf32 {
 //   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns (of each phase) each: over output channels (kChannelWays 2) or time (1)
 //   warps 8-10  packers (or 8-14); each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
 //   last warp   loads packed weights; where all of them stay in shared memory, it may be the fourth packer after that
+// Few weights may stay in the MMA warps' registers instead (LC_W_STATIONARY 2), as wgmma's A operand: shared memory is then the signal's.
 // In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
 // one window. Barriers: slot full (its units' packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
@@ -3633,8 +3636,8 @@ constexpr int kChunks = 4, kWSteps = 2;
 constexpr Store kStore = static_cast<Store>(2);
 enum class Pack { any, transposed, gather };
 constexpr Pack kPack = static_cast<Pack>(0);
-// 160 accumulators a thread instead of 128 at most.
-constexpr bool kManySums = kMBlocks * 1 * kN > 256;
+// Weights that stay in the MMA warps' registers, or 160 accumulators a thread instead of 128 at most.
+constexpr bool kHeld = 1 == 2, kManyRegisters = kHeld || kMBlocks * 1 * kN > 256;
 
 struct StorePolicy {
   using Element = dense_dgrad_sm90_tf32::Element;
@@ -3651,13 +3654,13 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr Activation kActivation = static_cast<Activation>(0);
   static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr bool kBias = 0, kResidual = 0;
-  static constexpr bool kResident = 0, kStationary = 1, kGather = kPack == Pack::gather;
+  static constexpr bool kResident = 0, kStationary = 1 != 0, kGather = kPack == Pack::gather;
   static constexpr int kPackers = 7, kCluster = 1, kRawStages = 2, kWStages = 24, kSlots = 4;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
-  static constexpr bool kFewRegisters = kManySums && kPackers == 7;  // for packers
+  static constexpr bool kFewRegisters = kManyRegisters && kPackers == 7;  // for packers
   static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
@@ -3676,7 +3679,7 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
   static constexpr int kSweeps = ceil_div(kOutChannels, kRingRows * kChannelWays);
 
   static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
-  static constexpr bool kLastSweepIdles = !1 && last_sweep_idles(kRings, kSweeps, kRingRows, kOutChannels);
+  static constexpr bool kLastSweepIdles = !kStationary && last_sweep_idles(kRings, kSweeps, kRingRows, kOutChannels);
   static constexpr int kTapStages = kChunks / 2 / kWSteps;
   static constexpr int kSweepStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
   static constexpr int64_t kSweepBytes = static_cast<int64_t>(kSweepStages) * kWStageBytes;
@@ -3693,7 +3696,8 @@ struct C : TapRows<1, 0, kStride, 1, 3, kKernel> {
 };
 static_assert(C::kSharedBytes <= 226576 && 226576 <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
-static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
+static_assert(!C::kStationary || (C::kWStages == (kHeld ? 0 : C::kSweepStages) && C::kSweeps == 1), "stationary weights fit their ring");
+static_assert(!kHeld || (kMBlocks == 1 && 1 == 1), "registers hold fragments of one block of 64 channels");
 static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
@@ -3701,8 +3705,8 @@ static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "sl
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
-constexpr int kMmaRegisters = kThreads == 384 || kManySums ? 200 : 160;
-constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManySums ? 56 : 96;
+constexpr int kMmaRegisters = kThreads == 384 || kManyRegisters ? 200 : 160;
+constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManyRegisters ? 56 : 96;
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
 static_assert(kThreads == 384 || kN <= 160, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
@@ -3863,7 +3867,7 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const _
   barriers.init(schedule);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
-    if (warp == kWeightWarp) {
+    if (!kHeld && warp == kWeightWarp) {
       if (elect_one()) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);
@@ -10625,7 +10629,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_d8a272ba4b90",
+        name="longconv_conv1d_d4f8d403d4d7",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

@@ -3200,6 +3200,7 @@ namespace dense_fprop_sm90_tf32 {
 //   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns (of each phase) each: over output channels (kChannelWays 2) or time (1)
 //   warps 8-10  packers (or 8-14); each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
 //   last warp   loads packed weights; where all of them stay in shared memory, it may be the fourth packer after that
+// Few weights may stay in the MMA warps' registers instead (LC_W_STATIONARY 2), as wgmma's A operand: shared memory is then the signal's.
 // In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
 // one window. Barriers: slot full (its units' packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
@@ -3221,15 +3222,15 @@ using MmaType = tf32;
 constexpr int kN = 128, kChannelWays = 2, kTimeWays = 2 / kChannelWays;
 constexpr int kMBlocks = 1, kRingRows = 64 * kMBlocks;  // output channels of a warpgroup
 constexpr int kChunks = 4, kWSteps = 2;
-constexpr Store kStore = static_cast<Store>(4);
+constexpr Store kStore = static_cast<Store>(0);
 enum class Pack { any, transposed, gather };
 constexpr Pack kPack = static_cast<Pack>(0);
-// 160 accumulators a thread instead of 128 at most.
-constexpr bool kManySums = kMBlocks * 1 * kN > 256;
+// Weights that stay in the MMA warps' registers, or 160 accumulators a thread instead of 128 at most.
+constexpr bool kHeld = 2 == 2, kManyRegisters = kHeld || kMBlocks * 1 * kN > 256;
 
 struct StorePolicy {
   using Element = dense_fprop_sm90_tf32::Element;
-  static constexpr int kColumns = kN, kPhases = 1, kStageRows = 0;
+  static constexpr int kColumns = kN, kPhases = 1, kStageRows = 8;
   static constexpr Store kStore = dense_fprop_sm90_tf32::kStore;
 };
 using Rows = RowStore<StorePolicy>;
@@ -3242,13 +3243,13 @@ struct C : TapRows<1, 0, kStride, 4, 3, kKernel> {
   static constexpr Activation kActivation = static_cast<Activation>(0);
   static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr bool kBias = 0, kResidual = 0;
-  static constexpr bool kResident = 0, kStationary = 1, kGather = kPack == Pack::gather;
-  static constexpr int kPackers = 7, kCluster = 1, kRawStages = 1, kWStages = 12, kSlots = 3;
+  static constexpr bool kResident = 0, kStationary = 2 != 0, kGather = kPack == Pack::gather;
+  static constexpr int kPackers = 7, kCluster = 1, kRawStages = 1, kWStages = 0, kSlots = 4;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
-  static constexpr bool kFewRegisters = kManySums && kPackers == 7;  // for packers
+  static constexpr bool kFewRegisters = kManyRegisters && kPackers == 7;  // for packers
   static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
@@ -3267,7 +3268,7 @@ struct C : TapRows<1, 0, kStride, 4, 3, kKernel> {
   static constexpr int kSweeps = ceil_div(kOutChannels, kRingRows * kChannelWays);
 
   static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
-  static constexpr bool kLastSweepIdles = !1 && last_sweep_idles(kRings, kSweeps, kRingRows, kOutChannels);
+  static constexpr bool kLastSweepIdles = !kStationary && last_sweep_idles(kRings, kSweeps, kRingRows, kOutChannels);
   static constexpr int kTapStages = kChunks / 2 / kWSteps;
   static constexpr int kSweepStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
   static constexpr int64_t kSweepBytes = static_cast<int64_t>(kSweepStages) * kWStageBytes;
@@ -3282,9 +3283,10 @@ struct C : TapRows<1, 0, kStride, 4, 3, kKernel> {
   static constexpr int kSharedDrawn = kSharedBarriers + 8 * barrier_count(kSlots, kRawBuffers, kRings * kWStages, kTeam);
   static constexpr int kSharedBytes = kSharedDrawn + drawn_bytes(kDrawnPlaces);
 };
-static_assert(C::kSharedBytes <= 218696 && 218696 <= 232448, "the launcher reckons as this file does");
+static_assert(C::kSharedBytes <= 179992 && 179992 <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
-static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
+static_assert(!C::kStationary || (C::kWStages == (kHeld ? 0 : C::kSweepStages) && C::kSweeps == 1), "stationary weights fit their ring");
+static_assert(!kHeld || (kMBlocks == 1 && 1 == 1), "registers hold fragments of one block of 64 channels");
 static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
@@ -3292,8 +3294,8 @@ static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "sl
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
-constexpr int kMmaRegisters = kThreads == 384 || kManySums ? 200 : 160;
-constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManySums ? 56 : 96;
+constexpr int kMmaRegisters = kThreads == 384 || kManyRegisters ? 200 : 160;
+constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManyRegisters ? 56 : 96;
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
 static_assert(kThreads == 384 || kN <= 160, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
@@ -3366,80 +3368,54 @@ LC_DEVICE void pack_role(const Params& p, const DrawnSchedule<C>& schedule, uint
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
+// The words of each k-step's A fragment that wgmma expects of a lane: rows lane / 4 and 8 more, of both of its chunks the word lane % 4.
 LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                              int warpgroup, int warp, int lane) {
+  constexpr int kTapSteps = kChunks / 2, kSteps = C::kChannelBlocks * kKernel * kTapSteps;
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
-  const uint64_t a0 = wgmma_descriptor(shared + C::kSharedW + ring * C::kWStages * C::kWStageBytes, kRingRows * 16, 128);
   const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kPhaseStep * 16, C::kChunkRows * 16, 128);
-  const uint32_t full = barriers.w_full + 8 * C::kWStages * ring;
   const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
-  int slot = 0, slot_phase = 0, ws = 0, w_phase = 0;
-  float acc[kMBlocks][C::kPhases][kN / 2];
+  const uint8_t* from = p.weights + ring * C::kSweepBytes + (warp * 16 + (lane >> 2)) * 16 + (lane & 3) * 4;
+  uint32_t weights[kSteps][4];
+#pragma unroll
+  for (int i = 0; i < kSteps; ++i)
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      weights[i][j] = *reinterpret_cast<const uint32_t*>(from + i * C::kStepBytes + (j >> 1) * (kRingRows * 16) + (j & 1) * 128);
 
+  int slot = 0, slot_phase = 0;
+  float acc[1][kN / 2];
   for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
     const Item item = schedule.item(at.index);
-#pragma unroll 1
-    for (int sweep = 0; sweep < Schedule<C>::kSweepsPerItem; ++sweep) {
-      if (C::kLastSweepIdles && ring == 1 && (C::kResident ? sweep : item.sweep) == C::kSweeps - 1) {
-        idle_sweep<C>(barriers, ring, lane, slot, slot_phase, ws, w_phase);
-        continue;
+    int old_slot = -1;  // to release once the group that read it has finished
+    auto release = [&] {
+      if (old_slot >= 0 && arrives(lane)) barrier_arrive(barriers.slot_empty + 8 * old_slot);
+    };
+#pragma unroll
+    for (int i = 0; i < C::kItemSlots; ++i) {
+      const int block = i / C::kTapGroups, tap0 = i % C::kTapGroups * C::kTaps;
+      barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+      fence_proxy_async();
+      const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4);
+      wgmma_fence();
+#pragma unroll
+      for (int tap = 0; tap < C::kTaps; ++tap) {
+        if (tap0 + tap >= kKernel) break;
+#pragma unroll
+        for (int q = 0; q < kTapSteps; ++q)
+          wgmma<MmaType, kN>(acc[0], weights[(block * kKernel + tap0 + tap) * kTapSteps + q],
+                             b + C::tap_row(tap, C::kPlaneRows) + q * (2 * C::kChunkRows), i + tap + q > 0);
       }
-      int old_w = -1, old_slot = -1;  // to release once the group that read them has finished
-      auto release = [&] {
-        if (arrives(lane)) {
-          if (!C::kStationary && old_w >= 0) barriers.release_weights(ring, old_w);
-          if (old_slot >= 0) barrier_arrive(barriers.slot_empty + 8 * old_slot);
-        }
-      };
-      int accumulate[C::kPeriod] = {};
-#pragma unroll 1
-      for (int block = 0; block < C::kChannelBlocks; ++block) {
-#pragma unroll 1
-        for (int group = 0; group < C::kTapGroups; ++group) {
-          if (sweep == 0) {
-            barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
-            fence_proxy_async();  // here, and not where packers store, which wait for it longer
-          }
-          const int taps = C::kTapGroups == 1 ? kKernel : min(C::kTaps, kKernel - group * C::kTaps);
-#pragma unroll 1
-          for (int k0 = 0; k0 < taps; k0 += C::kPeriod) {
-#pragma unroll
-            for (int stage = 0; stage < C::kPeriod * C::kTapStages; ++stage) {  // taps of different phases
-              const int i = stage / C::kTapStages, s = stage % C::kTapStages;
-              if (C::kPeriod > 1 && k0 + i >= taps) break;
-              const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4) + C::tap_row(k0 + i, C::kPlaneRows);
-              barrier_wait(full + 8 * ws, w_phase);
-              const uint64_t a = a0 + ((ws * C::kWStageBytes) >> 4);
-              wgmma_fence();
-#pragma unroll
-              for (int q = 0; q < kWSteps; ++q) {
-#pragma unroll
-                for (int m = 0; m < kMBlocks; ++m)
-                  wgmma<MmaType, kN>(acc[m][C::phase(i)], a + q * (C::kStepBytes / 16) + m * 64,
-                                               b + (s * kWSteps + q) * (2 * C::kChunkRows), accumulate[i]);
-                accumulate[i] = 1;
-              }
-              wgmma_commit();
-              wgmma_wait<1>();
-              release();
-              old_w = ws;
-              old_slot = -1;
-              if (++ws == C::kWStages) { ws = 0; if (!C::kStationary) w_phase ^= 1; }
-            }
-          }
-          if (sweep == Schedule<C>::kSweepsPerItem - 1) old_slot = slot;
-          if (++slot == C::kSlots) { slot = 0; if (!C::kResident || sweep == Schedule<C>::kSweepsPerItem - 1) slot_phase ^= 1; }
-        }
-      }
-      wgmma_wait<0>();
+      wgmma_commit();
+      wgmma_wait<1>();
       release();
-#pragma unroll
-      for (int m = 0; m < kMBlocks; ++m) {
-        settle_phases<C>(acc[m]);
-        const int channel0 = ((C::kResident ? sweep : item.sweep) * kChannelWays + ring) * kRingRows + m * 64 + warp * 16;
-        finish_rows<C, Rows>(acc[m], p, item, channel0, way, stage_out, lane);
-      }
+      old_slot = slot;
+      if (++slot == C::kSlots) { slot = 0; slot_phase ^= 1; }
     }
+    wgmma_wait<0>();
+    release();
+    settle_phases<C>(acc);
+    finish_rows<C, Rows>(acc, p, item, ring * 64 + warp * 16, way, stage_out, lane);
   }
   Rows::finish();
 }
@@ -3454,7 +3430,7 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const _
   barriers.init(schedule);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
-    if (warp == kWeightWarp) {
+    if (!kHeld && warp == kWeightWarp) {
       if (elect_one()) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);
@@ -3609,6 +3585,7 @@ namespace dense_dgrad_sm90_tf32 {
 //   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns (of each phase) each: over output channels (kChannelWays 2) or time (1)
 //   warps 8-10  packers (or 8-14); each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
 //   last warp   loads packed weights; where all of them stay in shared memory, it may be the fourth packer after that
+// Few weights may stay in the MMA warps' registers instead (LC_W_STATIONARY 2), as wgmma's A operand: shared memory is then the signal's.
 // In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
 // one window. Barriers: slot full (its units' packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
@@ -3633,8 +3610,8 @@ constexpr int kChunks = 8, kWSteps = 4;
 constexpr Store kStore = static_cast<Store>(3);
 enum class Pack { any, transposed, gather };
 constexpr Pack kPack = static_cast<Pack>(0);
-// 160 accumulators a thread instead of 128 at most.
-constexpr bool kManySums = kMBlocks * 3 * kN > 256;
+// Weights that stay in the MMA warps' registers, or 160 accumulators a thread instead of 128 at most.
+constexpr bool kHeld = 1 == 2, kManyRegisters = kHeld || kMBlocks * 3 * kN > 256;
 
 struct StorePolicy {
   using Element = dense_dgrad_sm90_tf32::Element;
@@ -3651,13 +3628,13 @@ struct C : TapRows<3, 2, kStride, 4, 3, kKernel> {
   static constexpr Activation kActivation = static_cast<Activation>(0);
   static constexpr Activation kGradientOf = static_cast<Activation>(0);
   static constexpr bool kBias = 0, kResidual = 0;
-  static constexpr bool kResident = 0, kStationary = 1, kGather = kPack == Pack::gather;
+  static constexpr bool kResident = 0, kStationary = 1 != 0, kGather = kPack == Pack::gather;
   static constexpr int kPackers = 4, kCluster = 1, kRawStages = 3, kWStages = 12, kSlots = 3;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
-  static constexpr bool kFewRegisters = kManySums && kPackers == 7;  // for packers
+  static constexpr bool kFewRegisters = kManyRegisters && kPackers == 7;  // for packers
   static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
@@ -3676,7 +3653,7 @@ struct C : TapRows<3, 2, kStride, 4, 3, kKernel> {
   static constexpr int kSweeps = ceil_div(kOutChannels, kRingRows * kChannelWays);
 
   static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
-  static constexpr bool kLastSweepIdles = !1 && last_sweep_idles(kRings, kSweeps, kRingRows, kOutChannels);
+  static constexpr bool kLastSweepIdles = !kStationary && last_sweep_idles(kRings, kSweeps, kRingRows, kOutChannels);
   static constexpr int kTapStages = kChunks / 2 / kWSteps;
   static constexpr int kSweepStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
   static constexpr int64_t kSweepBytes = static_cast<int64_t>(kSweepStages) * kWStageBytes;
@@ -3693,7 +3670,8 @@ struct C : TapRows<3, 2, kStride, 4, 3, kKernel> {
 };
 static_assert(C::kSharedBytes <= 228016 && 228016 <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
-static_assert(!C::kStationary || (C::kWStages == C::kSweepStages && C::kSweeps == 1), "stationary weights fit their ring");
+static_assert(!C::kStationary || (C::kWStages == (kHeld ? 0 : C::kSweepStages) && C::kSweeps == 1), "stationary weights fit their ring");
+static_assert(!kHeld || (kMBlocks == 1 && 3 == 1), "registers hold fragments of one block of 64 channels");
 static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
@@ -3701,8 +3679,8 @@ static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "sl
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
-constexpr int kMmaRegisters = kThreads == 384 || kManySums ? 200 : 160;
-constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManySums ? 56 : 96;
+constexpr int kMmaRegisters = kThreads == 384 || kManyRegisters ? 200 : 160;
+constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManyRegisters ? 56 : 96;
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
 static_assert(kThreads == 384 || kN <= 160, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
@@ -3863,7 +3841,7 @@ __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const _
   barriers.init(schedule);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
-    if (warp == kWeightWarp) {
+    if (!kHeld && warp == kWeightWarp) {
       if (elect_one()) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);
@@ -9928,7 +9906,7 @@ struct Splits {
 
 #if CUDART_VERSION >= 12000
 // float32 in TF32 on Hopper: dense_fprop_sm90.
-// Its configuration: m1 n128 ways2 chunks4 slots3 raw1 taps3 w12 wstep2 stationary1 resident0 full0 rows0 packers7 cluster1.
+// Its configuration: m1 n128 ways2 chunks4 slots4 raw1 taps3 w0 wstep2 stationary2 resident0 full0 rows8 packers7 cluster1.
 void forward_tf32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_tf32;
   namespace conv = conv1d::dense_fprop_sm90_tf32;
@@ -9956,7 +9934,7 @@ void forward_tf32_sm90a(const Call& call) {
   point(p.weights, memory + kWeightOffset);
   point(p.drawn, memory + kPackedBytes);
   constexpr Shape kConvShape = {0, /*tile_steps=*/120, /*items_per_tile=*/1, /*blocks_per_sm=*/1,
-                                /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/218696};
+                                /*cluster_blocks=*/1, /*threads=*/512, /*shared_bytes=*/179992};
   launch(conv::longconv_dense_fprop_sm90, p, kConvShape, call.batch, call.out_length, call);
 }
 #endif
@@ -10625,7 +10603,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_95b4b7808e3a",
+        name="longconv_conv1d_da1722d74b3c",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

@@ -19,6 +19,7 @@
 //   warps 0-7   two MMA warpgroups, kMBlocks x 64 rows x N columns (of each phase) each: over output channels (kChannelWays 2) or time (1)
 //   warps 8-10  packers (or 8-14); each loads and packs its own chunks, so the raw ring needs no barrier towards the loader
 //   last warp   loads packed weights; where all of them stay in shared memory, it may be the fourth packer after that
+// Few weights may stay in the MMA warps' registers instead (LC_W_STATIONARY 2), as wgmma's A operand: shared memory is then the signal's.
 // In a cluster of two the blocks stream the same weights for neighbouring tiles: each reads half of them for both.
 // A slot holds kChunks chunks (16 bytes of channels) of one tap group: taps whose samples lie close enough to share
 // one window. Barriers: slot full (its units' packers arrive) / empty (8 MMA warps); raw full (bytes); W full (bytes) /
@@ -57,8 +58,8 @@ constexpr int kChunks = LC_CHUNKS, kWSteps = LC_W_STEPS;
 constexpr Store kStore = static_cast<Store>(LC_STORE);
 enum class Pack { any, transposed, gather };
 constexpr Pack kPack = static_cast<Pack>(LC_PACK);
-// 160 accumulators a thread instead of 128 at most.
-constexpr bool kManySums = kMBlocks * LC_PHASES * kN > 256;
+// Weights that stay in the MMA warps' registers, or 160 accumulators a thread instead of 128 at most.
+constexpr bool kHeld = LC_W_STATIONARY == 2, kManyRegisters = kHeld || kMBlocks * LC_PHASES * kN > 256;
 
 struct StorePolicy {
   using Element = ::Element;
@@ -75,13 +76,13 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKe
   static constexpr Activation kActivation = static_cast<Activation>(LC_ACTIVATION);
   static constexpr Activation kGradientOf = static_cast<Activation>(LC_ACTIVATION_GRADIENT);
   static constexpr bool kBias = LC_BIAS, kResidual = LC_RESIDUAL;
-  static constexpr bool kResident = LC_X_RESIDENT, kStationary = LC_W_STATIONARY, kGather = kPack == Pack::gather;
+  static constexpr bool kResident = LC_X_RESIDENT, kStationary = LC_W_STATIONARY != 0, kGather = kPack == Pack::gather;
   static constexpr int kPackers = LC_PACKERS, kCluster = LC_CLUSTER, kRawStages = LC_RAW_STAGES, kWStages = LC_W_STAGES, kSlots = LC_SLOTS;
 
   static constexpr int kTeam = 1, kUnitStep = kPackers, kRawBuffers = kPackers * kRawStages;  // packers work alone
   // Packing: a unit is one 16-byte chunk of channels; planes, one for each needed residue of k*dilation mod stride.
   static constexpr int kBytes = sizeof(Element), kChunk = 16 / kBytes, kUnitChannels = kChunk;
-  static constexpr bool kFewRegisters = kManySums && kPackers == 7;  // for packers
+  static constexpr bool kFewRegisters = kManyRegisters && kPackers == 7;  // for packers
   static constexpr int kUnitsPerSlot = kChunks, kPackersPerSlot = kUnitsPerSlot;
   static constexpr int kSpan = Rows::kPhaseStep * (kTimeWays - 1) + kN;  // time steps (of each phase) that a block computes
   static constexpr int kStep = Rows::kStep * kTimeWays;
@@ -100,7 +101,7 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKe
   static constexpr int kPasses = ceil_div(kOutChannels, kRingRows * kChannelWays);
 
   static constexpr int kRings = kChannelWays, kStepBytes = 2048 * kMBlocks, kWStageBytes = kWSteps * kStepBytes;
-  static constexpr bool kLastPassIdles = !LC_W_STATIONARY && last_pass_idles(kRings, kPasses, kRingRows, kOutChannels);
+  static constexpr bool kLastPassIdles = !kStationary && last_pass_idles(kRings, kPasses, kRingRows, kOutChannels);
   static constexpr int kTapStages = kChunks / 2 / kWSteps;
   static constexpr int kPassStages = kChannelBlocks * kKernel * kTapStages;  // W stages of a ring's channels
   static constexpr int64_t kPassBytes = static_cast<int64_t>(kPassStages) * kWStageBytes;
@@ -117,7 +118,8 @@ struct C : TapRows<LC_PHASES, LC_PHASE_SHIFT, kStride, LC_DILATION, LC_TAPS, kKe
 };
 static_assert(C::kSharedBytes <= LC_SHARED_BYTES && LC_SHARED_BYTES <= 232448, "the launcher reckons as this file does");
 static_assert(kChunks % (2 * kWSteps) == 0, "a tap's k-steps are whole W stages");
-static_assert(!C::kStationary || (C::kWStages == C::kPassStages && C::kPasses == 1), "stationary weights fit their ring");
+static_assert(!C::kStationary || (C::kWStages == (kHeld ? 0 : C::kPassStages) && C::kPasses == 1), "stationary weights fit their ring");
+static_assert(!kHeld || (kMBlocks == 1 && LC_PHASES == 1), "registers hold fragments of one block of 64 channels");
 static_assert(C::kPackers == 3 || C::kPackers == 7 || (C::kPackers == 4 && C::kStationary), "the weight warp packs once its weights are there for good");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
@@ -125,8 +127,8 @@ static_assert(C::kSlots >= 2 && C::kSlots * C::kUnitsPerSlot >= C::kPackers, "sl
 static_assert(kPack != Pack::transposed || (kStride == 1 && C::kBytes == 2), "transposing packer: 16 bits, stride 1");
 // 3 packers and the weight warp, which may be a fourth; or 7 and the weight warp, where accumulators leave the registers.
 constexpr int kWeightWarp = C::kPackers == 7 ? 15 : 11, kThreads = 32 * (kWeightWarp + 1), kLaunchRegisters = kThreads == 512 ? 128 : 168;
-constexpr int kMmaRegisters = kThreads == 384 || kManySums ? 200 : 160;
-constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManySums ? 56 : 96;
+constexpr int kMmaRegisters = kThreads == 384 || kManyRegisters ? 200 : 160;
+constexpr int kPackerRegisters = kThreads == 384 ? 104 : kManyRegisters ? 56 : 96;
 static_assert(256 * kMmaRegisters + (kThreads - 256) * kPackerRegisters <= kThreads * kLaunchRegisters, "setmaxnreg moves what the launch took");
 static_assert(kThreads == 384 || kN <= 160, "ptxas wants all accumulators of an instruction among the registers of the launch");
 
@@ -205,6 +207,59 @@ LC_DEVICE void pack_role(const Params& p, const DrawnSchedule<C>& schedule, uint
 }
 
 // --- MMA warpgroups ----------------------------------------------------------------------------------------------
+#if LC_W_STATIONARY == 2
+// The words of each k-step's A fragment that wgmma expects of a lane: rows lane / 4 and 8 more, of both of its chunks the word lane % 4.
+LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
+                             int warpgroup, int warp, int lane) {
+  constexpr int kTapSteps = kChunks / 2, kSteps = C::kChannelBlocks * kKernel * kTapSteps;
+  const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
+  const uint64_t b0 = wgmma_descriptor(shared + C::kSharedX + way * Rows::kPhaseStep * 16, C::kChunkRows * 16, 128);
+  const uint32_t stage_out = shared + C::kSharedOut + (warpgroup * 4 + warp) * Rows::kStageBytes;
+  const uint8_t* from = p.weights + ring * C::kPassBytes + (warp * 16 + (lane >> 2)) * 16 + (lane & 3) * 4;
+  uint32_t weights[kSteps][4];
+#pragma unroll
+  for (int i = 0; i < kSteps; ++i)
+#pragma unroll
+    for (int j = 0; j < 4; ++j)
+      weights[i][j] = *reinterpret_cast<const uint32_t*>(from + i * C::kStepBytes + (j >> 1) * (kRingRows * 16) + (j & 1) * 128);
+
+  int slot = 0, slot_phase = 0;
+  float acc[1][kN / 2];
+  for (ItemCursor<C> at(schedule); at.index < schedule.end; at.advance(schedule)) {
+    const Item item = schedule.item(at.index);
+    int old_slot = -1;  // to release once the group that read it has finished
+    auto release = [&] {
+      if (old_slot >= 0 && arrives(lane)) barrier_arrive(barriers.slot_empty + 8 * old_slot);
+    };
+#pragma unroll
+    for (int i = 0; i < C::kItemSlots; ++i) {
+      const int block = i / C::kTapGroups, tap0 = i % C::kTapGroups * C::kTaps;
+      barrier_wait(barriers.slot_full + 8 * slot, slot_phase);
+      fence_proxy_async();
+      const uint64_t b = b0 + ((slot * C::kSlotBytes) >> 4);
+      wgmma_fence();
+#pragma unroll
+      for (int tap = 0; tap < C::kTaps; ++tap) {
+        if (tap0 + tap >= kKernel) break;
+#pragma unroll
+        for (int q = 0; q < kTapSteps; ++q)
+          wgmma<MmaType, kN>(acc[0], weights[(block * kKernel + tap0 + tap) * kTapSteps + q],
+                             b + C::tap_row(tap, C::kPlaneRows) + q * (2 * C::kChunkRows), i + tap + q > 0);
+      }
+      wgmma_commit();
+      wgmma_wait<1>();
+      release();
+      old_slot = slot;
+      if (++slot == C::kSlots) { slot = 0; slot_phase ^= 1; }
+    }
+    wgmma_wait<0>();
+    release();
+    settle_phases<C>(acc);
+    finish_rows<C, Rows>(acc, p, item, ring * 64 + warp * 16, way, stage_out, lane);
+  }
+  Rows::finish();
+}
+#else
 LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, uint32_t shared, const BlockBarriers<C>& barriers,
                              int warpgroup, int warp, int lane) {
   const int ring = kChannelWays == 2 ? warpgroup : 0, way = kTimeWays == 2 ? warpgroup : 0;
@@ -283,6 +338,8 @@ LC_DEVICE void multiply_role(const Params& p, const DrawnSchedule<C>& schedule, 
   Rows::finish();
 }
 
+#endif
+
 extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_sm90(const __grid_constant__ Params p) {
   extern __shared__ __align__(1024) uint8_t memory[];
   const uint32_t shared = shared_address(memory);
@@ -292,7 +349,7 @@ extern "C" __global__ void __launch_bounds__(kThreads, 1) longconv_dense_fprop_s
   barriers.init(schedule);
   if (warp >= 8) {
     decrease_registers<kPackerRegisters>();
-    if (warp == kWeightWarp) {
+    if (!kHeld && warp == kWeightWarp) {
       if (elect_one()) {
         Raw raw(p, schedule, shared + C::kSharedRaw, barriers, 0, 0);
         weight_role<C>(p, schedule, shared, barriers, raw);

@@ -18,12 +18,14 @@ enum Pack : std::int64_t { kAny = 0, kTransposed = 1, kGather = 2 };
 
 /// The kernel's LC_ configuration; `full` chooses between tiles that advance by their whole width (ends; where rows
 /// begin on 16 bytes whole, or with `stage_rows` 0 direct) and sector-aligned windows, which `stage_rows` 0 stores
-/// straight from registers.
+/// straight from registers. `stationary`: all weights stay, 1 in shared memory, 2 in the multiplying warps' registers
+/// (no ring: w_stages 0).
 struct Tile {
   std::int64_t m_blocks, columns, channel_ways, chunks, slots, raw_stages, taps, w_stages, w_steps, stationary,
       resident, full, stage_rows, packers, cluster;
 
   std::int64_t threads() const { return packers == 7 ? 512 : 384; }
+  bool held() const { return stationary == 2; }
   static Tile read(const Config& config) {
     ConfigReader c(config);
     return {c.get("m"),        c.get("n"),    c.get("ways"), c.get("chunks"),  c.get("slots"),
@@ -86,8 +88,13 @@ struct Geometry {
            t.slots * t.chunks >= t.packers && t.columns > 0 &&
            (t.packers == 3 || (t.packers == 4 && t.stationary) || (t.packers == 7 && t.columns <= 160)) &&
            (sum_columns <= 256 || sum_columns == 320) && (t.cluster == 1 || (!t.stationary && p.groups == 1)) &&
-           (!t.stationary || (t.w_stages == pass_stages && passes == 1 && p.groups == 1)) &&
+           (!t.stationary || (t.w_stages == (t.held() ? 0 : pass_stages) && passes == 1 && p.groups == 1)) &&
+           (!t.held() || (t.m_blocks == 1 && p.phases == 1 && held_registers(p, t) + t.columns / 2 <= 160)) &&
            (!t.resident || t.slots == channel_blocks * tap_groups);
+  }
+  /// Of a thread, for weights that stay there: a word for each fragment of 64 rows by 32 bytes of channels.
+  std::int64_t held_registers(const PolyphaseProblem& p, const Tile& t) const {
+    return 4 * channel_blocks * p.kernel_size * (t.chunks / 2);
   }
   std::int64_t ring_rows(const Tile& t) const { return 64 * t.m_blocks; }
   std::int64_t padded_rows(const Tile& t) const { return passes * ring_rows(t) * t.channel_ways; }
@@ -127,8 +134,9 @@ class DenseSm90 final : public CudaKernel {
           for (const std::int64_t resident : {0, 1})
             for (const auto& [full, rows] : stores(problem, aligned))
               for (const std::int64_t cluster : cluster_sizes(problem, resident))
-                for (const auto& [stationary, packers] : {Pair{0, 3}, {0, 7}, {1, 3}, {1, 4}, {1, 7}}) {
+                for (const auto& [stationary, packers] : {Pair{0, 3}, {0, 7}, {1, 3}, {1, 4}, {1, 7}, {2, 4}, {2, 7}}) {
                   if (packers == 7 && chunks > 4) continue;  // they would finish a slot in two unequal rounds
+                  if (stationary == 2 && (!holds_weights(problem) || 2 * w_steps != chunks)) continue;
                   const Tile t{m,       n,          out <= 64 ? 1 : 2, chunks, 2,    1,       taps,   2,
                                w_steps, stationary, resident,          full,   rows, packers, cluster};
                   add_best_fit(problem, device, t, gather, found);
@@ -297,6 +305,14 @@ class DenseSm90 final : public CudaKernel {
            problem.out_channels_per_group() * problem.in_channels_per_group() * problem.kernel_size >= 128 * 1024;
   }
 
+  /// Whether registers may be the better place for weights that stay: where in shared memory they would leave too
+  /// little for long windows and for rows on their way out (measured: 64 to 128 channels in TF32, three taps, stride
+  /// 3). Wider tiles are better where those fit.
+  static bool holds_weights(const PolyphaseProblem& problem) {
+    return size_bytes(problem.dtype) == 4 && problem.stride > 1 &&
+           problem.out_channels_per_group() * problem.in_channels_per_group() * problem.kernel_size >= 16 * 1024;
+  }
+
   /// How rows may leave: (full, stage_rows). aligned: rows of one phase, which begin on 16 bytes.
   static std::vector<std::pair<std::int64_t, std::int64_t>> stores(const PolyphaseProblem& problem, bool aligned) {
     const std::int64_t rows = size_bytes(problem.dtype) == 2 ? 8 : 4;
@@ -315,7 +331,9 @@ class DenseSm90 final : public CudaKernel {
       t.slots = base.channel_blocks * base.tap_groups;
       if (base.passes == 1 || t.slots > 16) return;
     }
-    if (t.stationary) {
+    if (t.held()) {
+      t.w_stages = 0;
+    } else if (t.stationary) {
       t.w_stages = base.pass_stages;
       if (t.w_stages * t.w_steps * t.m_blocks > 48) return;
     }
@@ -344,12 +362,18 @@ class DenseSm90 final : public CudaKernel {
     HopperWork w = hopper_work(problem, t, g);
     w.rings = {1.465, 0.0125, 0.577, 2900, 0.331, 131};
     // Long windows: enough is under way, but slots fill late.
-    if (size_bytes(problem.dtype) == 4 && g.raw_bytes > 8192) {
+    if (size_bytes(problem.dtype) == 4 && g.raw_bytes > (problem.stride > 1 ? 4096 : 8192)) {
       w.rings.serial_load = 0.1;
       w.slot_wait = 0.35;
     }
-    w.groups = static_cast<double>(g.pass_stages);
-    w.product_cycles = static_cast<double>(t.w_steps * t.m_blocks * t.columns) * 0.97 / narrow_rate(t.columns);
+    const std::int64_t groups = t.held() ? g.channel_blocks * g.tap_groups : g.pass_stages;
+    w.groups = static_cast<double>(groups);
+    if (t.held()) {  // memory binds, and what is under way suffices
+      w.rings.serial_load = 0;
+      w.rings.useful_raw_stages = 1;
+    }
+    w.product_cycles = static_cast<double>(g.pass_stages * t.w_steps / groups * t.m_blocks * t.columns) * 0.97 /
+                       narrow_rate(t.columns);
     w.group_latency = 321;
     const bool whole = w.store == HopperStore::whole && problem.phases == 1;
     if (problem.phases > 1) w.piece_share = 0.67;
@@ -369,8 +393,8 @@ class DenseSm90 final : public CudaKernel {
     // One packer, one unit.
     const double rows = gather ? 400 : problem.signals() == 2 ? 135 : 95;  // the gradient's: not measured
     w.unit_cycles = (825 + static_cast<double>(g.pack.steps()) * rows) * (t.packers == 7 ? 0.84 : 1);
-    if (g.sum_columns > 256) {                    // 160 sums a thread
-      if (t.packers == 7) w.unit_cycles *= 1.35;  // of few registers
+    if (t.packers == 7 && (t.held() || g.sum_columns > 256)) w.unit_cycles *= 1.35;  // of few registers
+    if (g.sum_columns > 256) {                                                       // 160 sums a thread
       if (size_bytes(problem.dtype) == 4) w.product_cycles *= 0.75;
       if (whole && t.stage_rows * w.element_bytes <= 16) w.piece_share *= 1.57;
     }
@@ -379,7 +403,7 @@ class DenseSm90 final : public CudaKernel {
     w.raw_bytes = g.raw_bytes;
     if (!t.stationary)
       w.weight_bytes = static_cast<double>(g.pass_stages * t.channel_ways * t.w_steps * t.m_blocks) * 2048;
-    w.ring_bytes = t.channel_ways * t.w_stages * t.w_steps * t.m_blocks * 2048;
+    w.ring_bytes = std::max<std::int64_t>(1, t.channel_ways * t.w_stages * t.w_steps * t.m_blocks * 2048);
     return hopper_estimate(w, device);
   }
 };

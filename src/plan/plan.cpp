@@ -112,7 +112,8 @@ bool Plan::prefer(std::string_view kernel_name, std::string_view config, double 
     const auto found = std::find_if(runners_up.begin(), runners_up.end(), is_it);
     if (found == runners_up.end()) return false;
     std::swap(chosen, *found);
-    // What was chosen before goes back to its place among the estimates.
+    // What was chosen before goes back to its place among the estimates, before its equals.
+    std::rotate(runners_up.begin(), found, found + 1);
     std::stable_sort(runners_up.begin(), runners_up.end(),
                      [](const auto& a, const auto& b) { return a.estimate.seconds < b.estimate.seconds; });
   }
