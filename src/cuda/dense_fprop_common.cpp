@@ -2,6 +2,7 @@
 #include "cuda/dense_fprop_common.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -192,7 +193,15 @@ std::int64_t drawn_items_bytes(std::int64_t raw_units, std::int64_t units, std::
   return 12 * places;
 }
 
+/// What LONGCONV_CUDA_CANDIDATES asks for; 0: nothing.
+static std::size_t asked_candidates() {
+  const char* text = std::getenv("LONGCONV_CUDA_CANDIDATES");
+  const long count = text == nullptr ? 0 : std::strtol(text, nullptr, 10);
+  return count > 0 ? static_cast<std::size_t>(count) : 0;
+}
+
 std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::size_t count) {
+  count = std::max(count, asked_candidates());
   std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   std::vector<Config> configs;
   for (const auto& entry : found) {
@@ -207,6 +216,7 @@ std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::
 void keep_quickest(std::vector<std::pair<double, Config>>& tried, std::size_t count,
                    std::vector<std::pair<double, Config>>& found) {
   std::stable_sort(tried.begin(), tried.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  if (asked_candidates() > 0) count *= 3;
   tried.resize(std::min(tried.size(), count));
   std::move(tried.begin(), tried.end(), std::back_inserter(found));
 }

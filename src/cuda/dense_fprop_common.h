@@ -115,10 +115,11 @@ std::int64_t drawn_items_bytes(std::int64_t raw_units, std::int64_t units, std::
 /// shared memory, or weights are few, drawing tiles is worth more.
 std::vector<std::int64_t> cluster_sizes(const PolyphaseProblem& problem, std::int64_t resident);
 
-/// The first `count` configs that differ, quickest first. `found`: expected seconds and config.
+/// The first `count` configs that differ, quickest first; more where the environment's LONGCONV_CUDA_CANDIDATES asks
+/// for them, to measure the planner. `found`: expected seconds and config.
 std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::size_t count);
 
-/// Adds the `count` quickest of `tried` to `found`.
+/// Adds the `count` quickest of `tried` to `found`; three times as many with LONGCONV_CUDA_CANDIDATES.
 void keep_quickest(std::vector<std::pair<double, Config>>& tried, std::size_t count,
                    std::vector<std::pair<double, Config>>& found);
 

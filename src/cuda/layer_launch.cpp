@@ -32,7 +32,8 @@ std::string quoted(std::string_view text) {
 class Object {
  public:
   Object& add(std::string_view key, const std::string& json) {
-    text_ += (text_.empty() ? "" : ",") + quoted(key) + ":" + json;
+    if (!text_.empty()) text_ += ',';
+    text_.append(quoted(key)).append(":").append(json);
     return *this;
   }
   Object& add(std::string_view key, std::int64_t value) { return add(key, std::to_string(value)); }

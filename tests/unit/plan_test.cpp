@@ -249,6 +249,21 @@ TEST(Plan, RowsThatBeginInTheMiddleOfASectorLeaveInSectors) {
   EXPECT_EQ(plan.chosen.config.get("full"), 0) << plan.to_string();
 }
 
+// To measure the planner.
+TEST(Plan, ListsMoreCandidatesWhenAsked) {
+  const Device gpu = Device::known("h100");
+  for (const char* text : {"fprop n8 c512->512 l96000 k3 s2 f32 tf32", "fprop n8 c512->512 l96000 k3 s2 f32"}) {
+    const ConvProblem problem = ConvProblem::parse(text);
+    const Plan usual = make_plan(problem, gpu);
+    ::setenv("LONGCONV_CUDA_CANDIDATES", "40", 1);
+    const Plan more = make_plan(problem, gpu);
+    ::unsetenv("LONGCONV_CUDA_CANDIDATES");
+    EXPECT_EQ(more.chosen.config.to_string(), usual.chosen.config.to_string());
+    EXPECT_GE(more.runners_up.size(), usual.runners_up.size() + 20) << text;
+    EXPECT_EQ(make_plan(problem, gpu).to_string(), usual.to_string());
+  }
+}
+
 // The bound of so short a sum, n + 2, has no room for the error of a split operand.
 TEST(Plan, SumsOfFewProductsAreNotSplitIntoPlanes) {
   for (const char* text : {"fprop n1 c4->8 l1000 k4 s3 p2 d2 g4 f32", "dgrad n1 c4->8 l1000 k4 s3 p2 d2 g4 f32",
