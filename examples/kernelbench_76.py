@@ -5212,9 +5212,11 @@ static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the wei
 static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-// Intervals that are promoted together, of one tap of each phase: chains of 48 products either way. They start one after the
-// other; the slot and the stage of one are released when the next has started and it has finished.
-constexpr int kMerge = kInterval == C::kPeriod && C::kRest == 0 && C::kLastRest == 0 ? 3 : 1;
+// Intervals that are promoted together: one that has three taps, three of one tap of each phase (48 products either way), or
+// more of them where sums are long (docs/design/numerics.md). They start one after the other; the slot and the stage of one are released when
+// the next has started and it has finished.
+constexpr int kMerge = 1;
+static_assert(kMerge == 1 || C::kPeriod == 1 || (C::kRest == 0 && C::kLastRest == 0), "each interval of a chain has taps of all phases");
 // Slots that stay are there in all sweeps but the first: the next one is opened as soon as one has been multiplied. Where x does not
 // stay, packers may need the very slot that is not released yet to fill the next one (two-tap chains, four packers, six slots), so
 // nobody waits for that with one unreleased.
@@ -5897,9 +5899,11 @@ static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the wei
 static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-// Intervals that are promoted together, of one tap of each phase: chains of 48 products either way. They start one after the
-// other; the slot and the stage of one are released when the next has started and it has finished.
-constexpr int kMerge = kInterval == C::kPeriod && C::kRest == 0 && C::kLastRest == 0 ? 3 : 1;
+// Intervals that are promoted together: one that has three taps, three of one tap of each phase (48 products either way), or
+// more of them where sums are long (docs/design/numerics.md). They start one after the other; the slot and the stage of one are released when
+// the next has started and it has finished.
+constexpr int kMerge = 3;
+static_assert(kMerge == 1 || C::kPeriod == 1 || (C::kRest == 0 && C::kLastRest == 0), "each interval of a chain has taps of all phases");
 // Slots that stay are there in all sweeps but the first: the next one is opened as soon as one has been multiplied. Where x does not
 // stay, packers may need the very slot that is not released yet to fill the next one (two-tap chains, four packers, six slots), so
 // nobody waits for that with one unreleased.
@@ -10051,7 +10055,7 @@ void backward_weight_tf32_sm90a(const Call& call) {
 
 #if CUDART_VERSION >= 12000
 // fp32 on Hopper: dense_fprop_split_sm90.
-// Its configuration: ways2 slots4 raw1 taps3 interval3 w2 stationary0 resident0 full0 packers3 cluster1 team0 rows0.
+// Its configuration: ways2 slots4 raw1 taps3 interval3 chain1 w2 stationary0 resident0 full0 packers3 cluster1 team0 rows0.
 void forward_fp32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_fp32;
   namespace conv = conv1d::dense_fprop_split_sm90_fp32;
@@ -10111,7 +10115,7 @@ void forward_fp32_sm90a(const Call& call) {
 
 #if CUDART_VERSION >= 12000
 // fp32 on Hopper: dense_dgrad_split_sm90.
-// Its configuration: ways1 slots6 raw2 taps3 interval3 w8 stationary1 resident0 full1 packers4 cluster1 team0 rows8.
+// Its configuration: ways1 slots6 raw2 taps3 interval3 chain3 w8 stationary1 resident0 full1 packers4 cluster1 team0 rows8.
 void backward_input_fp32_sm90a(const Call& call) {
   namespace pack = conv1d::pack_weights_dgrad_fp32;
   namespace conv = conv1d::dense_dgrad_split_sm90_fp32;
@@ -10603,7 +10607,7 @@ def _extension():
         targets.append("-gencode=arch=compute_90a,code=sm_90a")
     standard = ["-std=c++17"] if torch.__version__.startswith("1.") else []  # newer ones ask for theirs
     return load_inline(
-        name="longconv_conv1d_da1722d74b3c",
+        name="longconv_conv1d_691b49a866e2",
         cpp_sources=declarations,
         cuda_sources=device_source + launcher_source,
         functions=["conv1d_forward", "conv1d_backward_input", "conv1d_backward_weight"],

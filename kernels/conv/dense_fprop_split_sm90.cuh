@@ -110,9 +110,11 @@ static_assert(C::kPackers == 3 || (C::kPackers == 4 && C::kStationary), "the wei
 static_assert(C::kPackers == 3 || C::kTeam == 1, "a team's raw stages are filled by the weight warp");
 static_assert(C::kCluster == 1 || (C::kCluster == 2 && !C::kStationary), "weights that stay are not worth a cluster");
 static_assert(!C::kResident || C::kSlots == C::kItemSlots, "resident slots hold a whole item");
-// Intervals that are promoted together, of one tap of each phase: chains of 48 products either way. They start one after the
-// other; the slot and the stage of one are released when the next has started and it has finished.
-constexpr int kMerge = kInterval == C::kPeriod && C::kRest == 0 && C::kLastRest == 0 ? 3 : 1;
+// Intervals that are promoted together: one that has three taps, three of one tap of each phase (48 products either way), or
+// more of them where sums are long (docs/design/numerics.md). They start one after the other; the slot and the stage of one are released when
+// the next has started and it has finished.
+constexpr int kMerge = LC_CHAIN;
+static_assert(kMerge == 1 || C::kPeriod == 1 || (C::kRest == 0 && C::kLastRest == 0), "each interval of a chain has taps of all phases");
 // Slots that stay are there in all passes but the first: the next one is opened as soon as one has been multiplied. Where x does not
 // stay, packers may need the very slot that is not released yet to fill the next one (two-tap chains, four packers, six slots), so
 // nobody waits for that with one unreleased.

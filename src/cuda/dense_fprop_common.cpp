@@ -200,6 +200,8 @@ static std::size_t asked_candidates() {
   return count > 0 ? static_cast<std::size_t>(count) : 0;
 }
 
+bool lists_more_candidates() { return asked_candidates() > 0; }
+
 std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::size_t count) {
   count = std::max(count, asked_candidates());
   std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -216,7 +218,7 @@ std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::
 void keep_quickest(std::vector<std::pair<double, Config>>& tried, std::size_t count,
                    std::vector<std::pair<double, Config>>& found) {
   std::stable_sort(tried.begin(), tried.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  if (asked_candidates() > 0) count *= 3;
+  if (lists_more_candidates()) count *= 3;
   tried.resize(std::min(tried.size(), count));
   std::move(tried.begin(), tried.end(), std::back_inserter(found));
 }

@@ -115,6 +115,8 @@ std::int64_t drawn_items_bytes(std::int64_t raw_units, std::int64_t units, std::
 /// shared memory, or weights are few, drawing tiles is worth more.
 std::vector<std::int64_t> cluster_sizes(const PolyphaseProblem& problem, std::int64_t resident);
 
+/// Whether the environment's LONGCONV_CUDA_CANDIDATES asks for longer lists, to measure the planner.
+bool lists_more_candidates();
 /// The first `count` configs that differ, quickest first; more where the environment's LONGCONV_CUDA_CANDIDATES asks
 /// for them, to measure the planner. `found`: expected seconds and config.
 std::vector<Config> quickest(std::vector<std::pair<double, Config>> found, std::size_t count);

@@ -17,14 +17,14 @@ namespace {
 constexpr std::int64_t kThreads = 384, kMostColumns = 128, kTapBytes = 4096;
 
 struct Tile {
-  std::int64_t channel_ways, slots, raw_stages, taps, interval, w_stages, stationary, resident, full, packers, cluster,
-      team, stage_rows;
+  std::int64_t channel_ways, slots, raw_stages, taps, interval, chain, w_stages, stationary, resident, full, packers,
+      cluster, team, stage_rows;  ///< chain: intervals that are promoted together
 
   static Tile read(const Config& config) {
     ConfigReader c(config);
-    return {c.get("ways"),    c.get("slots"),      c.get("raw"),      c.get("taps"), c.get("interval"),
-            c.get("w"),       c.get("stationary"), c.get("resident"), c.get("full"), c.get("packers"),
-            c.get("cluster"), c.get("team"),       c.get("rows")};
+    return {c.get("ways"),    c.get("slots"),   c.get("raw"),        c.get("taps"),     c.get("interval"),
+            c.get("chain"),   c.get("w"),       c.get("stationary"), c.get("resident"), c.get("full"),
+            c.get("packers"), c.get("cluster"), c.get("team"),       c.get("rows")};
   }
   Config config() const {
     return Config{{{"ways", channel_ways},
@@ -32,6 +32,7 @@ struct Tile {
                    {"raw", raw_stages},
                    {"taps", taps},
                    {"interval", interval},
+                   {"chain", chain},
                    {"w", w_stages},
                    {"stationary", stationary},
                    {"resident", resident},
@@ -117,11 +118,13 @@ class DenseSplitSm90 final : public CudaKernel {
         for (const auto& [full, rows] : stores)
           for (const std::int64_t team : {0, 1})
             for (const std::int64_t cluster : cluster_sizes(problem, resident))
-              for (const auto& [stationary, packers] : {Pair{0, 3}, {1, 3}, {1, 4}}) {
-                const Tile t{ways,    3,       1,    taps, interval_of(problem, taps), 2, stationary, resident, full,
-                             packers, cluster, team, rows};
-                add_best_fit(problem, device, t, found);
-              }
+              for (const auto& [stationary, packers] : {Pair{0, 3}, {1, 3}, {1, 4}})
+                for (const std::int64_t chain : chains(problem, taps)) {
+                  const Tile t{ways,    3,       1,          taps,     interval_of(problem, taps),
+                               chain,   2,       stationary, resident, full,
+                               packers, cluster, team,       rows};
+                  add_best_fit(problem, device, t, found);
+                }
     return quickest(std::move(found), 8);
   }
 
@@ -234,6 +237,22 @@ class DenseSplitSm90 final : public CudaKernel {
     return period * std::max<std::int64_t>(1, std::min({taps / period, std::int64_t{3}, 6 / period}));
   }
 
+  /// Whether intervals are of one tap of each phase, and none is shorter.
+  static bool has_short_intervals(const PolyphaseProblem& problem, std::int64_t taps) {
+    const std::int64_t interval = interval_of(problem, taps), last = (problem.kernel_size - 1) % taps + 1;
+    return interval == problem.period() && taps % interval == 0 && last % interval == 0;
+  }
+  /// Intervals that may be promoted together: 48 products of an output in a row. Longer ones are allowed where sums are
+  /// (docs/design/numerics.md) but not measured yet, so they are listed with LONGCONV_CUDA_CANDIDATES only.
+  static std::vector<std::int64_t> chains(const PolyphaseProblem& problem, std::int64_t taps) {
+    const std::int64_t interval = interval_of(problem, taps), last = (problem.kernel_size - 1) % taps + 1;
+    const std::int64_t usual = has_short_intervals(problem, taps) ? 3 : 1;
+    const std::int64_t products = problem.in_channels_per_group() * (problem.kernel_size / problem.period());
+    const bool whole = problem.period() == 1 || (taps % interval == 0 && last % interval == 0);
+    if (!lists_more_candidates() || products < 768 || !whole) return {usual};
+    return {usual, 2 * usual};
+  }
+
   /// aligned: the output's rows begin on 16 bytes.
   static std::vector<KernelSpec> specs(const PolyphaseProblem& problem, const Tile& t, bool gather, bool aligned,
                                        bool repairs_itself) {
@@ -278,10 +297,10 @@ class DenseSplitSm90 final : public CudaKernel {
     spec.defines = problem_defines(problem);
     for (const Define& define :
          {Define{"LC_CHANNEL_WAYS", t.channel_ways}, Define{"LC_SLOTS", t.slots}, Define{"LC_RAW_STAGES", t.raw_stages},
-          Define{"LC_TAPS", t.taps}, Define{"LC_INTERVAL", t.interval}, Define{"LC_W_STAGES", t.w_stages},
-          Define{"LC_W_STATIONARY", t.stationary}, Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers},
-          Define{"LC_CLUSTER", t.cluster}, Define{"LC_TEAM", t.team},
-          Define{"LC_COLUMNS", Geometry(problem, t, gather).columns},
+          Define{"LC_TAPS", t.taps}, Define{"LC_INTERVAL", t.interval}, Define{"LC_CHAIN", t.chain},
+          Define{"LC_W_STAGES", t.w_stages}, Define{"LC_W_STATIONARY", t.stationary},
+          Define{"LC_X_RESIDENT", t.resident}, Define{"LC_PACKERS", t.packers}, Define{"LC_CLUSTER", t.cluster},
+          Define{"LC_TEAM", t.team}, Define{"LC_COLUMNS", Geometry(problem, t, gather).columns},
           Define{"LC_STORE", store_code(problem, t.full, aligned_output, t.stage_rows)},
           Define{"LC_PACK", std::int64_t{gather ? 2 : 0}}, Define{"LC_STAGE_ROWS", t.stage_rows},
           Define{"LC_SELF_REPAIR", std::int64_t{repairs_itself}}}) {
@@ -345,8 +364,7 @@ class DenseSplitSm90 final : public CudaKernel {
     const double taps = static_cast<double>(g.channel_blocks * problem.kernel_size) / w.groups;  // of an interval
     w.product_cycles = taps * 3 * static_cast<double>(g.columns) * 1.253 / narrow_rate(g.columns);
     // Three intervals of one tap of each phase are started together and promoted once.
-    const std::int64_t last_taps = problem.kernel_size - (g.tap_groups - 1) * t.taps;
-    const bool merged = t.interval == problem.period() && t.taps % t.interval == 0 && last_taps % t.interval == 0;
+    const bool merged = has_short_intervals(problem, t.taps);
     w.group_latency = merged ? 230 : 718;
     w.promote_cycles = merged ? 22 : 65;
     w.flops = 6 * w.tiles * static_cast<double>(g.span * g.padded_rows(t)) *
