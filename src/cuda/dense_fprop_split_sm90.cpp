@@ -113,18 +113,20 @@ class DenseSplitSm90 final : public CudaKernel {
     std::vector<Pair> stores{{0, 4}, {1, 4}, {1, 8}};  // full, stage_rows
     if (problem.phases == 1) stores = {{0, 0}, {0, 4}, {0, 8}, {1, 4}, {1, 8}};
     if (aligned) stores.insert(stores.begin() + 3, {1, 0});
-    for (const std::int64_t taps : tap_groups(problem, {32, 16, 8, 6, 4, 3, 2, 1}))
+    for (const std::int64_t taps : tap_groups(problem, {32, 16, 8, 6, 4, 3, 2, 1})) {
+      const std::int64_t interval = interval_of(problem, taps);
+      const std::vector<std::int64_t> chain_lengths = chains(problem, taps);
       for (const std::int64_t resident : {0, 1})
         for (const auto& [full, rows] : stores)
           for (const std::int64_t team : {0, 1})
             for (const std::int64_t cluster : cluster_sizes(problem, resident))
               for (const auto& [stationary, packers] : {Pair{0, 3}, {1, 3}, {1, 4}})
-                for (const std::int64_t chain : chains(problem, taps)) {
-                  const Tile t{ways,    3,       1,          taps,     interval_of(problem, taps),
-                               chain,   2,       stationary, resident, full,
-                               packers, cluster, team,       rows};
+                for (const std::int64_t chain : chain_lengths) {
+                  const Tile t{ways,       3,        1,    taps,    interval, chain, 2,
+                               stationary, resident, full, packers, cluster,  team,  rows};
                   add_best_fit(problem, device, t, found);
                 }
+    }
     return quickest(std::move(found), 8);
   }
 
@@ -237,19 +239,22 @@ class DenseSplitSm90 final : public CudaKernel {
     return period * std::max<std::int64_t>(1, std::min({taps / period, std::int64_t{3}, 6 / period}));
   }
 
+  /// Whether a tap group is whole intervals, the last one too.
+  static bool has_whole_intervals(const PolyphaseProblem& problem, std::int64_t taps) {
+    const std::int64_t interval = interval_of(problem, taps), last_taps = (problem.kernel_size - 1) % taps + 1;
+    return taps % interval == 0 && last_taps % interval == 0;
+  }
   /// Whether intervals are of one tap of each phase, and none is shorter.
   static bool has_short_intervals(const PolyphaseProblem& problem, std::int64_t taps) {
-    const std::int64_t interval = interval_of(problem, taps), last = (problem.kernel_size - 1) % taps + 1;
-    return interval == problem.period() && taps % interval == 0 && last % interval == 0;
+    return interval_of(problem, taps) == problem.period() && has_whole_intervals(problem, taps);
   }
   /// Intervals that may be promoted together: 48 products of an output in a row. Longer ones are allowed where sums are
   /// (docs/design/numerics.md) but not measured yet, so they are listed with LONGCONV_CUDA_CANDIDATES only.
   static std::vector<std::int64_t> chains(const PolyphaseProblem& problem, std::int64_t taps) {
-    const std::int64_t interval = interval_of(problem, taps), last = (problem.kernel_size - 1) % taps + 1;
     const std::int64_t usual = has_short_intervals(problem, taps) ? 3 : 1;
     const std::int64_t products = problem.in_channels_per_group() * (problem.kernel_size / problem.period());
-    const bool whole = problem.period() == 1 || (taps % interval == 0 && last % interval == 0);
-    if (!lists_more_candidates() || products < 768 || !whole) return {usual};
+    const bool may_be_longer = products >= 768 && (problem.period() == 1 || has_whole_intervals(problem, taps));
+    if (!may_be_longer || !lists_more_candidates()) return {usual};
     return {usual, 2 * usual};
   }
 

@@ -61,12 +61,11 @@ Estimate hopper_estimate(const HopperWork& w, const Device& device) {
     store += 16 / static_cast<double>(w.stage_rows) * w.piece_share * kStagePiece +
              kStageByte * columns * static_cast<double>(w.element_bytes);
   if (w.store == HopperStore::ends) store += kEnds;
-  const double group =
-      std::max(w.product_cycles, w.product_cycles / 2 + w.group_latency) + w.promote_cycles + w.rings.group_wait;
   // One warpgroup alone hides nothing of its groups' latency.
-  const double lone = w.product_cycles / 2 + w.group_latency + w.promote_cycles + w.rings.group_wait;
-  const double finish = static_cast<double>(w.blocks) * store, idle = w.last_pass_idles ? 1 : 0;
-  const double multiply = share * ((passes - idle) * (w.groups * group + finish) + idle * (w.groups * lone + finish));
+  const double after = w.promote_cycles + w.rings.group_wait, lone = w.product_cycles / 2 + w.group_latency + after;
+  const double group = std::max(w.product_cycles + after, lone), idle = w.last_pass_idles ? 1 : 0;
+  const double groups = w.groups * ((passes - idle) * group + idle * lone);
+  const double multiply = share * (groups + passes * static_cast<double>(w.blocks) * store);
 
   const double units = share * (w.x_is_resident ? 1 : passes) * w.units / static_cast<double>(w.packers);
   double pack = units * w.unit_cycles;

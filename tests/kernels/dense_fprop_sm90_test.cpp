@@ -67,19 +67,17 @@ TEST_F(DenseFpropSm90, WideTilesAndClusters) {
 /// All weights in the registers of the warps that multiply: several tap groups and blocks of channels, one or two
 /// warpgroups over channels, padding, and packers of few registers or of many.
 TEST_F(DenseFpropSm90, WeightsInRegisters) {
-  for (const char* rest : {"n2 c40->100 l700 k3 s3 d4 f32 tf32 taps=3,chunks=4,wstep=2,",
-                           "n1 c30->64 l900 k4 s2 p3 f32 tf32 bias taps=4,chunks=4,wstep=2,",
-                           "n1 c20->72 l2600 k2 d512 p512 f32 tf32 relu taps=1,chunks=2,wstep=1,",
-                           "n2 c50->128 l500 k3 p1 bf16 taps=3,chunks=4,wstep=2,",
-                           "n1 c33->40 l609 k5 s2 f16 residual taps=2,chunks=2,wstep=1,",
-                           "n1 c17->90 l640 k4 p3 reflect f32 tf32 taps=2,chunks=2,wstep=1,"}) {
-    const std::string text(rest);
-    const std::size_t split = text.rfind(' ');
+  for (const auto& [problem, kind] : {std::pair{"n2 c40->100 l700 k3 s3 d4 f32 tf32", "taps=3,chunks=4,wstep=2,"},
+                                      {"n1 c30->64 l900 k4 s2 p3 f32 tf32 bias", "taps=4,chunks=4,wstep=2,"},
+                                      {"n1 c20->72 l2600 k2 d512 p512 f32 tf32 relu", "taps=1,chunks=2,wstep=1,"},
+                                      {"n2 c50->128 l500 k3 p1 bf16", "taps=3,chunks=4,wstep=2,"},
+                                      {"n1 c33->40 l609 k5 s2 f16 residual", "taps=2,chunks=2,wstep=1,"},
+                                      {"n1 c17->90 l640 k4 p3 reflect f32 tf32", "taps=2,chunks=2,wstep=1,"}}) {
     for (const Layout layout : {Layout::contiguous, Layout::sliced}) {
       for (const char* set : {"packers=7,full=0,rows=8", "packers=4,full=1,rows=8"}) {
-        Trial trial = make(text.substr(0, split));
+        Trial trial = make(problem);
         trial.layout = layout;
-        trial.set = text.substr(split + 1) + "m=1,n=128,stationary=2,w=0,resident=0,slots=4,raw=1,cluster=1," + set;
+        trial.set = std::string(kind) + "m=1,n=128,stationary=2,w=0,resident=0,slots=4,raw=1,cluster=1," + set;
         expect_right(trial);
       }
     }

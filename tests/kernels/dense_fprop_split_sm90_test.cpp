@@ -61,14 +61,14 @@ TEST_F(DenseFpropSplitSm90, Clusters) {
 
 /// Twice as many products in a row on the tensor cores as usual, over slots whose scales are equal or not.
 TEST_F(DenseFpropSplitSm90, LongChains) {
-  for (const char* rest : {"n1 c260->70 l300 k3 p1 f32 chain=2,slots=4", "n1 c260->130 l300 k3 f32 chain=2,slots=3",
-                           "n1 c160->40 l300 k5 s2 p2 f32 chain=2,slots=3", "n1 c800->70 l140 k1 f32 chain=6,slots=4",
-                           "n1 c400->70 l200 k2 d3 f32 chain=4,slots=6"}) {
-    const std::string text(rest);
-    const std::size_t split = text.rfind(' ');
+  for (const auto& [problem, kind] : {std::pair{"n1 c260->70 l300 k3 p1 f32", "chain=2,slots=4"},
+                                      {"n1 c260->130 l300 k3 f32", "chain=2,slots=3"},
+                                      {"n1 c160->40 l300 k5 s2 p2 f32", "chain=2,slots=3"},
+                                      {"n1 c800->70 l140 k1 f32", "chain=6,slots=4"},
+                                      {"n1 c400->70 l200 k2 d3 f32", "chain=4,slots=6"}}) {
     for (const Values values : kValues) {
-      Trial trial = make(text.substr(0, split));
-      trial.set = "resident=0,stationary=0,team=0,packers=3,raw=1,w=2,cluster=1," + text.substr(split + 1);
+      Trial trial = make(problem);
+      trial.set = std::string("resident=0,stationary=0,team=0,packers=3,raw=1,w=2,cluster=1,") + kind;
       trial.values = values;
       expect_right(trial);
     }
